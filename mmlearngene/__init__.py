@@ -1,0 +1,19 @@
+"""mmlearngene: Vision Transformers of any size, initialised from one compact learngene."""
+
+from .errors import LearngeneError
+from .initialize import LoadReport, initialize
+from .learngenes import LEARNGENES, Learngene, load
+from .version import __version__
+from .vit import ViTSpec, ViTWeights
+
+__all__ = [
+    "LEARNGENES",
+    "Learngene",
+    "LearngeneError",
+    "LoadReport",
+    "ViTSpec",
+    "ViTWeights",
+    "__version__",
+    "initialize",
+    "load",
+]

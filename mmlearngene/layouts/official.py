@@ -1,0 +1,125 @@
+"""Readers of the checkpoints that the papers' released code writes; one function a method."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import LearngeneError, check_choice
+from ..files import load_state_dict
+from ..learngenes.base import Learngene
+from ..learngenes.lets import MODULES, LeTs
+
+READERS: dict[str, Callable[..., Learngene]] = {}
+
+
+def reader(method: str) -> Callable[[Callable], Callable]:
+    """Decorator: register the reader of a method's official checkpoints."""
+    return lambda function: READERS.setdefault(method, function)
+
+
+def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -> Learngene:
+    """Read a checkpoint of a paper's released code.
+
+    Args:
+        path: a ``.pth`` (with a ``model`` entry or flat), ``.safetensors``, or ``.npz`` with ``aux_official/`` arrays.
+        method: the paper's method.
+        head_dim: channels of a head, which the checkpoints do not say.
+        **fields: fields of :class:`~mmlearngene.ViTSpec` that override what the method's code trained with.
+
+    Raises:
+        LearngeneError: the file cannot be read, or is not this method's checkpoint.
+    """
+    read = READERS[check_choice(method, READERS, "method")]
+    state = load_state_dict(path)
+    prefix = "aux_official/"
+    if any(key.startswith(prefix) for key in state):
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    try:
+        learngene = read(state, head_dim, **fields)
+    except (KeyError, StopIteration) as error:
+        raise LearngeneError(
+            f"{path} is not a checkpoint of the released {method} code: it has no tensor {error}; "
+            f"its tensors start with {', '.join(list(state)[:3])}"
+        ) from error
+    learngene.provenance = {"imported_from": Path(path).name, "code": f"released {method}"}
+    return learngene
+
+
+def _heads(width: int, head_dim: int) -> int:
+    if width % head_dim:
+        near = min((d for d in range(1, width + 1) if width % d == 0), key=lambda d: abs(d - head_dim))
+        raise LearngeneError(f"head_dim={head_dim} does not divide the width {width}; the nearest that does is {near}")
+    return width // head_dim
+
+
+def _numbers(state: Mapping[str, Tensor], pattern: str) -> list[int]:
+    """The sorted distinct numbers that the group of ``pattern`` matches in the keys."""
+    return sorted({int(match[1]) for key in state if (match := re.fullmatch(pattern, key))})
+
+
+def _image_fields(patch: Tensor, tokens: int, head: Tensor) -> dict:
+    """Fields of the spec that follow from patch kernel, number of patches (a square) and head."""
+    size = patch.shape[-1]
+    return dict(
+        patch_size=size, img_size=math.isqrt(tokens) * size, in_channels=patch.shape[1], num_classes=head.shape[0]
+    )
+
+
+@reader("lets")
+def read_lets(state: Mapping[str, Tensor], head_dim: int, **fields) -> LeTs:
+    """LeTs: ``__sm_*`` is the learngene, ``trans_width_*`` F, and ``trans_depth_weight`` of each distinct block G."""
+    patch, positions = state["__sm_patch_embed_proj_weight"], state["pos_embed"]
+    layers = len(_numbers(state, r"__sm_(\d+)_norm1_weight"))
+    owners = _numbers(state, r"blocks\.(\d+)\.norm1\.trans_depth_weight\.trans_weight")
+    group_layers = state["blocks.0.norm1.trans_depth_weight.trans_weight"].shape[0]
+    groups, repeats = layers // group_layers, owners[1] - owners[0] if len(owners) > 1 else 1
+    found = _image_fields(patch, positions.shape[1], state["__sm_head_weight"])
+    vit = dict(head_dim=head_dim, mlp_ratio=state["__sm_0_mlp_fc1_weight"].shape[0] / patch.shape[0])
+    learngene = LeTs(
+        learngene=f"h{_heads(patch.shape[0], head_dim)}-l{layers}",
+        aux=f"h{_heads(positions.shape[2], head_dim)}-l{len(owners) * repeats}",
+        groups=groups,
+        rows=len(owners) // groups,
+        repeats=repeats,
+        **{**found, **vit, "norm_eps": 1e-6, "pool": "avg_norm", **fields},
+    )
+
+    paths = {"norm1": "norm1", "proj": "attn.proj", "norm2": "norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+    paths |= {part: f"attn.{part}" for part in "qkv"}
+    names = {"patch_embed": "patch_embed_proj", "norm": "fc_norm", "head": "head"}
+    tensors: dict[str, Tensor] = {"pos_embed": positions[0]}
+    for kind in ("weight", "bias"):
+        for name, official in names.items():
+            tensors[f"learngene.{name}.{kind}"] = state[f"__sm_{official}_{kind}"]
+        stacked = {
+            module: torch.stack([state[f"__sm_{i}_{path.replace('.', '_')}_{kind}"] for i in range(layers)])
+            for module, path in paths.items()
+        }
+        stacked["qkv"] = torch.stack([stacked.pop(part) for part in "qkv"], 1)
+        tensors |= {f"learngene.{module}.{kind}": tensor for module, tensor in stacked.items()}
+        for module in MODULES:
+            rows = [state[f"blocks.{i}.{paths[module]}.trans_depth_weight.trans_{kind}"] for i in owners]
+            tensors[f"maps.depth.{module}.{kind}"] = torch.stack(rows)
+    tensors["maps.embed"] = state["patch_embed.trans_width_emb.trans_weight"]
+    tensors["maps.head"] = state["trans_width_cls.trans_weight"]
+    widths = {
+        part: [state[f"blocks.{i}.trans_width_{part}.trans_weight"] for i in range(layers)]
+        for part in ("q", "k", "v", "ffn")
+    }
+    tensors["maps.qkv"] = torch.stack([torch.stack(widths[part]) for part in "qkv"], 1)
+    tensors["maps.ffn"] = torch.stack(widths["ffn"])
+
+    _assign(learngene, tensors)
+    return learngene
+
+
+def _assign(learngene: Learngene, tensors: Mapping[str, Tensor]) -> None:
+    """Load official tensors, merged axes split into the canonical ones."""
+    shapes = {name: parameter.shape for name, parameter in learngene.named_parameters()}
+    learngene.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in tensors.items()}, strict=True)

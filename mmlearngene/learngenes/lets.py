@@ -1,0 +1,366 @@
+"""LeTs: learnable transformation (Xia, Zu, Yang, Geng, NeurIPS 2024).
+
+The learngene is a narrow, shallow ViT. Width maps F append neurons to each of its layers, depth coefficients G mix
+the widened layers of a group into the layers of the Aux-Net; learngene, F and G are trained together by
+distillation. A descendant takes a subset of the appended neurons and a list of rows of G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LearngeneError, check_choice
+from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
+from . import register
+from .base import Learngene, TensorTree, is_vector, random_tensors
+
+MODULES = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2")
+SELECTIONS = ("continuous", "top-l1", "top-l2", "bottom-l1", "bottom-l2")
+UNITS = ("head", "row")
+WIDTH_INITS = ("average", "softmax", "copy", "noisy-copy")
+DEPTH_INITS = ("first", "average")
+
+
+@register
+class LeTs(Learngene):
+    """Learngene h{h}-l{l} with width maps F and depth coefficients G.
+
+    In torch layout (out x in) a widened matrix is ``[I; E_out] W [I; E_in]^T``: the learngene's own weights stay in
+    the corner, new neurons are appended (``keep_original=False``: ``E_out W E_in^T``, the paper's DE ablation). With
+    ``n`` new channels and the learngene ``S`` wide, the maps are
+
+    ==================== =============== ==========================================================================
+    ``maps.embed``       (n, S)          out of patch embedding, proj, fc2; LayerNorms; into qkv and fc1
+    ``maps.qkv``         (L, 3, n, S)    out of q, k, v; that of v is also into proj
+    ``maps.ffn``         (L, 4n, 4S)     out of fc1, into fc2
+    ``maps.head``        (n, S)          into the head
+    ``maps.depth.*``     (rows, layers   one row of coefficients for each distinct Aux layer, apart for norm1, q, k,
+                         of a group)     v, proj, norm2, fc1, fc2 and for weight and bias
+    ==================== =============== ==========================================================================
+
+    Args:
+        learngene: size of the learngene, ``'h6-l8'`` in the paper.
+        aux: size of the Aux-Net, ``'h12-l16'`` in the paper. Its depth must be groups x rows x repeats.
+        groups: groups of adjacent learngene layers; a group feeds an equal run of Aux layers.
+        rows: distinct rows of coefficients in each group.
+        repeats: adjacent Aux layers that share a row; 1 is the paper's "unshared" ablation (with twice the rows).
+        width_init: start of each row of F. ``average``: uniform numbers divided by their sum; ``softmax`` of normal
+            numbers; ``copy`` of a random old neuron; ``noisy-copy``: the same with noise of 0.03.
+        depth_init: start of each row of G: ``first``: 1 for the first layer of the group and noise of 0.03 for the
+            others, divided by their sum; ``average`` of the group's layers.
+        keep_original: False gives the DE ablation.
+        **vit: fields of :class:`ViTSpec` shared by learngene and Aux-Net (``img_size``, ``num_classes``, ...).
+
+    Raises:
+        LearngeneError: the sizes, groups, rows and repeats do not fit together.
+    """
+
+    method = "lets"
+
+    def __init__(
+        self,
+        learngene: str | ViTSpec | dict = "h6-l8",
+        aux: str | ViTSpec | dict = "h12-l16",
+        groups: int = 4,
+        rows: int = 2,
+        repeats: int = 2,
+        width_init: str = "average",
+        depth_init: str = "first",
+        keep_original: bool = True,
+        **vit,
+    ) -> None:
+        small, large = ViTSpec.parse(learngene, **vit), ViTSpec.parse(aux, **vit)
+        super().__init__(
+            small,
+            large,
+            groups=groups,
+            rows=rows,
+            repeats=repeats,
+            width_init=check_choice(width_init, WIDTH_INITS, "width_init"),
+            depth_init=check_choice(depth_init, DEPTH_INITS, "depth_init"),
+            keep_original=keep_original,
+        )
+        if min(groups, rows, repeats) < 1 or small.num_layers % groups:
+            near = min(
+                (g for g in range(1, small.num_layers + 1) if not small.num_layers % g), key=lambda g: abs(g - groups)
+            )
+            raise LearngeneError(
+                f"groups={groups} does not divide the learngene's {small.num_layers} layers; the nearest that does is {near}"
+            )
+        if groups * rows * repeats != large.num_layers:
+            raise LearngeneError(
+                f"{groups} groups x {rows} rows x {repeats} repeats give {groups * rows * repeats} Aux layers, not the "
+                f"{large.num_layers} of {large}; the nearest Aux-Net is h{large.num_heads}-l{groups * rows * repeats}"
+            )
+        if large.num_heads < small.num_heads:
+            raise LearngeneError(f"the Aux-Net {large} is narrower than the learngene {small}")
+        self.group_layers = small.num_layers // groups
+        self.num_rows = groups * rows
+        self.repeats = repeats
+        self.keep_original = keep_original
+
+        shapes = small.shapes()
+        positions = dict(pos_embed=(large.num_tokens, large.embed_dims))
+        del shapes["pos_embed"]  # the Aux-Net has positions of its own, full width
+        self.learngene = TensorTree(random_tensors(shapes))
+        self.pos_embed = nn.Parameter(random_tensors(positions)["pos_embed"])
+        self.maps = TensorTree(self._random_maps(width_init, depth_init))
+
+    def _random_maps(self, width_init: str, depth_init: str) -> dict[str, Tensor]:
+        small, large = self.learngene_spec, self.aux_spec
+        old = 0 if self.keep_original else small.embed_dims
+        embed = (large.embed_dims - small.embed_dims + old, small.embed_dims)
+        hidden = tuple(int(side * small.mlp_ratio) for side in embed)
+        shapes = {
+            "embed": embed,
+            "qkv": (small.num_layers, 3, *embed),
+            "ffn": (small.num_layers, *hidden),
+            "head": embed,
+        }
+        if not small.num_classes:
+            del shapes["head"]
+        maps = {name: _width_rows(shape, width_init) for name, shape in shapes.items()}
+        for name in (f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias")):
+            rows = torch.ones(self.num_rows, self.group_layers)
+            if depth_init == "first":
+                rows[:, 1:] = 0.03 * torch.randn(rows[:, 1:].shape)
+            maps[f"depth.{name}"] = rows / rows.sum(-1, keepdim=True)
+        return maps
+
+    @property
+    def head_choices(self) -> range:
+        """From the learngene's own heads to the Aux-Net's."""
+        return range(self.learngene_spec.num_heads, self.aux_spec.num_heads + 1)
+
+    def no_weight_decay(self) -> set[str]:
+        """LayerNorms, biases, positions and the coefficients of G."""
+        depth = {name for name, _ in self.named_parameters() if name.startswith("maps.depth.")}
+        return super().no_weight_decay() | depth
+
+    # ------------------------------------------------------------------ expansion
+
+    def default_rows(self, num_layers: int) -> list[int]:
+        """Rows of G for a depth: in order, divided equally over groups and then over each group's rows.
+
+        At the Aux-Net's depth each row stands ``repeats`` times in a row, which is the Aux-Net.
+        """
+        groups = self.config["groups"]
+        per_group = self.num_rows // groups
+        group_of = spread(num_layers, groups)
+        return [
+            group * per_group + row
+            for group in sorted(set(group_of))
+            for row in spread(group_of.count(group), per_group)
+        ]
+
+    def _expand(
+        self,
+        spec: ViTSpec,
+        *,
+        rows: Sequence[int] | None = None,
+        selection: str = "continuous",
+        unit: str = "head",
+    ) -> ViTWeights:
+        """Widen by the maps of each layer, mix the layers into the distinct rows, then widen by F_embed.
+
+        F_embed is common to all layers and so commutes with the mixture; after it, it touches each distinct row once.
+
+        Args:
+            rows: for each layer the row of G to use; :meth:`default_rows` unless given.
+            selection: which of the appended neurons a descendant narrower than the Aux-Net takes. ``continuous``:
+                the first; ``top-l1``, ``top-l2``, ``bottom-l1``, ``bottom-l2``: those of largest or smallest norm,
+                ranked on F_embed for all components but fc1 and fc2, whose layers each rank their own F_ffn.
+            unit: what is ranked on F_embed: ``head`` keeps blocks of head_dim rows whole, by their summed norm;
+                ``row`` ranks every row by itself. The neurons of F_ffn belong to no head and are ranked by row.
+        """
+        rows = self._checked_rows(rows, spec)
+        distinct = sorted(set(rows))
+        maps = self._selected_maps(spec, selection, unit)
+        blocks, stem = self._matrices()
+
+        for module, matrix in zip("qkv", maps["qkv"].unbind(1), strict=True):
+            into = ["proj.weight"] if module == "v" else []
+            self._widen(blocks, matrix, out=[f"{module}.weight", f"{module}.bias"], into=into)
+        self._widen(blocks, maps["ffn"], out=["fc1.weight", "fc1.bias"], into=["fc2.weight"])
+
+        for name, tensor in blocks.items():
+            mixed = self._coefficients(name, distinct) @ tensor.flatten(1)
+            blocks[name] = mixed.unflatten(1, tensor.shape[1:])
+
+        for kind in ("weight", "bias"):
+            blocks[f"qkv.{kind}"] = torch.stack([blocks.pop(f"{module}.{kind}") for module in "qkv"], 1)
+        # from here row by row: gradients of whole layers then flow back as they are, never stacked into a copy
+        layers = [
+            dict(zip(blocks, row, strict=True)) for row in zip(*(t.unbind() for t in blocks.values()), strict=True)
+        ]
+        vectors = [name for name in blocks if is_vector(name) and name not in ("qkv.bias", "fc1.bias")]
+        for layer in layers:
+            into = ["qkv.weight", "fc1.weight", *vectors]
+            self._widen(layer, maps["embed"], out=["proj.weight", "fc2.weight"], into=into)
+
+        vectors = [name for name in stem if name not in ("patch_embed.weight", "head.weight", "head.bias")]
+        self._widen(stem, maps["embed"], out=["patch_embed.weight"], into=vectors)
+        if "head" in maps:
+            self._widen(stem, maps["head"], into=["head.weight"])
+        stem["pos_embed"] = self.pos_embed[:, maps["channels"]]
+
+        tensors = {name: stem[name].reshape(shape) for name, shape in spec.stem_shapes().items()}
+        for name, shape in spec.block_shapes().items():
+            tensors[name] = [layer[name].reshape(shape) for layer in layers]
+        return ViTWeights(spec, tensors, tuple(distinct.index(row) for row in rows))
+
+    def _matrices(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Views of the learngene's tensors as the maps see them: those of the layers, and those outside.
+
+        q, k and v stand apart, heads are merged into one axis of h * d channels, the patch kernel is a matrix, and
+        the biases that a layer's own map widens are matrices of one column.
+        """
+        blocks, stem = {}, {}
+        for name, tensor in self.learngene.tensors().items():
+            if name == "qkv.weight":
+                blocks |= {
+                    f"{module}.weight": part for module, part in zip("qkv", tensor.flatten(2, 3).unbind(1), strict=True)
+                }
+            elif name == "qkv.bias":
+                parts = tensor.flatten(2).unsqueeze(-1).unbind(1)
+                blocks |= {f"{module}.bias": part for module, part in zip("qkv", parts, strict=True)}
+            elif name == "fc1.bias":
+                blocks[name] = tensor.unsqueeze(-1)
+            elif name in BLOCK_TENSORS:
+                blocks[name] = tensor.flatten(2) if name == "proj.weight" else tensor
+            else:
+                stem[name] = tensor.flatten(1) if name == "patch_embed.weight" else tensor
+        return blocks, stem
+
+    def _widen(
+        self, tensors: dict[str, Tensor], matrix: Tensor, out: Sequence[str] = (), into: Sequence[str] = ()
+    ) -> None:
+        """Replace the named tensors by widened ones, all by the same map F of shape (n, S) or (L, n, S).
+
+        ``out``: the outputs are widened, (..., S, i) -> (..., S + n, i). ``into``: the inputs, (..., S) -> (..., S + n).
+        """
+        names, axes = [*out, *into], [-2] * len(out) + [-1] * len(into)
+        if self.keep_original:
+            wide = _Widen.apply(matrix, axes, *(tensors[name] for name in names))
+        else:
+            wide = [matrix @ tensors[name] for name in out] + [tensors[name] @ matrix.mT for name in into]
+        tensors.update(zip(names, wide, strict=True))
+
+    def _checked_rows(self, rows: Sequence[int] | None, spec: ViTSpec) -> list[int]:
+        if rows is None:
+            return self.default_rows(spec.num_layers)
+        if len(rows) != spec.num_layers:
+            raise LearngeneError(f"rows={list(rows)} has {len(rows)} entries; {spec} needs {spec.num_layers}")
+        for row in rows:
+            if not (isinstance(row, int) and 0 <= row < self.num_rows):
+                raise LearngeneError(f"rows={list(rows)}: {row!r} is not a row of G; expected 0 to {self.num_rows - 1}")
+        return list(rows)
+
+    def _selected_maps(self, spec: ViTSpec, selection: str, unit: str) -> dict[str, Tensor | slice]:
+        """The rows of every map that a descendant of this width takes, and its ``channels`` of the positions."""
+        check_choice(selection, SELECTIONS, "selection")
+        check_choice(unit, UNITS, "unit")
+        small = self.learngene_spec
+        old, old_hidden = (small.embed_dims, small.feedforward_channels) if self.keep_original else (0, 0)
+        new, new_hidden = spec.embed_dims - old, spec.feedforward_channels - old_hidden
+        full = {name: tensor for name, tensor in self.maps.tensors().items() if not name.startswith("depth.")}
+
+        if selection == "continuous":
+            maps = {name: tensor[..., : new_hidden if name == "ffn" else new, :] for name, tensor in full.items()}
+            return {**maps, "channels": slice(0, spec.embed_dims)}
+
+        index = _ranked_rows(full["embed"], new, selection, block=small.head_dim if unit == "head" else 1)
+        hidden = torch.stack([_ranked_rows(layer, new_hidden, selection) for layer in full["ffn"]])
+        maps = {name: tensor[..., index, :] for name, tensor in full.items() if name != "ffn"}
+        maps["ffn"] = full["ffn"].take_along_dim(hidden[..., None], 1)
+        kept = torch.arange(old, device=index.device)
+        return {**maps, "channels": torch.cat([kept, old + index])}
+
+    def _coefficients(self, name: str, distinct: Sequence[int]) -> Tensor:
+        """G as a matrix over all layers of the learngene: (rows, L), zero outside a row's group."""
+        rows = self.maps.get_parameter(f"depth.{name}")[list(distinct)]
+        first = torch.tensor([row // self.config["rows"] * self.group_layers for row in distinct], device=rows.device)
+        columns = first[:, None] + torch.arange(self.group_layers, device=rows.device)
+        dense = rows.new_zeros(len(distinct), self.learngene_spec.num_layers)
+        return dense.scatter(1, columns, rows)
+
+
+class _Widen(torch.autograd.Function):
+    """``[I; F] W`` (axis -2) and ``W [I; F]^T`` (axis -1) for several W that share the map F.
+
+    The same as ``cat([W, F @ W], -2)``, but products are written where they belong, and the gradients of a shared F,
+    the largest tensor there is, are accumulated by the products themselves: what an Aux-Net step costs beyond its
+    matrix products is memory traffic.
+    """
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor, axes: Sequence[int], *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.axes = axes
+        ctx.save_for_backward(matrix, *weights)
+        results = []
+        for axis, weight in zip(axes, weights, strict=True):
+            old, new = weight.shape[axis], matrix.shape[-2]
+            shape = list(weight.shape)
+            shape[axis] = old + new
+            wide = weight.new_empty(shape)
+            wide.narrow(axis, 0, old).copy_(weight)
+            f, w, (target,) = _batched(matrix, axis, weight, wide)
+            if new and axis == -2:
+                torch.bmm(f, w, out=target[:, old:])
+            elif new:
+                torch.bmm(w, f.mT, out=target[:, :, old:])
+            results.append(wide)
+        return tuple(results)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, *weights = ctx.saved_tensors
+        total = torch.zeros_like(matrix, memory_format=torch.contiguous_format)
+        results = []
+        for axis, weight, gradient in zip(ctx.axes, weights, gradients, strict=True):
+            f, w, (g,) = _batched(matrix, axis, weight, gradient)
+            kept, grown = g.split([weight.shape[axis], matrix.shape[-2]], axis)
+            if axis == -2:
+                result = torch.baddbmm(kept, f.mT, grown)
+                outer = grown, w.mT
+            else:
+                result = torch.baddbmm(kept, grown, f)
+                outer = grown.mT, w
+            results.append(result.reshape(weight.shape))
+            if matrix.ndim == 2:
+                total.addbmm_(*outer)
+            else:
+                total.baddbmm_(*outer)
+        return total, None, *results
+
+
+def _batched(matrix: Tensor, axis: int, weight: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """F, W and tensors of W's leading shape as batches of matrices; a common F takes all input rows in one product."""
+    if matrix.ndim == 2 and axis == -1:
+        return matrix[None], weight.reshape(1, -1, weight.shape[-1]), [t.reshape(1, -1, t.shape[-1]) for t in others]
+    if weight.ndim == 2:
+        weight, others = weight[None], [t[None] for t in others]
+    return matrix.expand(len(weight), *matrix.shape[-2:]), weight, list(others)
+
+
+def _width_rows(shape: Sequence[int], init: str) -> Tensor:
+    """A map F (..., new, old) whose rows make each new neuron a convex average, or a copy, of the old ones."""
+    if init == "average":
+        rows = torch.rand(*shape)
+        return rows / rows.sum(-1, keepdim=True)
+    if init == "softmax":
+        return torch.randn(*shape).softmax(-1)
+    rows = nn.functional.one_hot(torch.randint(shape[-1], shape[:-1]), shape[-1]).float()
+    return rows + 0.03 * torch.randn(*shape) if init == "noisy-copy" else rows
+
+
+def _ranked_rows(matrix: Tensor, count: int, selection: str, block: int = 1) -> Tensor:
+    """Indices, ascending, of the ``count`` rows of largest or smallest norm, taken in whole blocks of rows."""
+    end, norm = selection.split("-l")
+    scores = matrix.detach().norm(p=int(norm), dim=-1).view(-1, block).sum(-1)
+    order = scores.argsort(descending=end == "top", stable=True)[: count // block].sort().values
+    return (order[:, None] * block + torch.arange(block, device=matrix.device)).flatten()

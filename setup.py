@@ -1,0 +1,41 @@
+"""Packaging of mmlearngene: a plain-torch core, and extras for the OpenMMLab side and for development."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version, read without importing the package."""
+    return re.search(r'__version__ = "(.+)"', (ROOT / "mmlearngene" / "version.py").read_text())[1]
+
+
+CORE = ["torch>=2.1", "numpy", "safetensors>=0.4", "timm>=1.0", "rich>=13"]
+MM = [
+    "torchvision",
+    "onedl-mmengine>=0.10.8",
+    "onedl-mmcv>=2.3",
+    "onedl-mmpretrain>=1.3",
+    "onedl-mmsegmentation>=1.3.1",
+    "ftfy",  # imported by mmsegmentation's text encoders
+    "regex",
+    "scikit-learn",
+    "matplotlib",
+]
+DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
+
+setup(
+    name="mmlearngene",
+    version=version(),
+    description="Vision Transformers of any size, initialised from one compact learngene",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),
+    python_requires=">=3.10",
+    install_requires=CORE,
+    extras_require={"mm": MM, "dev": DEV},
+    entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
+)
