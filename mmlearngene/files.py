@@ -1,8 +1,8 @@
 """Files: safetensors with a JSON header, written atomically and checked when read; never unpickled.
 
 Format 1: a safetensors file whose metadata has one entry, ``mmlearngene``: JSON with ``format`` (1), ``method``,
-``config``, ``learngene_spec``, ``aux_spec``, ``classes``, ``provenance`` (``package_version`` among it) and ``sha256``, the
-digest of all tensors.
+``config``, ``learngene_spec``, ``aux_spec``, ``classes``, ``provenance`` (``package_version`` among it) and ``sha256``,
+the digest of all tensors.
 """
 
 from __future__ import annotations

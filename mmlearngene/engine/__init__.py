@@ -1,0 +1,13 @@
+"""mmengine parts: initialisation of models, export of learngenes, weight decay, resumable randomness."""
+
+from .hooks import EpochSeedHook, LearngeneExportHook, LearngeneInitHook
+from .init import LearngeneInit
+from .optim import LearngeneOptimWrapperConstructor
+
+__all__ = [
+    "EpochSeedHook",
+    "LearngeneExportHook",
+    "LearngeneInit",
+    "LearngeneInitHook",
+    "LearngeneOptimWrapperConstructor",
+]

@@ -1,0 +1,140 @@
+"""Hooks: initialise a model from a learngene, export learngenes with checkpoints, randomness that survives resuming."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, master_only
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ..initialize import initialize
+from ..learngenes import Learngene
+from ..registry import HOOKS
+
+SUFFIX = ".learngene.safetensors"
+
+
+def _unwrapped(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+@HOOKS.register_module()
+class LearngeneInitHook(Hook):
+    """Initialise the model's ViT from a learngene before training; a config's model needs no change.
+
+    It runs after the model's own ``init_weights`` and before EMA copies the model and before a checkpoint is loaded;
+    a resumed run is left alone.
+
+    Args:
+        checkpoint: the learngene file.
+        min_inherited: see :func:`mmlearngene.initialize`.
+        head: see :func:`mmlearngene.initialize`.
+        **options: options of the method's expansion.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, checkpoint: str, min_inherited: float = 0.9, head: str = "auto", **options) -> None:
+        self.checkpoint = checkpoint
+        self.arguments = dict(min_inherited=min_inherited, head=head, **options)
+
+    def before_run(self, runner: Runner) -> None:
+        if runner._resume:
+            return
+        report = initialize(_unwrapped(runner), self.checkpoint, **self.arguments)
+        print_log(str(report), logger="current")
+
+
+@HOOKS.register_module()
+class LearngeneExportHook(Hook):
+    """Write the learngene beside every checkpoint: ``epoch_3.pth`` gets ``epoch_3.learngene.safetensors``.
+
+    The weights are those of the checkpoint, so the averaged ones where EMA runs. The best checkpoint has its file too,
+    and a learngene whose checkpoint was removed is removed.
+
+    Args:
+        provenance: JSON values to store in the file, added to what the model says of itself (teacher, epochs).
+    """
+
+    priority = "LOWEST"  # after CheckpointHook has written, and after EMAHook has swapped weights in a checkpoint
+
+    def __init__(self, provenance: dict | None = None) -> None:
+        self.provenance = provenance or {}
+        self._state: dict[str, Tensor] = {}
+        self._written: dict[str, Path] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        self._find(runner)  # a model without a learngene is told before any work
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._state = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint["state_dict"].items()}
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        self._export(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._export(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._export(runner)
+
+    @master_only
+    def _export(self, runner: Runner) -> None:
+        if not self._state:
+            return
+        path, learngene = self._find(runner)
+        tensors = {name.removeprefix(path): t for name, t in self._state.items() if name.startswith(path)}
+        self._state = {}
+        info = runner.message_hub.runtime_info
+        names = {key: str(value) for key, value in info.items() if key == "last_ckpt" or key.startswith("best_ckpt")}
+        for checkpoint in names.values():
+            target = Path(checkpoint).with_suffix(SUFFIX)
+            if self._written.get(checkpoint) is None and Path(checkpoint).exists():
+                self._save(runner, learngene, tensors, target)
+                self._written[checkpoint] = target
+        for checkpoint, target in list(self._written.items()):
+            if not Path(checkpoint).exists():
+                target.unlink(missing_ok=True)
+                del self._written[checkpoint]
+
+    def _save(self, runner: Runner, learngene: Learngene, tensors: dict[str, Tensor], target: Path) -> None:
+        live = {name: tensor.clone() for name, tensor in learngene.state_dict().items()}
+        learngene.load_state_dict(tensors)
+        try:
+            own = getattr(_unwrapped(runner), "provenance", {})
+            learngene.provenance = {**own, **self.provenance, "epochs": runner.epoch, "iterations": runner.iter}
+            learngene.classes = runner.train_dataloader.dataset.metainfo.get("classes")
+            learngene.save(target)
+        finally:
+            learngene.load_state_dict(live)
+        print_log(f"learngene saved to {target}", logger="current")
+
+    @staticmethod
+    def _find(runner: Runner) -> tuple[str, Learngene]:
+        for name, module in _unwrapped(runner).named_modules():
+            if isinstance(module, Learngene):
+                return f"{name}." if name else "", module
+        raise TypeError(f"LearngeneExportHook: {type(_unwrapped(runner)).__name__} holds no learngene to export")
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed every epoch by (seed, epoch, rank), so that a resumed run continues exactly as an uninterrupted one.
+
+    mmengine restores weights, optimizer and schedules, but no random number generator. Drop-path, mixup and
+    augmentation in the main process follow this seed; data workers follow mmengine's own.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        sequence = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
+        seeds = sequence.generate_state(3)
+        random.seed(int(seeds[0]))
+        np.random.seed(seeds[1])
+        torch.manual_seed(int(seeds[2]))

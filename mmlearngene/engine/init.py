@@ -1,0 +1,41 @@
+"""``init_cfg=dict(type='Learngene', ...)`` for any backbone or classifier in an OpenMMLab config."""
+
+from __future__ import annotations
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import update_init_info
+from torch import nn
+
+from ..initialize import initialize
+from ..registry import WEIGHT_INITIALIZERS
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Learngene")
+class LearngeneInit:
+    """Initialise a module from a learngene file when its ``init_weights`` runs.
+
+    Args:
+        checkpoint: the learngene file.
+        min_inherited: see :func:`mmlearngene.initialize`.
+        head: see :func:`mmlearngene.initialize`.
+        **options: options of the method's expansion.
+    """
+
+    def __init__(self, checkpoint: str, min_inherited: float = 0.9, head: str = "auto", **options) -> None:
+        self.checkpoint = checkpoint
+        self.arguments = dict(min_inherited=min_inherited, head=head, **options)
+
+    def __call__(self, module: nn.Module) -> None:
+        # First every part takes its own start values: what the learngene does not give must be properly random.
+        for child in module.children():
+            if isinstance(child, BaseModule) and not child.is_init:
+                child.init_weights()
+        if isinstance(getattr(module, "pos_embed", None), nn.Parameter):
+            nn.init.trunc_normal_(module.pos_embed, std=0.02)  # as OpenMMLab's ViTs do, but after their initializers
+        report = initialize(module, self.checkpoint, **self.arguments)
+        print_log(str(report), logger="current")
+        if hasattr(module, "_params_init_info"):
+            update_init_info(module, init_info=f"Learngene {self.checkpoint}")
+        # OpenMMLab's ViTs draw positions anew after their initializers, unless these are pre-trained; now they are.
+        module.init_cfg = dict(type="Pretrained", checkpoint=str(self.checkpoint))

@@ -1,0 +1,26 @@
+"""Registries of scope ``mmlearngene``, children of mmengine's: their parts are found from any OpenMMLab config."""
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+from .learngenes import LEARNGENES
+
+MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
+HOOKS = Registry("hook", parent=mmengine_registry.HOOKS, scope="mmlearngene", locations=["mmlearngene.engine"])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    "optim_wrapper_constructor",
+    parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    scope="mmlearngene",
+    locations=["mmlearngene.engine"],
+)
+DATASETS = Registry(
+    "dataset", parent=mmengine_registry.DATASETS, scope="mmlearngene", locations=["mmlearngene.datasets"]
+)
+TRANSFORMS = Registry(
+    "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
+)
+# mmengine looks initializers up in its root registry, in whatever scope a config runs
+WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
+
+for _cls in LEARNGENES.values():
+    MODELS.register_module(module=_cls)
