@@ -12,6 +12,7 @@ from torch import nn
 from .errors import LearngeneError
 from .layouts import LAYOUTS, Layout
 from .learngenes import Learngene, load
+from .tables import table
 from .vit import ViTSpec
 
 STATUSES = ("inherited", "resized", "random", "unused")
@@ -51,14 +52,10 @@ class LoadReport:
     def __str__(self) -> str:
         rows = [("tensor", "count", "parameters", "status")]
         rows += [(name, str(count), f"{numel:,}", status) for name, count, numel, status in self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            f"{name:<{widths[0]}}  {count:>{widths[1]}}  {numel:>{widths[2]}}  {status}"
-            for name, count, numel, status in rows
-        ]
         totals = ", ".join(f"{status} {self.count(status):,}" for status in STATUSES)
         title = f"{self.size} from {self.source}: {self.share:.1%} of the backbone inherited"
-        return "\n".join([title, *lines, f"parameters: {totals}", *(f"note: {note}" for note in self.notes)])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([title, table(rows, "<>><"), f"parameters: {totals}", *notes])
 
 
 def initialize(

@@ -1,0 +1,327 @@
+"""The console command ``mmlearngene``: import, extract, inspect and expand learngenes without writing Python."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from . import files
+from .errors import LearngeneError
+from .layouts import LAYOUTS
+from .layouts.official import READERS, read_official
+from .learngenes import LEARNGENES, Learngene, load
+from .learngenes.base import HEADS
+from .learngenes.extracted import extract, extraction_methods
+from .tables import table
+from .version import __version__
+from .vit import POOLS, ViTSpec, spread
+
+CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 where the input is wrong."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (LearngeneError, OSError) as error:
+        print(f"mmlearngene: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mmlearngene",
+        description="A learngene is a compact file of weights. It initialises Vision Transformers of many sizes.",
+        epilog="Start with `mmlearngene inspect GENE` to see which sizes a file expands to, then "
+        "`mmlearngene expand GENE --arch h6-l12 -o vit.safetensors` for the weights of one of them. "
+        "`mmlearngene COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"mmlearngene {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run, name: str, what: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.",
+            epilog=f"example:\n  mmlearngene {name} {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command(
+        _import,
+        "import",
+        "turn a checkpoint of a paper's released code into a learngene file",
+        "checkpoint.pth --method lets -o gene.safetensors",
+    )
+    sub.add_argument("official", metavar="OFFICIAL", help="the checkpoint: .pth, .safetensors or .npz")
+    sub.add_argument("--method", required=True, choices=sorted(READERS), help="the paper's method")
+    sub.add_argument("--head-dim", type=int, default=64, help="channels of a head (default: 64)")
+    sub.add_argument("--pool", choices=POOLS, help="pooling order (default: what the released code trained with)")
+    sub.add_argument("--norm-eps", type=float, help="epsilon of LayerNorm (default: as the released code)")
+    _add_options(sub, "import")
+    _add_output(sub, "GENE", "the learngene file to write")
+
+    sub = command(
+        _extract,
+        "extract",
+        "take a learngene out of a trained ViT, the ancestry, for methods that need no training",
+        "--method METHOD --ancestry deit_small_patch16_224 -o gene.safetensors",
+    )
+    sub.add_argument("--method", required=True, help=f"one of: {', '.join(extraction_methods()) or 'none installed'}")
+    sub.add_argument("--ancestry", required=True, metavar="CKPT_OR_TIMM_NAME", help="a checkpoint or a timm model")
+    sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, if a checkpoint's are not 64 wide")
+    sub.add_argument("--images", metavar="DIR_OR_CONFIG", help="images for methods that look at attention")
+    sub.add_argument("--num-images", type=int, metavar="N", help="how many of them (default: the method's)")
+    sub.add_argument("--seed", type=int, metavar="N", help="seed for methods that draw numbers (default: the method's)")
+    _add_options(sub, "extraction")
+    _add_output(sub, "GENE", "the learngene file to write")
+
+    sub = command(
+        _expand,
+        "expand",
+        "write the weights of a plain ViT of the size you ask for",
+        "gene.safetensors --arch h6-l12 --layout timm -o vit_h6_l12.safetensors",
+    )
+    sub.add_argument("gene", metavar="GENE", help="the learngene file")
+    sub.add_argument("--arch", required=True, metavar="SIZE", help="heads and layers, as in h6-l12")
+    sub.add_argument("--layout", choices=sorted(LAYOUTS), default="timm", help="whose names to use (default: timm)")
+    sub.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
+    sub.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
+    sub.add_argument("--num-classes", type=int, metavar="N", help="outputs of the classifier head")
+    sub.add_argument(
+        "--head", choices=HEADS, default="auto", help="classifier: inherit, fresh, or auto: inherit if classes agree"
+    )
+    sub.add_argument("--rows", type=_numbers, metavar="R,R,...", help="LeTs: the row of G for each layer")
+    sub.add_argument("--selection", help="LeTs: which neurons a narrower ViT takes, continuous or top-l1, say")
+    sub.add_argument("--unit", help="LeTs: select whole heads (head) or single rows (row)")
+    sub.add_argument("--stages", type=_numbers, metavar="S,S,...", help="SWS: the stage for each layer")
+    _add_options(sub, "expansion")
+    _add_output(sub, "STATE.safetensors", "the state dict to write")
+
+    sub = command(
+        _inspect,
+        "inspect",
+        "show what is in a learngene file, or what a training config would make, and the sizes it expands to",
+        "configs/lets/aux_deit_b.py --json",
+    )
+    sub.add_argument("source", metavar="GENE_OR_CONFIG", help="a learngene file, or a config of an Aux-Net")
+    sub.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar=metavar, help=what)
+    parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+
+
+def _add_options(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help=f"a further {what} option of the method, the value as JSON or text; may be repeated",
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1,2,2") from None
+
+
+def _option(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict:
+    """Those of the named options that were given: what is not stays the business of the function called."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """Refuse, before any work, an output that would be lost or misread.
+
+    Raises:
+        LearngeneError: the output exists, is a folder, or has the suffix of another format.
+    """
+    path = arguments.output
+    if path.is_dir():
+        raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
+    if path.suffix in (".pth", ".pt", ".bin", ".npz"):
+        raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
+    if path.exists() and not arguments.force:
+        raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    _check_output(arguments)
+    fields = {**_given(arguments, "pool", "norm_eps"), **dict(arguments.options)}
+    learngene = read_official(arguments.official, arguments.method, arguments.head_dim, **fields)
+    _save(learngene, arguments.output)
+
+
+def _extract(arguments: argparse.Namespace) -> None:
+    _check_output(arguments)
+    options = {**_given(arguments, "images", "num_images", "seed"), **dict(arguments.options)}
+    learngene = extract(arguments.method, arguments.ancestry, num_heads=arguments.num_heads, **options)
+    _save(learngene, arguments.output)
+
+
+def _save(learngene: Learngene, path: Path) -> None:
+    learngene.save(path)
+    counts = learngene.stored_params()
+    print(f"wrote {path}: {learngene.method} learngene, {counts['total']:,} parameters; {_range(learngene)}")
+
+
+def _expand(arguments: argparse.Namespace) -> None:
+    _check_output(arguments)
+    learngene = load(arguments.gene)
+    spec = learngene.target(arguments.arch).replace(**_given(arguments, "img_size", "patch_size", "num_classes"))
+    options = {**_given(arguments, "rows", "selection", "unit", "stages"), **dict(arguments.options)}
+    with torch.no_grad():
+        weights = learngene.expand(spec, head=arguments.head, **options)
+    state = LAYOUTS[arguments.layout].state_dict(weights)
+    source = f"{learngene.method} {Path(arguments.gene).name}"
+    metadata = dict(size=str(spec), layout=arguments.layout, source=source, spec=json.dumps(spec.asdict()))
+    files.save_tensors(arguments.output, state, metadata)
+    written = sum(tensor.numel() for tensor in state.values())
+    print(f"wrote {arguments.output}: {spec} for {arguments.layout}, {written:,} of its {spec.num_params:,} parameters")
+    if written < spec.num_params:
+        print("what is not in the file, such as a fresh head, keeps the model's own start values")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    path = files.existing(arguments.source)
+    is_config = path.suffix in CONFIG_SUFFIXES
+    learngene = _from_config(path) if is_config else load(path)
+    described = _describe(learngene)
+    described = {"file": str(path), "file_size": None if is_config else path.stat().st_size, **described}
+    print(json.dumps(described, indent=2) if arguments.json else _text(described))
+
+
+def _from_config(path: Path) -> Learngene:
+    """The learngene that a config would train, without storage.
+
+    Raises:
+        LearngeneError: OpenMMLab is not installed, the config cannot be read, or it holds no learngene.
+    """
+    try:
+        from mmengine import Config
+    except ImportError as error:
+        raise LearngeneError(
+            f"{path} is an OpenMMLab config, and mmengine is not installed: pip install mmlearngene[mm]"
+        ) from error
+    try:
+        config = Config.fromfile(path, import_custom_modules=False).to_dict()
+    except Exception as error:  # a config is a program: it may fail in any way
+        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    classes = {cls.__name__: cls for cls in LEARNGENES.values()}
+    found = next(_learngene_dicts(config, classes), None)
+    if found is None:
+        raise LearngeneError(
+            f"{path} holds no learngene; expected a dict such as model=dict(learngene=dict(type='LeTs', ...)) with a "
+            f"type among {', '.join(sorted(classes))}"
+        )
+    cls, settings = found
+    with torch.device("meta"):
+        return cls(**settings)
+
+
+def _learngene_dicts(node: object, classes: dict[str, type[Learngene]]) -> Iterator[tuple[type[Learngene], dict]]:
+    """Every dict below ``node`` whose type is a learngene class, as class and arguments, in order."""
+    if isinstance(node, dict):
+        name = str(node.get("type")).rpartition(".")[2]
+        if name in classes:
+            yield classes[name], {key: value for key, value in node.items() if key != "type"}
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _learngene_dicts(child, classes)
+
+
+def _describe(learngene: Learngene) -> dict:
+    """All that ``inspect`` says, as JSON values."""
+    heads = learngene.head_choices
+    depth = learngene.aux_spec.num_layers
+    some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
+    some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth})
+    sizes = [learngene.target(f"h{h}-l{layers}") for h in some_heads for layers in some_depths]
+    return {
+        "method": learngene.method,
+        "learngene": _spec(learngene.learngene_spec),
+        "aux": _spec(learngene.aux_spec),
+        "config": learngene.config,
+        "stored_params": learngene.stored_params(),
+        "expands_to": {"heads": list(heads), "layers": "any", "options": learngene.expand_options()},
+        "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in sizes],
+        "classes": learngene.classes,
+        "provenance": learngene.provenance,
+    }
+
+
+def _spec(spec: ViTSpec) -> dict:
+    return {"size": str(spec), **spec.asdict()}
+
+
+def _range(learngene: Learngene) -> str:
+    heads = learngene.head_choices
+    span = f"{heads[0]} to {heads[-1]} heads" if len(heads) > 1 else f"{heads[0]} heads"
+    return f"expands to {span} and any depth"
+
+
+def _text(described: dict) -> str:
+    """The description as text for people."""
+
+    def spec(of: dict) -> str:
+        height, width = of["img_size"]
+        return (
+            f"{of['size']}, {of['embed_dims']} wide, patch {of['patch_size']} at {height} x {width}, "
+            f"{of['num_classes']} classes, pool {of['pool']}{', class token' if of['class_token'] else ''}"
+        )
+
+    counts, heads = described["stored_params"], described["expands_to"]["heads"]
+    facts = [
+        ("file", described["file"]),
+        ("method", described["method"]),
+        ("learngene", spec(described["learngene"])),
+        ("Aux-Net", spec(described["aux"])),
+        ("config", ", ".join(f"{key}={value}" for key, value in described["config"].items())),
+        (
+            "stored",
+            f"{counts['total']:,} parameters: learngene {counts['learngene']:,}, maps {counts['maps']:,}, "
+            f"positions {counts['positions']:,}",
+        ),
+        ("file size", f"{described['file_size']:,} bytes" if described["file_size"] is not None else "not trained yet"),
+        ("expands to", f"{', '.join(map(str, heads))} heads, any number of layers"),
+        ("options", ", ".join(described["expands_to"]["options"]) or "none"),
+        *((f"provenance {key}", str(value)) for key, value in described["provenance"].items()),
+    ]
+    if described["classes"]:
+        facts.append(("classes", f"{len(described['classes'])}: {', '.join(map(str, described['classes'][:10]))}"))
+    sizes = [("some sizes", "parameters", "GMACs")]
+    sizes += [(row["size"], f"{row['params']:,}", f"{row['macs'] / 1e9:.3g}") for row in described["sizes"]]
+    return f"{table(facts, '<<')}\n\n{table(sizes, '<>>')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Aligned plain text, for reports and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(rows: Sequence[Sequence[str]], align: str) -> str:
+    """Rows of text in aligned columns, two spaces apart.
+
+    Args:
+        rows: the cells, header first; every row as long as ``align``.
+        align: ``<`` (left) or ``>`` (right) for each column.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(align))]
+    lines = ("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
