@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,10 @@ from ..errors import LearngeneError, check_choice
 from ..files import load_state_dict
 from ..learngenes.base import Learngene
 from ..learngenes.lets import MODULES, LeTs
+from ..learngenes.sws import SWS
+from ..learngenes.tleg import TLEG
+from ..vit import BLOCK_TENSORS, ViTSpec
+from .timm import TIMM
 
 READERS: dict[str, Callable[..., Learngene]] = {}
 
@@ -123,3 +127,76 @@ def _assign(learngene: Learngene, tensors: Mapping[str, Tensor]) -> None:
     """Load official tensors, merged axes split into the canonical ones."""
     shapes = {name: parameter.shape for name, parameter in learngene.named_parameters()}
     learngene.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in tensors.items()}, strict=True)
+
+
+def _shared_aux(state: Mapping[str, Tensor], head_dim: int, num_layers: int, fields: Mapping) -> ViTSpec:
+    """The Aux-Net of TLEG's and SWS's code, whose layers all share ``blocks.block``.
+
+    It was trained with LayerNorm of eps 1e-5 on every token, then the mean (``norm_avg``); their descendants take the
+    mean, then LayerNorm of eps 1e-6: that is ``pool='avg_norm'`` here.
+    """
+    patch = state["patch_embed.proj.weight"]
+    pool = fields.get("pool", "norm_avg")
+    found = dict(
+        num_heads=_heads(patch.shape[0], head_dim),
+        num_layers=num_layers,
+        head_dim=head_dim,
+        mlp_ratio=next(t for name, t in state.items() if ".fc1.instances.0.bias" in name).shape[0] / patch.shape[0],
+        pool=pool,
+        norm_eps=1e-6 if pool == "avg_norm" else 1e-5,
+        **_image_fields(patch, state["pos_embed"].shape[1], state["head.weight"]),
+    )
+    return ViTSpec(**{**found, **fields})
+
+
+def _shared_tensors(
+    state: Mapping[str, Tensor], learngene: Learngene, instances: Sequence[tuple[int, str]]
+) -> dict[str, Tensor]:
+    """The learngene's tensors; its layers are ``instances``: number and suffix in the shared block's names."""
+    tensors = {}
+    for name in learngene.learngene_spec.shapes():
+        module, _, kind = name.rpartition(".")
+        if name in BLOCK_TENSORS:
+            path = f"blocks.block.{TIMM.modules[module]}.instances"
+            tensors[f"learngene.{name}"] = torch.stack([state[f"{path}.{i}.{kind}{end}"] for i, end in instances])
+        else:
+            tensors[f"learngene.{name}"] = state[TIMM.key(name, "norm_avg")]
+    return tensors
+
+
+@reader("tleg")
+def read_tleg(state: Mapping[str, Tensor], head_dim: int, num_layers: int = 12, **fields) -> TLEG:
+    """TLEG: one shared block whose parameters end in ``_base`` (theta_B) and ``_ilayer`` (theta_A).
+
+    Args:
+        state: the checkpoint's tensors.
+        head_dim: channels of a head.
+        num_layers: depth of the Aux-Net, which the checkpoint does not say.
+        **fields: other fields of the spec; see :func:`_shared_aux` for the pooling order.
+    """
+    learngene = TLEG(aux=_shared_aux(state, head_dim, num_layers, fields))
+    _assign(learngene, _shared_tensors(state, learngene, [(0, "_base"), (0, "_ilayer")]))
+    return learngene
+
+
+@reader("sws")
+def read_sws(state: Mapping[str, Tensor], head_dim: int, stages: Sequence[int] = (3, 3, 4, 3, 3), **fields) -> SWS:
+    """SWS: ``instances.{stage}`` of one shared block.
+
+    The released Aux-S has 12 heads of 32: it is read with ``head_dim=32``.
+
+    Args:
+        state: the checkpoint's tensors.
+        head_dim: channels of a head.
+        stages: Aux-Net layers in each stage, which the checkpoint does not say.
+        **fields: other fields of the spec; see :func:`_shared_aux` for the pooling order.
+
+    Raises:
+        LearngeneError: the checkpoint has another number of stages.
+    """
+    found = _numbers(state, r"blocks\.block\.norm1\.instances\.(\d+)\.weight")
+    if found and len(found) != len(stages):
+        raise LearngeneError(f"stages={list(stages)} are {len(stages)}, but the checkpoint has {len(found)} stages")
+    learngene = SWS(aux=_shared_aux(state, head_dim, sum(stages), fields), stages=stages)
+    _assign(learngene, _shared_tensors(state, learngene, [(stage, "") for stage in range(len(stages))]))
+    return learngene

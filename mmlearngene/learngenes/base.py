@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,6 +61,28 @@ def random_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
             nn.init.trunc_normal_(tensor, std=0.02)
         tensors[name] = tensor
     return tensors
+
+
+def checked_map(option: str, entries: Sequence[int], spec: ViTSpec, count: int, what: str) -> list[int]:
+    """An explicit choice of one entry (a row, a stage, ...) for each layer of a descendant.
+
+    Args:
+        option: the option's name, for messages.
+        entries: the choice, one number a layer.
+        spec: the descendant.
+        count: how many entries there are to choose from.
+        what: what an entry is, for messages: ``'row of G'``.
+
+    Raises:
+        LearngeneError: a wrong number of entries, or one that does not exist.
+    """
+    entries = list(entries)
+    if len(entries) != spec.num_layers:
+        raise LearngeneError(f"{option}={entries} has {len(entries)} entries; {spec} needs {spec.num_layers}")
+    for entry in entries:
+        if not (isinstance(entry, int) and 0 <= entry < count):
+            raise LearngeneError(f"{option}={entries}: {entry!r} is not a {what}; expected 0 to {count - 1}")
+    return entries
 
 
 class Learngene(nn.Module):
@@ -203,3 +225,31 @@ class Learngene(nn.Module):
             "provenance": self.provenance,
         }
         return files.write(path, self.state_dict(), header)
+
+
+class StackedLearngene(Learngene):
+    """A learngene that is a stack of whole layers as wide as its Aux-Net, and the tensors outside the layers.
+
+    ``learngene.*`` are the canonical tensors of :attr:`learngene_spec`, positions among them.
+
+    Args:
+        aux: the Aux-Net (or ancestry).
+        num_layers: layers in the stack.
+        learngene: the learngene's size where the caller gives it; it follows from the other two and is checked.
+        **config: the method's own options as JSON values.
+
+    Raises:
+        LearngeneError: another size was given.
+    """
+
+    def __init__(
+        self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None, **config
+    ) -> None:
+        own = aux.replace(num_layers=num_layers)
+        if learngene is not None and str(ViTSpec.parse(learngene)) != str(own):
+            raise LearngeneError(
+                f"the learngene {ViTSpec.parse(learngene)} does not fit: in the Aux-Net {aux} a {self.method} "
+                f"learngene is {own}"
+            )
+        super().__init__(own, aux, **config)
+        self.learngene = TensorTree(random_tensors(own.shapes()))

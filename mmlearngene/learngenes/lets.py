@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import LearngeneError, check_choice
 from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
 from . import register
-from .base import Learngene, TensorTree, is_vector, random_tensors
+from .base import Learngene, TensorTree, checked_map, is_vector, random_tensors
 
 MODULES = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2")
 SELECTIONS = ("continuous", "top-l1", "top-l2", "bottom-l1", "bottom-l2")
@@ -88,7 +88,8 @@ class LeTs(Learngene):
                 (g for g in range(1, small.num_layers + 1) if not small.num_layers % g), key=lambda g: abs(g - groups)
             )
             raise LearngeneError(
-                f"groups={groups} does not divide the learngene's {small.num_layers} layers; the nearest that does is {near}"
+                f"groups={groups} does not divide the learngene's {small.num_layers} layers; "
+                f"the nearest that does is {near}"
             )
         if groups * rows * repeats != large.num_layers:
             raise LearngeneError(
@@ -176,7 +177,9 @@ class LeTs(Learngene):
             unit: what is ranked on F_embed: ``head`` keeps blocks of head_dim rows whole, by their summed norm;
                 ``row`` ranks every row by itself. The neurons of F_ffn belong to no head and are ranked by row.
         """
-        rows = self._checked_rows(rows, spec)
+        if rows is None:
+            rows = self.default_rows(spec.num_layers)
+        rows = checked_map("rows", rows, spec, self.num_rows, "row of G")
         distinct = sorted(set(rows))
         maps = self._selected_maps(spec, selection, unit)
         blocks, stem = self._matrices()
@@ -240,7 +243,8 @@ class LeTs(Learngene):
     ) -> None:
         """Replace the named tensors by widened ones, all by the same map F of shape (n, S) or (L, n, S).
 
-        ``out``: the outputs are widened, (..., S, i) -> (..., S + n, i). ``into``: the inputs, (..., S) -> (..., S + n).
+        ``out``: the outputs are widened, (..., S, i) -> (..., S + n, i); ``into``: the inputs, (..., S) ->
+        (..., S + n).
         """
         names, axes = [*out, *into], [-2] * len(out) + [-1] * len(into)
         if self.keep_original:
@@ -248,16 +252,6 @@ class LeTs(Learngene):
         else:
             wide = [matrix @ tensors[name] for name in out] + [tensors[name] @ matrix.mT for name in into]
         tensors.update(zip(names, wide, strict=True))
-
-    def _checked_rows(self, rows: Sequence[int] | None, spec: ViTSpec) -> list[int]:
-        if rows is None:
-            return self.default_rows(spec.num_layers)
-        if len(rows) != spec.num_layers:
-            raise LearngeneError(f"rows={list(rows)} has {len(rows)} entries; {spec} needs {spec.num_layers}")
-        for row in rows:
-            if not (isinstance(row, int) and 0 <= row < self.num_rows):
-                raise LearngeneError(f"rows={list(rows)}: {row!r} is not a row of G; expected 0 to {self.num_rows - 1}")
-        return list(rows)
 
     def _selected_maps(self, spec: ViTSpec, selection: str, unit: str) -> dict[str, Tensor | slice]:
         """The rows of every map that a descendant of this width takes, and its ``channels`` of the positions."""

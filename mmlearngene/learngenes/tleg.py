@@ -1,0 +1,58 @@
+"""TLEG: Transformer as linear expansion of learngene (Xia, Zhang, Yang, Chen, Chen, Geng, AAAI 2024).
+
+Every tensor of a layer is a linear function of the layer's position, so that two layers of weights make a ViT of
+any depth. Both are trained together in an Aux-Net by distillation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights
+from . import register
+from .base import StackedLearngene
+
+
+@register
+class TLEG(StackedLearngene):
+    """Two layers of weights, theta_B and theta_A, and the tensors outside the layers.
+
+    Layer l = 1..L of a ViT of depth L is ``theta_B + (l - 1) / L * theta_A``, for every weight and bias of the layer
+    (LayerNorms, qkv, proj, fc1, fc2): the first layer is theta_B, none reaches theta_B + theta_A. The descendant's own
+    L gives any depth; its width is the Aux-Net's.
+
+    ``learngene.*`` stacks (theta_B, theta_A) along the axis of layers, (2, ...); positions, patch embedding, final
+    norm and head are copied. Start values are a ViT's usual ones, but theta_A's LayerNorms are 0.
+
+    Args:
+        learngene: its size, which follows from ``aux``: two layers.
+        aux: size of the Aux-Net, 12 layers in the paper.
+        **vit: fields of :class:`ViTSpec` (``img_size``, ``num_classes``, ...).
+
+    Raises:
+        LearngeneError: a size that does not fit ``aux``.
+    """
+
+    method = "tleg"
+
+    def __init__(
+        self,
+        learngene: str | ViTSpec | Mapping | None = None,
+        aux: str | ViTSpec | Mapping = "h6-l12",
+        **vit,
+    ) -> None:
+        super().__init__(ViTSpec.parse(aux, **vit), 2, learngene)
+        with torch.no_grad():
+            for name, tensor in self.learngene.tensors().items():
+                if name in ("norm1.weight", "norm2.weight"):
+                    tensor[1] = 0
+
+    def _expand(self, spec: ViTSpec) -> ViTWeights:
+        tensors = self.learngene.tensors()
+        for name in BLOCK_TENSORS:
+            base, slope = tensors[name].split(1)
+            position = torch.arange(spec.num_layers, device=base.device, dtype=base.dtype) / spec.num_layers
+            tensors[name] = base + position.view(-1, *[1] * (base.ndim - 1)) * slope
+        return ViTWeights(spec, tensors)
