@@ -138,3 +138,14 @@ class EpochSeedHook(Hook):
         random.seed(int(seeds[0]))
         np.random.seed(seeds[1])
         torch.manual_seed(int(seeds[2]))
+
+
+@HOOKS.register_module()
+class InitialValHook(Hook):
+    """Validate once before training starts: what an initialisation is worth without any tuning (the papers' "0 ep")."""
+
+    priority = "LOW"
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter == 0:
+            runner.val_loop.run()

@@ -1,0 +1,22 @@
+"""The demo's stage 1: a learngene in its Aux-Net, 30 epochs of soft distillation from the demo's ancestry."""
+
+_base_ = ["./base.py"]
+
+model = dict(
+    type="mmlearngene.LearngeneDistiller",
+    student=dict(
+        type="mmlearngene.AuxNet",
+        learngene=dict(num_classes=10, img_size=8, patch_size=2, in_channels=1, head_dim=16),
+    ),
+    teacher=dict(
+        type="mmlearngene.ClassifierTeacher",
+        config="configs/demo/ancestry.py",
+        checkpoint="work_dirs/demo/ancestry/epoch_20.pth",
+    ),
+    distill=dict(tau=1.0, reduction="batchmean"),
+)
+train_cfg = dict(max_epochs=30, val_interval=5)
+custom_hooks = [
+    dict(type="mmlearngene.EpochSeedHook"),
+    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="demo h6-l8", dataset="digits")),
+]

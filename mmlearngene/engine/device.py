@@ -1,0 +1,36 @@
+"""Run a config written for GPUs on a machine without one."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+
+def adapt_to_device(cfg: Config) -> Config:
+    """Without a GPU, replace in ``cfg`` SyncBN by BN, mixed precision by float32 and NCCL by gloo, and say so."""
+    if torch.cuda.is_available():
+        return cfg
+    changed = _replace(cfg._cfg_dict, "type", {"SyncBN": "BN", "AmpOptimWrapper": "OptimWrapper"})
+    changed |= _replace(cfg._cfg_dict, "backend", {"nccl": "gloo"})
+    optim = cfg.get("optim_wrapper") or {}
+    if optim.get("type") == "OptimWrapper":
+        for amp_only in ("loss_scale", "dtype", "use_fsdp"):
+            optim.pop(amp_only, None)
+    if changed:
+        print_log(f"no GPU: {', '.join(sorted(changed))}", logger="current")
+    return cfg
+
+
+def _replace(node: ConfigDict | list | tuple, key: str, values: dict[str, str]) -> set[str]:
+    """Replace values of ``key`` anywhere below ``node``; returns what was replaced by what."""
+    changed = set()
+    if isinstance(node, dict):
+        if isinstance(node.get(key), str) and node[key] in values:
+            changed.add(f"{node[key]} -> {values[node[key]]}")
+            node[key] = values[node[key]]
+        node = list(node.values())
+    for child in node:
+        if isinstance(child, dict | list | tuple):
+            changed |= _replace(child, key, values)
+    return changed

@@ -1,0 +1,7 @@
+"""OpenMMLab models: the Aux-Net, distillation of it, and teachers."""
+
+from .aux_net import AuxNet
+from .distiller import DistillLoss, LearngeneDistiller
+from .teachers import ClassifierTeacher, TimmTeacher
+
+__all__ = ["AuxNet", "ClassifierTeacher", "DistillLoss", "LearngeneDistiller", "TimmTeacher"]

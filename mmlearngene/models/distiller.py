@@ -1,0 +1,131 @@
+"""Distillation of a student, an Aux-Net or any classifier, from a frozen teacher."""
+
+from __future__ import annotations
+
+import torch
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import LearngeneError, check_choice
+from ..registry import MODELS
+from .aux_net import classifier_preprocessor
+from .teachers import Teacher
+
+KINDS = ("soft", "hard")
+REDUCTIONS = ("deit", "batchmean")
+
+
+@MODELS.register_module()
+class DistillLoss(nn.Module):
+    """Distillation loss of DeiT (Touvron et al., ICML 2021, eq. 2 and 3).
+
+    Args:
+        kind: ``soft``: KL(teacher || student) at temperature ``tau``, times ``tau`` squared; ``hard``: cross-entropy
+            with the teacher's decision.
+        tau: temperature of the soft loss.
+        reduction: of the soft loss: ``deit`` divides the sum by batch x classes, as DeiT's and the LeTs, TLEG and SWS
+            code do; ``batchmean`` by the batch.
+    """
+
+    def __init__(self, kind: str = "soft", tau: float = 1.0, reduction: str = "deit") -> None:
+        super().__init__()
+        self.kind = check_choice(kind, KINDS, "distillation kind")
+        self.reduction = check_choice(reduction, REDUCTIONS, "distillation reduction")
+        if tau <= 0:
+            raise LearngeneError(f"tau={tau} must be positive; the usual value is 1.0")
+        self.tau = tau
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Loss of logits ``student`` against logits ``teacher``, both (B, classes)."""
+        if self.kind == "hard":
+            return F.cross_entropy(student, teacher.argmax(-1))
+        student, teacher = (F.log_softmax(logits.float() / self.tau, -1) for logits in (student, teacher))
+        divergence = F.kl_div(student, teacher, reduction="sum", log_target=True)
+        count = student.numel() if self.reduction == "deit" else len(student)
+        return divergence * self.tau**2 / count
+
+
+@MODELS.register_module()
+class LearngeneDistiller(BaseClassifier):
+    """Train ``student`` by ``(1 - alpha) * its own loss + alpha * distillation`` from a frozen teacher.
+
+    The teacher sees the very batch that the student sees, mixed and augmented, in its own normalisation. It is always
+    in evaluation mode, runs without gradients, and is not part of parameters, checkpoints or averages.
+
+    Args:
+        student: config of a classifier: :class:`AuxNet`, or a ``mmpretrain.ImageClassifier`` for plain distillation.
+        teacher: config of a teacher, see :mod:`mmlearngene.models.teachers`.
+        distill: arguments of :class:`DistillLoss`.
+        alpha: weight of the distillation; 1 is distillation alone.
+        data_preprocessor: see ``mmpretrain.ImageClassifier``.
+        train_cfg: see ``mmpretrain.ImageClassifier``; gives batch augmentations.
+        init_cfg: see ``mmengine.model.BaseModule``.
+
+    Raises:
+        LearngeneError: alpha is outside 0 to 1, or student and teacher have different numbers of classes (told at the
+            first batch).
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        teacher: dict,
+        distill: dict | None = None,
+        alpha: float = 1.0,
+        data_preprocessor: dict | None = None,
+        train_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
+        if not 0 <= alpha <= 1:
+            raise LearngeneError(f"alpha={alpha} must be in 0 to 1; the nearest is {min(max(alpha, 0), 1)}")
+        self.alpha = alpha
+        self.student = MODELS.build(student)
+        self.distill = DistillLoss(**(distill or {}))
+        self._teacher = _Frozen(MODELS.build(teacher))
+        self.provenance = {"teacher": {key: str(value) for key, value in teacher.items()}}
+
+    @property
+    def teacher(self) -> Teacher:
+        """The frozen teacher; no submodule of the distiller."""
+        return self._teacher.module
+
+    def _apply(self, fn, *args, **kwargs) -> LearngeneDistiller:
+        self.teacher._apply(fn)  # moves to the student's device, though it is no submodule
+        return super()._apply(fn, *args, **kwargs)
+
+    def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"):
+        """As ``mmpretrain.ImageClassifier.forward``; predictions are the student's.
+
+        Args:
+            inputs: (B, C, H, W).
+            data_samples: annotations; the loss needs them where ``alpha`` is below 1.
+            mode: ``tensor``, ``loss`` or ``predict``.
+        """
+        if mode != "loss":
+            return self.student(inputs, data_samples, mode)
+        logits = self.student(inputs)
+        with torch.no_grad():
+            target = self.teacher(inputs, self.data_preprocessor)
+        if target.shape != logits.shape:
+            raise LearngeneError(
+                f"the teacher has {target.shape[1]} classes and the student {logits.shape[1]}; "
+                f"expected the student's head to have num_classes={target.shape[1]}"
+            )
+        losses = {"loss_distill": self.alpha * self.distill(logits, target)}
+        if self.alpha < 1:
+            own = self.student.head._get_loss(logits, data_samples)
+            losses |= {name: (1 - self.alpha) * value if "loss" in name else value for name, value in own.items()}
+        return losses
+
+
+class _Frozen:
+    """Holds a module out of its owner's submodules; copies of the owner share it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict) -> _Frozen:
+        return self
