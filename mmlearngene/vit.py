@@ -95,19 +95,23 @@ class ViTSpec:
         Raises:
             LearngeneError: the text is not a size, or a field does not exist.
         """
+        if not isinstance(size, (ViTSpec, Mapping)):
+            match = _SIZE.fullmatch(str(size).strip())
+            if not match:
+                numbers = re.findall(r"\d+", str(size)) + ["6", "12"]
+                raise LearngeneError(
+                    f"{size!r} is not a ViT size; expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
+                )
+            size = dict(num_heads=int(match[1]), num_layers=int(match[2]))
+        if isinstance(size, Mapping):
+            fields = {**size, **fields}
         for name in fields:
             check_choice(name, (f.name for f in dataclasses.fields(cls)), "ViT field")
         if isinstance(size, ViTSpec):
             return size.replace(**fields)
-        if isinstance(size, Mapping):
-            return cls(**{**size, **fields})
-        match = _SIZE.fullmatch(str(size).strip())
-        if not match:
-            numbers = re.findall(r"\d+", str(size)) + ["6", "12"]
-            raise LearngeneError(
-                f"{size!r} is not a ViT size; expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
-            )
-        return cls(num_heads=int(match[1]), num_layers=int(match[2]), **fields)
+        if missing := {"num_heads", "num_layers"} - fields.keys():
+            raise LearngeneError(f"the ViT of {fields} has no {' and no '.join(sorted(missing))}")
+        return cls(**fields)
 
     def replace(self, **fields) -> ViTSpec:
         """A copy with other fields; a new number of heads moves ``embed_dims`` along unless that was set apart."""
