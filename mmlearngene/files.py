@@ -107,6 +107,30 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, header
 
 
+class _Inert:
+    """Stands in for what training frameworks store beside the weights: created, and nothing else."""
+
+    def __new__(cls, *args, **kwargs) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# The logs in checkpoints of mmengine and the arguments in those of DeiT. None of these names is ever looked up.
+_INERT = (
+    "argparse.Namespace",
+    "builtins.getattr",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+)
+
+
 def existing(path: str | Path) -> Path:
     """``path``, if a file is there.
 
@@ -143,7 +167,8 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Inert, name) for name in _INERT]):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except LearngeneError:
         raise
     except Exception as error:  # torch, zipfile and safetensors each raise their own kinds on damaged input
