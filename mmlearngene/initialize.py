@@ -161,7 +161,7 @@ def _find_vit(model: nn.Module, aux: ViTSpec) -> _FoundViT:
         )
     spec = layout.infer_spec(
         {prefix + name: parameter for name, parameter in state.items()},
-        num_heads=layers[0].attn.num_heads,
+        num_heads=[layer.attn.num_heads for layer in layers],
         img_size=(grid[0] * patch.kernel_size[0], grid[1] * patch.kernel_size[1]),
         pool=aux.pool,
         norm_eps=aux.norm_eps,

@@ -24,7 +24,7 @@ POOLS = ("avg_norm", "norm_avg", "cls")
 BLOCK_TENSORS = tuple(
     f"{module}.{kind}" for module in ("norm1", "qkv", "proj", "norm2", "fc1", "fc2") for kind in ("weight", "bias")
 )
-_SIZE = re.compile(r"h(\d+)[-_]?l(\d+)", re.IGNORECASE)
+_SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ViTSpec:
     """The size of a plain Vision Transformer.
 
     Args:
-        num_heads: attention heads of every layer.
+        num_heads: attention heads of every layer; or a schedule, one number a layer. Equal numbers become one.
         num_layers: transformer layers.
         head_dim: channels of a head.
         mlp_ratio: hidden width of the feed-forward network over ``embed_dims``.
@@ -44,14 +44,15 @@ class ViTSpec:
         pool: ``avg_norm`` averages the patch tokens, then normalises (timm's ``fc_norm``); ``norm_avg`` normalises
             every token, then averages; ``cls`` normalises, then takes the class token.
         norm_eps: epsilon of every LayerNorm.
-        embed_dims: width of the residual stream; ``num_heads * head_dim`` unless said otherwise.
+        embed_dims: width of the residual stream; ``num_heads * head_dim`` unless said otherwise. A schedule of heads
+            does not tell it and needs it.
 
     Raises:
-        LearngeneError: a number is not positive, the image is not divisible into patches, or ``pool='cls'`` has no
-            class token to take.
+        LearngeneError: a number is not positive, a schedule of heads has another length than the ViT or no
+            ``embed_dims``, the image is not divisible into patches, or ``pool='cls'`` has no class token to take.
     """
 
-    num_heads: int
+    num_heads: int | tuple[int, ...]
     num_layers: int
     head_dim: int = 64
     mlp_ratio: float = 4
@@ -68,9 +69,13 @@ class ViTSpec:
         size = self.img_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         object.__setattr__(self, "img_size", size)
+        if not isinstance(self.num_heads, int):
+            self._set_schedule(tuple(self.num_heads))
         if self.embed_dims is None:
-            object.__setattr__(self, "embed_dims", self.num_heads * self.head_dim)
-        for name in ("num_heads", "num_layers", "head_dim", "mlp_ratio", "patch_size", "in_channels", "embed_dims"):
+            object.__setattr__(self, "embed_dims", self.inner_dims)
+        if min(self.heads, default=1) <= 0:
+            raise LearngeneError(f"num_heads={self.num_heads} must be positive")
+        for name in ("num_layers", "head_dim", "mlp_ratio", "patch_size", "in_channels", "embed_dims"):
             if getattr(self, name) <= 0:
                 raise LearngeneError(f"{name}={getattr(self, name)} must be positive")
         if self.num_classes < 0:
@@ -84,9 +89,20 @@ class ViTSpec:
         if self.pool == "cls" and not self.class_token:
             raise LearngeneError("pool='cls' needs class_token=True; without one use 'avg_norm' or 'norm_avg'")
 
+    def _set_schedule(self, heads: tuple[int, ...]) -> None:
+        if len(heads) != self.num_layers:
+            raise LearngeneError(f"num_heads={heads} has {len(heads)} entries for {self.num_layers} layers")
+        if len(set(heads)) == 1:
+            heads = heads[0]
+        elif self.embed_dims is None:
+            raise LearngeneError(f"num_heads={heads} differs from layer to layer and needs embed_dims to be given")
+        object.__setattr__(self, "num_heads", heads)
+
     @classmethod
     def parse(cls, size: str | ViTSpec | Mapping, **fields) -> ViTSpec:
         """Read a size as it is written everywhere: ``'h6-l12'`` (also ``'H6-L12'``, ``'h6_l12'``).
+
+        A schedule of heads has one number a layer: ``'h4,4,6,6-l4'``.
 
         Args:
             size: the text; a mapping of the fields or a ViTSpec is taken as it is.
@@ -102,7 +118,8 @@ class ViTSpec:
                 raise LearngeneError(
                     f"{size!r} is not a ViT size; expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
                 )
-            size = dict(num_heads=int(match[1]), num_layers=int(match[2]))
+            heads = [int(number) for number in match[1].split(",")]
+            size = dict(num_heads=heads if len(heads) > 1 else heads[0], num_layers=int(match[2]))
         if isinstance(size, Mapping):
             fields = {**size, **fields}
         for name in fields:
@@ -115,7 +132,7 @@ class ViTSpec:
 
     def replace(self, **fields) -> ViTSpec:
         """A copy with other fields; a new number of heads moves ``embed_dims`` along unless that was set apart."""
-        if "embed_dims" not in fields and self.embed_dims == self.num_heads * self.head_dim:
+        if "embed_dims" not in fields and isinstance(self.num_heads, int) and self.embed_dims == self.inner_dims:
             fields["embed_dims"] = None
         return dataclasses.replace(self, **fields)
 
@@ -124,12 +141,23 @@ class ViTSpec:
         return {**dataclasses.asdict(self), "img_size": list(self.img_size)}
 
     def __str__(self) -> str:
-        return f"h{self.num_heads}-l{self.num_layers}"
+        heads = [self.num_heads] if isinstance(self.num_heads, int) else self.num_heads
+        return f"h{','.join(map(str, heads))}-l{self.num_layers}"
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Attention heads of each layer."""
+        return (self.num_heads,) * self.num_layers if isinstance(self.num_heads, int) else self.num_heads
 
     @property
     def inner_dims(self) -> int:
-        """Channels of all heads together; equal to ``embed_dims`` in an ordinary ViT."""
-        return self.num_heads * self.head_dim
+        """Channels of all heads of a layer (its widest) together; equal to ``embed_dims`` in an ordinary ViT."""
+        return max(self.heads, default=0) * self.head_dim
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether the heads of every layer together are as wide as the residual stream, as in any published ViT."""
+        return isinstance(self.num_heads, int) and self.inner_dims == self.embed_dims
 
     @property
     def feedforward_channels(self) -> int:
@@ -146,9 +174,9 @@ class ViTSpec:
         """Patches, plus one where there is a class token."""
         return math.prod(self.grid) + int(self.class_token)
 
-    def block_shapes(self) -> dict[str, tuple[int, ...]]:
+    def block_shapes(self, layer: int = 0) -> dict[str, tuple[int, ...]]:
         """Canonical shape of one layer's tensors, without the leading layer axis."""
-        d, heads, width, hidden = self.head_dim, self.num_heads, self.embed_dims, self.feedforward_channels
+        d, heads, width, hidden = self.head_dim, self.heads[layer], self.embed_dims, self.feedforward_channels
         return {
             "norm1.weight": (width,),
             "norm1.bias": (width,),
@@ -184,22 +212,24 @@ class ViTSpec:
         return shapes
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The whole canonical tensor table, layers stacked: name -> shape."""
+        """The whole canonical tensor table of a ViT with equal layers, stacked: name -> shape."""
         blocks = {name: (self.num_layers, *shape) for name, shape in self.block_shapes().items()}
         return {**self.stem_shapes(), **blocks}
 
     @property
     def num_params(self) -> int:
         """Exact number of parameters."""
-        return sum(math.prod(shape) for shape in self.shapes().values())
+        tables = [self.stem_shapes(), *(self.block_shapes(layer) for layer in range(self.num_layers))]
+        return sum(math.prod(shape) for table in tables for shape in table.values())
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one image through every matrix product, attention included."""
-        tokens, width, inner = self.num_tokens, self.embed_dims, self.inner_dims
-        block = tokens * (4 * width * inner + 2 * width * self.feedforward_channels) + 2 * tokens**2 * inner
+        tokens, width, inner = self.num_tokens, self.embed_dims, sum(self.heads) * self.head_dim
+        attention = 4 * tokens * width * inner + 2 * tokens**2 * inner
+        feedforward = self.num_layers * 2 * tokens * width * self.feedforward_channels
         patch = math.prod(self.grid) * width * self.in_channels * self.patch_size**2
-        return self.num_layers * block + patch + width * self.num_classes
+        return attention + feedforward + patch + width * self.num_classes
 
     @property
     def flops(self) -> int:

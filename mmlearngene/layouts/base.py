@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import LearngeneError
-from ..vit import ViTSpec, ViTWeights
+from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Layout:
             state |= {self.key(name, pool, layer): _merged(name, tensor) for name, tensor in tensors.items()}
         return state
 
-    def from_state_dict(self, state: Mapping[str, Tensor], num_heads: int | None = None, **fields) -> ViTWeights:
+    def from_state_dict(
+        self, state: Mapping[str, Tensor], num_heads: int | Sequence[int] | None = None, **fields
+    ) -> ViTWeights:
         """Read a plain ViT's state dict.
 
         Args:
             state: the framework's names -> tensors.
-            num_heads: heads of a layer, which no tensor shows; heads of 64 when omitted.
+            num_heads: heads of a layer (or of each), which no tensor shows; heads of 64 when omitted.
             **fields: fields of the spec that no tensor shows (``norm_eps``, ``img_size`` of an oblong image, ``pool``).
 
         Raises:
@@ -75,17 +77,22 @@ class Layout:
 
         for name, shape in spec.stem_shapes().items():
             tensors[name] = take(name, shape)
-        for name, shape in spec.block_shapes().items():
-            tensors[name] = [take(name, shape, layer) for layer in range(spec.num_layers)]
+        for layer in range(spec.num_layers):
+            for name, shape in spec.block_shapes(layer).items():
+                tensors.setdefault(name, []).append(take(name, shape, layer))
         if missing or left:
             raise LearngeneError(
                 f"not a plain {self.name} ViT {spec}: missing or of another shape: {_some(missing)}; not understood: "
                 f"{_some(left)}"
             )
-        stacked = {name: torch.stack(t) if isinstance(t, list) else t for name, t in tensors.items()}
-        return ViTWeights(spec, stacked)
+        for name in BLOCK_TENSORS:
+            if len({tensor.shape for tensor in tensors[name]}) == 1:  # else the heads differ from layer to layer
+                tensors[name] = torch.stack(tensors[name])
+        return ViTWeights(spec, tensors)
 
-    def infer_spec(self, state: Mapping[str, Tensor], num_heads: int | None = None, **fields) -> ViTSpec:
+    def infer_spec(
+        self, state: Mapping[str, Tensor], num_heads: int | Sequence[int] | None = None, **fields
+    ) -> ViTSpec:
         """The spec of a plain ViT from the names and shapes of its state dict; see :meth:`from_state_dict`.
 
         Raises:
@@ -99,21 +106,27 @@ class Layout:
                 f"this is not a ViT in {self.name}'s layout: expected {self.key('patch_embed.weight', 'cls')!r} and "
                 f"{self.block.format(0)!r}...; it starts with {_some(state)}"
             )
-        width = patch.shape[0]
+        width, num_layers = patch.shape[0], max(layers) + 1
+        inner = [self._inner_dims(state, layer, width) for layer in range(num_layers)]
         if num_heads is None:
-            num_heads = max(1, width // 64)
-        if width % num_heads:
-            near = min((h for h in range(1, width + 1) if width % h == 0), key=lambda h: abs(h - num_heads))
-            raise LearngeneError(f"{num_heads} heads do not divide the width {width}; the nearest that do are {near}")
+            num_heads = [max(1, dims // 64) for dims in inner]
+        heads = [num_heads] * num_layers if isinstance(num_heads, int) else list(num_heads)
+        for dims, count in zip(inner, heads, strict=True):
+            if dims % count:
+                near = min((h for h in range(1, dims + 1) if dims % h == 0), key=lambda h: abs(h - count))
+                raise LearngeneError(f"{count} heads do not divide the width {dims}; the nearest that do are {near}")
+        if len({dims // count for dims, count in zip(inner, heads, strict=True)}) > 1:
+            raise LearngeneError(f"{heads} heads of layers {inner} wide are not of one width")
         has_class_token = self.modules["cls_token"] in state
         tokens = state[self.modules["pos_embed"]].shape[1] - has_class_token
         patch_size = patch.shape[-1]
         found = next((pool for pool in ("avg_norm", "norm_avg") if self.key("norm.weight", pool) in state), "avg_norm")
         head = state.get(self.key("head.weight", "cls"))
         inferred = dict(
-            num_heads=num_heads,
-            num_layers=max(layers) + 1,
-            head_dim=width // num_heads,
+            num_heads=heads,
+            num_layers=num_layers,
+            embed_dims=width,
+            head_dim=inner[0] // heads[0],
             mlp_ratio=state[self.key("fc1.weight", "cls", 0)].shape[0] / width,
             patch_size=patch_size,
             img_size=math.isqrt(tokens) * patch_size,
@@ -123,6 +136,11 @@ class Layout:
             pool="cls" if has_class_token and found == "norm_avg" else found,
         )
         return ViTSpec(**{**inferred, **fields})
+
+    def _inner_dims(self, state: Mapping[str, Tensor], layer: int, width: int) -> int:
+        """Channels of a layer's heads together: the inputs of its projection."""
+        proj = state.get(self.key("proj.weight", "cls", layer))
+        return width if proj is None else proj.shape[1]
 
 
 def _merged(name: str, tensor: Tensor) -> Tensor:

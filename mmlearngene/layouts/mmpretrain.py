@@ -27,6 +27,9 @@ MMPRETRAIN = Layout(
 def backbone_cfg(spec: ViTSpec, **overrides) -> dict:
     """Config of the plain mmpretrain backbone of ``spec``, pooling included.
 
+    Where heads differ from layer to layer or are together not as wide as ``embed_dims``, which mmpretrain's ViT does
+    not allow, it is ``mmlearngene.ElasticViT``.
+
     Args:
         spec: the ViT.
         **overrides: arguments of ``mmpretrain.VisionTransformer`` that replace or extend these, ``drop_path_rate`` say.
@@ -37,7 +40,7 @@ def backbone_cfg(spec: ViTSpec, **overrides) -> dict:
         arch=dict(
             embed_dims=spec.embed_dims,
             num_layers=spec.num_layers,
-            num_heads=spec.num_heads,
+            num_heads=spec.num_heads if spec.is_ordinary else 1,
             feedforward_channels=spec.feedforward_channels,
         ),
         img_size=spec.img_size,
@@ -48,6 +51,8 @@ def backbone_cfg(spec: ViTSpec, **overrides) -> dict:
         out_type=out_type,
         final_norm=spec.pool != "avg_norm",
     )
+    if not spec.is_ordinary:
+        cfg |= dict(type="mmlearngene.ElasticViT", num_heads=list(spec.heads), head_dims=spec.head_dim)
     return {**cfg, **overrides}
 
 

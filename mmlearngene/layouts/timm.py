@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ..vit import ViTSpec
@@ -29,7 +31,11 @@ TIMM = Layout(
 
 
 def model_kwargs(spec: ViTSpec) -> dict:
-    """Arguments that make ``timm.models.vision_transformer.VisionTransformer`` the plain ViT of ``spec``."""
+    """Arguments that make ``timm.models.vision_transformer.VisionTransformer`` the plain ViT of ``spec``.
+
+    They cannot say that heads differ from layer to layer or are together not as wide as ``embed_dims``: see
+    :func:`build`.
+    """
     return dict(
         img_size=spec.img_size,
         patch_size=spec.patch_size,
@@ -37,10 +43,23 @@ def model_kwargs(spec: ViTSpec) -> dict:
         num_classes=spec.num_classes,
         embed_dim=spec.embed_dims,
         depth=spec.num_layers,
-        num_heads=spec.num_heads,
+        num_heads=spec.num_heads if spec.is_ordinary else 1,
         mlp_ratio=spec.mlp_ratio,
         class_token=spec.class_token,
         global_pool="token" if spec.pool == "cls" else "avg",
         fc_norm=spec.pool == "avg_norm",
         norm_layer=partial(nn.LayerNorm, eps=spec.norm_eps),
     )
+
+
+def build(spec: ViTSpec) -> VisionTransformer:
+    """timm's ViT of ``spec``, with its own start values; layers may have any number of heads.
+
+    timm's ``Attention`` allows heads that are together wider or narrower than ``embed_dims``, its ``VisionTransformer``
+    has no argument for it.
+    """
+    model = VisionTransformer(**model_kwargs(spec))
+    if not spec.is_ordinary:
+        for block, heads in zip(model.blocks, spec.heads, strict=True):
+            block.attn = Attention(spec.embed_dims, heads, attn_head_dim=spec.head_dim, qkv_bias=True)
+    return model

@@ -2,6 +2,7 @@
 
 from .aux_net import AuxNet
 from .distiller import DistillLoss, LearngeneDistiller
+from .elastic_vit import ElasticViT
 from .teachers import ClassifierTeacher, TimmTeacher
 
-__all__ = ["AuxNet", "ClassifierTeacher", "DistillLoss", "LearngeneDistiller", "TimmTeacher"]
+__all__ = ["AuxNet", "ClassifierTeacher", "DistillLoss", "ElasticViT", "LearngeneDistiller", "TimmTeacher"]
