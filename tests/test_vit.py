@@ -21,7 +21,7 @@ SPECS = [
     ViTSpec(2, 2, head_dim=8, img_size=32, num_classes=5, class_token=True, pool="norm_avg"),
 ]
 
-# learngene paper's Des-Nets: parameters in M / GMACs at 224, 1000 classes
+# the LeTs paper's descendants: parameters in M / GMACs at 224, 1000 classes
 DES_NETS = {
     6: "15.0/3.1 18.5/3.8 22.0/4.6 25.6/5.3 29.1/6.1",
     8: "26.2/5.3 32.5/6.6 38.8/7.9 45.1/9.3 51.4/10.6",
