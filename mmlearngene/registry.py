@@ -19,6 +19,9 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
 )
+VISUALIZERS = Registry(
+    "visualizer", parent=mmengine_registry.VISUALIZERS, scope="mmlearngene", locations=["mmlearngene.engine"]
+)
 # mmengine looks initializers up in its root registry, in whatever scope a config runs
 WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
 
