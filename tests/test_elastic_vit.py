@@ -94,7 +94,7 @@ def test_segmentor_takes_it_as_backbone():
     from mmseg.registry import MODELS as SEG_MODELS
     from mmseg.utils import register_all_modules
 
-    register_all_modules()
+    register_all_modules(init_default_scope=False)
     spec = ViTSpec.parse("h2,3,6-l3", **TINY)
     backbone = backbone_cfg(spec, out_type="featmap", final_norm=False, out_indices=[0, 1, 2])
     cfg = dict(
