@@ -83,7 +83,10 @@ class LeTs(Learngene):
             depth_init=check_choice(depth_init, DEPTH_INITS, "depth_init"),
             keep_original=keep_original,
         )
-        if min(groups, rows, repeats) < 1 or small.num_layers % groups:
+        for name, number in dict(groups=groups, rows=rows, repeats=repeats).items():
+            if number < 1:
+                raise LearngeneError(f"{name}={number} must be 1 or more")
+        if small.num_layers % groups:
             near = min(
                 (g for g in range(1, small.num_layers + 1) if not small.num_layers % g), key=lambda g: abs(g - groups)
             )
