@@ -61,6 +61,6 @@ def test_the_aux_net_computes_the_released_logits(golden, learngene):
 
 
 def test_the_numbers_tell_rows_apart(golden, learngene):
-    wrong = learngene.expand("h3-l8", rows=[1, 0, 2, 3, 4, 5, 6, 7])
+    wrong = learngene.expand("h3-l8", rows=[7, 6, 5, 4, 3, 2, 1, 0])
     logits = timm_logits(wrong, golden.tensors["x"])
     assert (logits - golden.tensors["des_logits/h3-l8"]).abs().max() > 1e-3
