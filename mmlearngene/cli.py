@@ -190,7 +190,7 @@ def _extract(arguments: argparse.Namespace) -> None:
 def _save(learngene: Learngene, path: Path) -> None:
     learngene.save(path)
     counts = learngene.stored_params()
-    print(f"wrote {path}: {learngene.method} learngene, {counts['total']:,} parameters; {_range(learngene)}")
+    print(f"wrote {path}: {learngene.method} learngene, {counts['total']:,} parameters; expands to {learngene.span}")
 
 
 def _expand(arguments: argparse.Namespace) -> None:
@@ -264,15 +264,21 @@ def _describe(learngene: Learngene) -> dict:
     heads = learngene.head_choices
     depth = learngene.aux_spec.num_layers
     some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
-    some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth})
-    sizes = [learngene.target(f"h{h}-l{layers}") for h in some_heads for layers in some_depths]
+    layers = learngene.layer_choices
+    some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers or range(1, depth + 1)))
+    sizes = [learngene.target(f"h{h}-l{d}") for h in some_heads for d in some_depths]
     return {
         "method": learngene.method,
         "learngene": _spec(learngene.learngene_spec),
         "aux": _spec(learngene.aux_spec),
         "config": learngene.config,
         "stored_params": learngene.stored_params(),
-        "expands_to": {"heads": list(heads), "layers": "any", "options": learngene.expand_options()},
+        "expands_to": {
+            "heads": list(heads),
+            "layers": list(layers) if layers else "any",
+            "words": learngene.span,
+            "options": learngene.expand_options(),
+        },
         "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in sizes],
         "classes": learngene.classes,
         "provenance": learngene.provenance,
@@ -281,12 +287,6 @@ def _describe(learngene: Learngene) -> dict:
 
 def _spec(spec: ViTSpec) -> dict:
     return {"size": str(spec), **spec.asdict()}
-
-
-def _range(learngene: Learngene) -> str:
-    heads = learngene.head_choices
-    span = f"{heads[0]} to {heads[-1]} heads" if len(heads) > 1 else f"{heads[0]} heads"
-    return f"expands to {span} and any depth"
 
 
 def _text(described: dict) -> str:
@@ -299,7 +299,7 @@ def _text(described: dict) -> str:
             f"{of['num_classes']} classes, pool {of['pool']}{', class token' if of['class_token'] else ''}"
         )
 
-    counts, heads = described["stored_params"], described["expands_to"]["heads"]
+    counts = described["stored_params"]
     facts = [
         ("file", described["file"]),
         ("method", described["method"]),
@@ -312,7 +312,7 @@ def _text(described: dict) -> str:
             f"positions {counts['positions']:,}",
         ),
         ("file size", f"{described['file_size']:,} bytes" if described["file_size"] is not None else "not trained yet"),
-        ("expands to", f"{', '.join(map(str, heads))} heads, any number of layers"),
+        ("expands to", described["expands_to"]["words"]),
         ("options", ", ".join(described["expands_to"]["options"]) or "none"),
         *((f"provenance {key}", str(value)) for key, value in described["provenance"].items()),
     ]

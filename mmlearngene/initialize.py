@@ -62,7 +62,7 @@ def initialize(
     model: nn.Module,
     learngene: Learngene | str | Path,
     *,
-    min_inherited: float = 0.9,
+    min_inherited: float | None = None,
     head: str = "auto",
     **options,
 ) -> LoadReport:
@@ -72,7 +72,8 @@ def initialize(
         model: timm's ``VisionTransformer``, mmpretrain's, or any model with the latter as its ``backbone`` (an
             ``ImageClassifier``, a segmentor). Its size says which descendant is expanded.
         learngene: a learngene, or the path of its file.
-        min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit.
+        min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit. The
+            method's own when omitted: 0.9, but 0 where layers are left random by design (scratch, mimetic, ...).
         head: ``inherit`` the classifier head, leave it ``fresh``, or ``auto``: inherit where the classes agree.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
@@ -83,6 +84,8 @@ def initialize(
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
+    if min_inherited is None:
+        min_inherited = learngene.min_inherited
     aux = learngene.aux_spec
     found = _find_vit(model, aux)
     weights = learngene.expand(found.spec, head=head, **options)

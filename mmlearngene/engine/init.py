@@ -22,7 +22,7 @@ class LearngeneInit:
         **options: options of the method's expansion.
     """
 
-    def __init__(self, checkpoint: str, min_inherited: float = 0.9, head: str = "auto", **options) -> None:
+    def __init__(self, checkpoint: str, min_inherited: float | None = None, head: str = "auto", **options) -> None:
         self.checkpoint = checkpoint
         self.arguments = dict(min_inherited=min_inherited, head=head, **options)
 

@@ -20,6 +20,10 @@ HEADS = ("auto", "inherit", "fresh")
 _FREE_FIELDS = {"num_heads", "num_layers", "embed_dims", "img_size", "patch_size", "num_classes", "pool"}
 
 
+def _nearest(number: int, choices: range) -> int:
+    return min(max(number, choices[0]), choices[-1])
+
+
 class TensorTree(nn.Module):
     """Parameters under their canonical dotted names (``'qkv.weight'``), which a ParameterDict does not allow."""
 
@@ -85,6 +89,19 @@ def checked_map(option: str, entries: Sequence[int], spec: ViTSpec, count: int, 
     return entries
 
 
+def derived_spec(method: str, given: str | ViTSpec | Mapping | None, derived: ViTSpec) -> ViTSpec:
+    """The spec of a learngene whose size follows from its Aux-Net; a size that the caller gives must be this one.
+
+    Raises:
+        LearngeneError: another size was given.
+    """
+    if given is not None and str(ViTSpec.parse(given)) != str(derived):
+        raise LearngeneError(
+            f"the learngene {ViTSpec.parse(given)} does not fit; with this Aux-Net a {method} learngene is {derived}"
+        )
+    return derived
+
+
 class Learngene(nn.Module):
     """A compact set of weights that expands to Vision Transformers of many sizes.
 
@@ -101,6 +118,9 @@ class Learngene(nn.Module):
     """
 
     method: ClassVar[str]
+    # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
+    # whole layers random by design set it to 0
+    min_inherited: ClassVar[float] = 0.9
 
     def __init__(self, learngene: ViTSpec, aux: ViTSpec, **config) -> None:
         super().__init__()
@@ -116,6 +136,11 @@ class Learngene(nn.Module):
     def head_choices(self) -> range:
         """Numbers of heads that a descendant may have; the Aux-Net's alone where the method keeps the width."""
         return range(self.aux_spec.num_heads, self.aux_spec.num_heads + 1)
+
+    @property
+    def layer_choices(self) -> range | None:
+        """Numbers of layers that a descendant may have; None for any."""
+        return None
 
     def _expand(self, spec: ViTSpec, **options) -> ViTWeights:
         """The weights of a descendant at the Aux-Net's image, patch and classes."""
@@ -149,7 +174,8 @@ class Learngene(nn.Module):
             )
         aux = self.aux_spec
         inside = spec.replace(img_size=aux.img_size, patch_size=aux.patch_size, num_classes=aux.num_classes)
-        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        with torch.autocast(device.type, enabled=False):
             weights = self._expand(inside, **options).resample(spec)
         if head == "fresh" or spec.num_classes != aux.num_classes:
             for name in ("head.weight", "head.bias"):
@@ -170,13 +196,12 @@ class Learngene(nn.Module):
         else:
             parsed = ViTSpec.parse(size)
             spec = aux.replace(num_heads=parsed.num_heads, num_layers=parsed.num_layers)
-        heads = self.head_choices
-        if spec.num_heads not in heads:
-            near = min(max(spec.num_heads, heads.start), heads[-1])
-            allowed = f"{heads.start} to {heads[-1]} heads" if len(heads) > 1 else f"{heads.start} heads"
+        heads, layers = self.head_choices, self.layer_choices or range(spec.num_layers, spec.num_layers + 1)
+        if spec.num_heads not in heads or spec.num_layers not in layers:
+            near_heads, near_layers = _nearest(max(spec.heads), heads), _nearest(spec.num_layers, layers)
             raise LearngeneError(
-                f"this {self.method} learngene expands to {allowed} and any depth, not to {spec}; "
-                f"the nearest size is h{near}-l{spec.num_layers}"
+                f"this {self.method} learngene expands to {self.span}, not to {spec}; "
+                f"the nearest size is h{near_heads}-l{near_layers}"
             )
         for name, value in spec.asdict().items():
             if name not in _FREE_FIELDS and value != aux.asdict()[name]:
@@ -184,6 +209,17 @@ class Learngene(nn.Module):
                     f"the descendant has {name}={value}, but the learngene's weights need {name}={aux.asdict()[name]}"
                 )
         return spec
+
+    @property
+    def span(self) -> str:
+        """The sizes that this learngene expands to, in words: ``'6 to 12 heads and any number of layers'``."""
+
+        def words(choices: range, what: str) -> str:
+            return f"{choices[0]} to {choices[-1]} {what}" if len(choices) > 1 else f"{choices[0]} {what}"
+
+        layers = self.layer_choices
+        depth = "any number of layers" if layers is None else words(layers, "layers")
+        return f"{words(self.head_choices, 'heads')} and {depth}"
 
     @classmethod
     def expand_options(cls) -> list[str]:
@@ -245,11 +281,6 @@ class StackedLearngene(Learngene):
     def __init__(
         self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None, **config
     ) -> None:
-        own = aux.replace(num_layers=num_layers)
-        if learngene is not None and str(ViTSpec.parse(learngene)) != str(own):
-            raise LearngeneError(
-                f"the learngene {ViTSpec.parse(learngene)} does not fit: in the Aux-Net {aux} a {self.method} "
-                f"learngene is {own}"
-            )
+        own = derived_spec(self.method, learngene, aux.replace(num_layers=num_layers))
         super().__init__(own, aux, **config)
         self.learngene = TensorTree(random_tensors(own.shapes()))

@@ -1,0 +1,309 @@
+"""Controls: what a learngene has to beat. The same interface, so that one word in a command or config swaps them.
+
+Each is extracted from an ancestry: ``extract('first-k', ancestry)``. Sources and options: ``docs/controls.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+import torch
+from timm.layers import build_sincos2d_pos_embed
+from torch import Tensor
+
+from ..errors import LearngeneError, check_choice
+from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
+from . import register
+from .base import StackedLearngene, derived_spec
+from .extracted import Extracted
+
+T = TypeVar("T", bound="AncestryLayers")
+Size = str | ViTSpec | Mapping
+LAYERS = ("first", "uniform")
+
+
+class AncestryLayers(StackedLearngene, Extracted):
+    """Layers of an ancestry, and all its tensors outside the layers."""
+
+    def _filled(self: T, ancestry: ViTWeights, kept: Sequence[int]) -> T:
+        """This learngene with the ancestry's tensors, its layers those numbered ``kept``."""
+        layers = ancestry.layers()
+        blocks = {name: torch.stack([layers[i][name] for i in kept]) for name in BLOCK_TENSORS}
+        self.learngene.load_state_dict({**ancestry.stem(), **blocks})
+        return self
+
+    def _layer_map(self, num_layers: int) -> Sequence[int | None]:
+        """For each layer of a descendant the kept layer that it is; None for a layer that starts at random."""
+        raise NotImplementedError
+
+    def _expand(self, spec: ViTSpec) -> ViTWeights:
+        return ViTWeights(spec, self.learngene.tensors(), tuple(self._layer_map(spec.num_layers)))
+
+
+class WholeAncestry(AncestryLayers):
+    """A control that keeps the whole ancestry and takes from it what a descendant's size asks for.
+
+    Args:
+        learngene: its size, the ancestry's.
+        aux: size of the ancestry.
+        **vit: fields of :class:`ViTSpec`.
+    """
+
+    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", **vit) -> None:
+        spec = ViTSpec.parse(aux, **vit)
+        super().__init__(spec, spec.num_layers, learngene)
+
+    @classmethod
+    def extract(cls: type[T], ancestry: ViTWeights) -> T:
+        """Keep the ancestry."""
+        return cls(aux=ancestry.spec)._filled(ancestry, range(ancestry.spec.num_layers))
+
+
+@register
+class PreFin(WholeAncestry):
+    """Pre-training and fine-tuning: the ancestry's weights in a ViT of the very same size."""
+
+    method = "pre-fin"
+
+    @property
+    def layer_choices(self) -> range:
+        """The ancestry's depth."""
+        return range(self.aux_spec.num_layers, self.aux_spec.num_layers + 1)
+
+    def _layer_map(self, num_layers: int) -> Sequence[int]:
+        return range(num_layers)
+
+
+@register
+class FirstK(WholeAncestry):
+    """The first layers of the ancestry, as many as the descendant has."""
+
+    method = "first-k"
+
+    @property
+    def layer_choices(self) -> range:
+        """Up to the ancestry's depth."""
+        return range(1, self.aux_spec.num_layers + 1)
+
+    def _layer_map(self, num_layers: int) -> Sequence[int]:
+        return range(num_layers)
+
+
+@register
+class UniformK(WholeAncestry):
+    """Evenly spaced layers of the ancestry, first and last included; a deeper descendant repeats them in place."""
+
+    method = "uniform-k"
+
+    def _layer_map(self, num_layers: int) -> Sequence[int]:
+        return spread(num_layers, self.aux_spec.num_layers)
+
+
+@register
+class WeightSelection(WholeAncestry):
+    """Weight selection: evenly spaced channels of the ancestry's layers (Xu et al., ICLR 2024).
+
+    Along every axis of every canonical tensor on which the descendant is smaller, its entries are evenly spaced ones of
+    the ancestry. Heads are such an axis, so whole heads are selected, the same in q, k, v and proj; the published code
+    selects rows of the fused qkv and so mixes q, k and v of different heads. An axis has the same meaning, so the
+    same selection, in every tensor: channels stay consistent through the network.
+    """
+
+    method = "weight-selection"
+
+    @property
+    def head_choices(self) -> range:
+        """Up to the ancestry's heads."""
+        return range(1, self.aux_spec.num_heads + 1)
+
+    @property
+    def layer_choices(self) -> range:
+        """Up to the ancestry's depth."""
+        return range(1, self.aux_spec.num_layers + 1)
+
+    def _expand(self, spec: ViTSpec, *, layers: str = "first") -> ViTWeights:
+        """Select.
+
+        Args:
+            layers: ``first``: the ancestry's first layers, the paper's choice for ViTs; ``uniform``: evenly spaced.
+        """
+        check_choice(layers, LAYERS, "layers")
+        if spec.embed_dims > self.aux_spec.embed_dims:
+            raise LearngeneError(
+                f"weight-selection makes a ViT narrower: embed_dims={spec.embed_dims} is more than the ancestry's "
+                f"{self.aux_spec.embed_dims}"
+            )
+        kept = range(spec.num_layers) if layers == "first" else spread(spec.num_layers, self.aux_spec.num_layers)
+        tensors = self.learngene.tensors()
+        for name, shape in spec.shapes().items():
+            tensor = tensors[name]
+            if name in BLOCK_TENSORS and len(kept) != len(tensor):
+                tensor = tensor[list(kept)]
+            for axis, size in enumerate(shape):
+                if size != tensor.shape[axis]:
+                    index = torch.tensor(_evenly(size, tensor.shape[axis]), device=tensor.device)
+                    tensor = tensor.index_select(axis, index)
+            tensors[name] = tensor
+        return ViTWeights(spec, tensors)
+
+
+def _evenly(count: int, among: int) -> Sequence[int]:
+    """Evenly spaced indices: a constant step from 0 where one fits, else first and last included, as in the paper."""
+    return spread(count, among) if among % count else range(0, among, among // count)
+
+
+class SomeLayers(AncestryLayers):
+    """A control that keeps a few layers of the ancestry; the descendant's other layers start at random.
+
+    Args:
+        learngene: its size, which follows from the ancestry's and ``layers``.
+        aux: size of the ancestry.
+        layers: layers kept; ``default_layers``, or all of a shallower ancestry, when omitted.
+        **vit: fields of :class:`ViTSpec`.
+
+    Raises:
+        LearngeneError: the ancestry has fewer layers.
+    """
+
+    default_layers: ClassVar[int]
+    min_inherited = 0.0
+
+    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", layers: int | None = None, **vit) -> None:
+        spec = ViTSpec.parse(aux, **vit)
+        layers = min(self.default_layers, spec.num_layers) if layers is None else layers
+        if not 1 <= layers <= spec.num_layers:
+            near = min(max(layers, 1), spec.num_layers)
+            raise LearngeneError(f"layers={layers}: the ancestry {spec} has {spec.num_layers}; the nearest is {near}")
+        super().__init__(spec, layers, learngene, layers=layers)
+
+    @property
+    def layers(self) -> int:
+        """Layers kept."""
+        return self.learngene_spec.num_layers
+
+
+@register
+class Heuristic(SomeLayers):
+    """Heuristic-Learngene: the ancestry's last layers, at the descendant's end (Wang et al., AAAI 2022)."""
+
+    method = "heuristic"
+    default_layers = 3
+
+    @classmethod
+    def extract(cls, ancestry: ViTWeights, layers: int | None = None) -> Heuristic:
+        """Keep the last ``layers`` layers."""
+        learngene = cls(aux=ancestry.spec, layers=layers)
+        return learngene._filled(ancestry, range(ancestry.spec.num_layers)[-learngene.layers :])
+
+    def _layer_map(self, num_layers: int) -> Sequence[int | None]:
+        kept = range(self.layers)[-num_layers:]
+        return [None] * (num_layers - len(kept)) + list(kept)
+
+
+@register
+class AutoLearngene(SomeLayers):
+    """Auto-Learngene: the ancestry's first layers, at the descendant's beginning (Wang et al., 2023)."""
+
+    method = "auto-learngene"
+    default_layers = 6
+
+    @classmethod
+    def extract(cls, ancestry: ViTWeights, layers: int | None = None) -> AutoLearngene:
+        """Keep the first ``layers`` layers."""
+        learngene = cls(aux=ancestry.spec, layers=layers)
+        return learngene._filled(ancestry, range(learngene.layers))
+
+    def _layer_map(self, num_layers: int) -> Sequence[int | None]:
+        kept = range(self.layers)[:num_layers]
+        return list(kept) + [None] * (num_layers - len(kept))
+
+
+@register
+class Scratch(Extracted):
+    """Nothing is inherited: every tensor keeps the model's own start values.
+
+    Args:
+        learngene: a size, the ancestry's.
+        aux: size of the ancestry, which gives what a descendant's size leaves open.
+        **vit: fields of :class:`ViTSpec`.
+    """
+
+    method = "scratch"
+    min_inherited = 0.0
+
+    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", **vit) -> None:
+        spec = ViTSpec.parse(aux, **vit)
+        super().__init__(derived_spec(self.method, learngene, spec), spec)
+
+    @classmethod
+    def extract(cls, ancestry: ViTWeights) -> Scratch:
+        """Keep only the ancestry's size."""
+        return cls(aux=ancestry.spec)
+
+    @property
+    def head_choices(self) -> range:
+        """Any number, but a range must end."""
+        return range(1, 65)
+
+    def _expand(self, spec: ViTSpec) -> ViTWeights:
+        return ViTWeights(spec, {})
+
+
+@register
+class Mimetic(Scratch):
+    """Mimetic initialisation: attention that looks trained, made of random numbers (Trockman & Kolter, ICML 2023).
+
+    With Z normal of variance 1 / embed_dims, drawn anew for every product, acting on row vectors x:
+
+    * in each head ``W_q W_k^T`` is the best approximation of rank head_dim to ``0.7 Z + 0.7 I``;
+    * in each layer ``W_v W_proj``, all heads together, is ``0.4 Z - 0.4 I``;
+    * positions are 2-D sines and cosines, 0 for a class token.
+
+    Both products are factored by singular value decomposition, half of the singular values in either factor. All else,
+    biases included, keeps the model's own start values. Nothing comes from the ancestry but its size.
+
+    Args:
+        learngene: a size, the ancestry's.
+        aux: size of the ancestry.
+        seed: of the random numbers; the same seed gives the same weights.
+        **vit: fields of :class:`ViTSpec`.
+    """
+
+    method = "mimetic"
+
+    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", seed: int = 0, **vit) -> None:
+        super().__init__(learngene, aux, **vit)
+        self.config["seed"] = seed
+
+    @classmethod
+    def extract(cls, ancestry: ViTWeights, seed: int = 0) -> Mimetic:
+        """Keep the ancestry's size and a seed."""
+        return cls(aux=ancestry.spec, seed=seed)
+
+    def _expand(self, spec: ViTSpec) -> ViTWeights:
+        width, inner = spec.embed_dims, spec.inner_dims
+        if width % 4 or inner > width:
+            raise LearngeneError(
+                f"mimetic needs embed_dims divisible by 4 and at least the {inner} channels of all heads, not {width}"
+            )
+        generator = torch.Generator().manual_seed(self.config["seed"])
+        qkv, proj = [], []
+        for _ in range(spec.num_layers):
+            heads = [_factored(0.7, 0.7, width, spec.head_dim, generator) for _ in range(spec.num_heads)]
+            value, out = _factored(0.4, -0.4, width, inner, generator)
+            value = value.view(spec.num_heads, spec.head_dim, width)
+            qkv.append(torch.stack([torch.stack([q for q, _ in heads]), torch.stack([k for _, k in heads]), value]))
+            proj.append(out.T.view(width, spec.num_heads, spec.head_dim))
+        positions = build_sincos2d_pos_embed(list(spec.grid), dim=width)
+        if spec.class_token:
+            positions = torch.cat([positions.new_zeros(1, width), positions])
+        return ViTWeights(spec, {"qkv.weight": qkv, "proj.weight": proj, "pos_embed": positions})
+
+
+def _factored(alpha: float, beta: float, width: int, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two factors A, B of shape (rank, width) with ``A^T B`` near ``alpha Z + beta I``."""
+    noise = torch.randn(width, width, generator=generator) / width**0.5
+    left, values, right = torch.linalg.svd(alpha * noise + beta * torch.eye(width))
+    root = values[:rank, None].sqrt()
+    return root * left.T[:rank], root * right[:rank]
