@@ -15,6 +15,8 @@ from ..registry import WEIGHT_INITIALIZERS
 class LearngeneInit:
     """Initialise a module from a learngene file when its ``init_weights`` runs.
 
+    The :class:`~mmlearngene.LoadReport` is logged, and kept as the module's ``load_report``.
+
     Args:
         checkpoint: the learngene file.
         min_inherited: see :func:`mmlearngene.initialize`.
@@ -35,6 +37,7 @@ class LearngeneInit:
             nn.init.trunc_normal_(module.pos_embed, std=0.02)  # as OpenMMLab's ViTs do, but after their initializers
         report = initialize(module, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
+        module.load_report = report
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Learngene {self.checkpoint}")
         # OpenMMLab's ViTs draw positions anew after their initializers, unless these are pre-trained; now they are.

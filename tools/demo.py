@@ -1,0 +1,333 @@
+"""The whole learngene chain on handwritten digits, on a CPU: `make demo`, or `python tools/demo.py`.
+
+An ancestry is trained, learngenes are distilled or extracted from it, descendants of several sizes are initialised and
+trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet.
+Everything is one run of a config in configs/demo; two runs go on at a time, one thread each. Table, figures and
+results.json come out in work_dirs/demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+warnings.filterwarnings("ignore")
+
+import matplotlib  # noqa: E402
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import torch  # noqa: E402
+from matplotlib.colors import ListedColormap  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from mmlearngene.ancestry import load_ancestry  # noqa: E402
+from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
+from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.learngenes.extracted import extract  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs" / "demo"
+SIZES = ("h4-l6", "h5-l6", "h6-l8")  # LeTs reaches all of them
+COMPARED = "h6-l6"  # of the ancestry's width, which the other methods and the controls keep
+DISTILLED = ("lets", "tleg", "sws")
+EXTRACTED = ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "mimetic")
+SCRATCH = {"model.init_cfg": None, "optim_wrapper.optimizer.lr": 3e-3}  # from scratch trains best at a higher rate
+
+
+@dataclass
+class Job:
+    """One run: of a config with overrides, or, where there is a method, an extraction.
+
+    Attributes:
+        name: also the folder below the work dir.
+        config: file in configs/demo.
+        options: overrides of the config.
+        needs: jobs that have to be done before.
+        method: extraction method.
+    """
+
+    name: str
+    config: str = ""
+    options: dict = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    method: str = ""
+
+
+@dataclass
+class Result:
+    """What a run came to: validations as (epoch or iteration, percent), parameters, share inherited, seconds."""
+
+    name: str
+    history: list[tuple[int, float]]
+    params: int
+    inherited: float
+    seconds: float
+
+
+def gene_file(work_dir: Path, init: str) -> Path:
+    """Where the learngene of a method is, once its job is done."""
+    stem = f"aux_{init}/epoch_30" if init in DISTILLED else init
+    return work_dir / f"{stem}.learngene.safetensors"
+
+
+def jobs(work_dir: Path) -> list[Job]:
+    """The whole demo, long runs first where the order is free."""
+    teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / "epoch_20.pth")}
+    todo = [Job("ancestry", "ancestry.py")]
+    todo += [Job(f"aux_{m}", f"aux_{m}.py", teacher, ("ancestry",)) for m in DISTILLED]
+    todo += [Job(m, needs=("ancestry",), method=m) for m in EXTRACTED]
+    source = {m: f"aux_{m}" for m in DISTILLED} | {m: m for m in EXTRACTED}
+
+    def descendant(size: str, init: str) -> Job:
+        config = f"des_{size.replace('-', '_')}.py"
+        if init == "scratch":
+            return Job(f"{size} {init}", config, SCRATCH)
+        if init == "distill":
+            return Job(f"{size} {init}", "distill_h6_l6.py", teacher, ("ancestry",))
+        options = {"model.init_cfg.checkpoint": str(gene_file(work_dir, init))}
+        return Job(f"{size} {init}", config, options, (source[init],))
+
+    todo += [descendant(size, init) for size in SIZES for init in ("scratch", "lets")]
+    todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
+    learngene = {"model.init_cfg.checkpoint": str(gene_file(work_dir, "lets"))}
+    todo += [
+        Job("seg scratch", "seg_h4_l6.py", {"model.init_cfg": None}),
+        Job("seg lets", "seg_h4_l6.py", learngene, ("aux_lets",)),
+    ]
+    return todo
+
+
+class _Recorder(Hook):
+    """Collects validation results and tells the progress bar."""
+
+    priority = "LOWEST"
+
+    def __init__(self, name: str, queue: multiprocessing.Queue) -> None:
+        self.name, self.queue = name, queue
+        self.history: list[tuple[int, float]] = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if (runner.iter + 1) % 15 == 0:
+            self.queue.put((self.name, runner.iter + 1, runner.max_iters))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        accuracy = metrics.get("accuracy/top1")
+        self.history.append((runner.iter, metrics["mIoU"]) if accuracy is None else (runner.epoch, accuracy))
+
+
+def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
+    """Do one job, in a worker process."""
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    start = time.time()
+    if job.method:
+        gene = extract(job.method, load_ancestry(work_dir / "ancestry" / "epoch_20.pth", num_heads=6))
+        gene.save(gene_file(work_dir, job.method))
+        return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start)
+    cfg = Config.fromfile(CONFIGS / job.config)
+    cfg.merge_from_dict(job.options)
+    cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))
+    cfg.experiment_name = job.name
+    runner = Runner.from_cfg(adapt_to_device(cfg))
+    recorder = _Recorder(job.name, queue)
+    runner.register_hook(recorder)
+    model = runner.train()
+    report = getattr(model, "load_report", None)
+    params = sum(p.numel() for p in model.parameters())
+    return Result(job.name, recorder.history, params, report.share if report else 0.0, time.time() - start)
+
+
+def run_all(todo: list[Job], work_dir: Path, processes: int, console: Console) -> dict[str, Result]:
+    """Run the jobs, each as soon as what it needs is there; a bar for each run, a line for each that is done."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Manager().Queue()
+    results: dict[str, Result] = {}
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with (
+        ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        whole = progress.add_task("all runs", total=len(todo))
+        bars: dict[str, int] = {}
+        running: dict[Future, Job] = {}
+        waiting = list(todo)
+        while waiting or running:
+            for job in [j for j in waiting if all(need in results for need in j.needs)]:
+                if len(running) == processes:
+                    break
+                waiting.remove(job)
+                bars[job.name] = progress.add_task(job.name, total=None)
+                running[pool.submit(run, job, work_dir, queue)] = job
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            while not queue.empty():
+                name, step, total = queue.get()
+                if name in bars:
+                    progress.update(bars[name], completed=step, total=total)
+            for future in done:
+                job, result = running.pop(future), future.result()
+                results[job.name] = result
+                progress.remove_task(bars.pop(job.name))
+                progress.advance(whole)
+                last = f"{result.history[-1][1]:5.1f} %" if result.history else ""
+                console.print(f"[{len(results):>2}/{len(todo)}] {job.name:<24} {result.seconds:5.1f} s  {last}")
+    return results
+
+
+def _quiet() -> None:
+    """Runs log to their own folders; the screen belongs to the progress bars."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+
+
+def rows(results: dict[str, Result]) -> list[dict]:
+    """The table of classification runs."""
+    table = []
+    for name, result in results.items():
+        size, _, init = name.partition(" ")
+        if not result.history or size in ("seg",) or not init:
+            continue
+        at = dict(result.history)
+        table.append(
+            dict(
+                size=size,
+                init=init,
+                params=result.params,
+                inherited=result.inherited,
+                epoch_0=at.get(0),
+                epoch_1=at.get(1),
+                final=result.history[-1][1],
+                epochs=result.history[-1][0],
+            )
+        )
+    return sorted(table, key=lambda row: (row["size"] == COMPARED, row["size"], row["init"] != "scratch"))
+
+
+def print_table(table: list[dict], results: dict[str, Result], console: Console) -> None:
+    """Show all results."""
+    epochs = table[0]["epochs"]
+    view = Table(title="Descendants on handwritten digits: top-1 accuracy in % (epoch 0: before any tuning)")
+    for column in ("size", "init", "parameters", "inherited", "epoch 0", "epoch 1", f"epoch {epochs}"):
+        view.add_column(column, justify="left" if column in ("size", "init") else "right")
+    for previous, row in zip([None, *table], table, strict=False):
+        if previous and previous["size"] != row["size"]:
+            view.add_section()
+        scores = (f"{row[key]:.1f}" if row[key] is not None else "" for key in ("epoch_0", "epoch_1", "final"))
+        view.add_row(row["size"], row["init"], f"{row['params']:,}", f"{row['inherited']:.0%}", *scores)
+    console.print(view)
+    ancestry = results["ancestry"]
+    console.print(f"ancestry h6-l8, 20 epochs: {ancestry.history[-1][1]:.1f} % with {ancestry.params:,} parameters")
+    for method in DISTILLED:
+        aux = results[f"aux_{method}"]
+        console.print(
+            f"Aux-Net of {method}, 30 epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
+        )
+    for init in ("scratch", "lets"):
+        history = results[f"seg {init}"].history
+        scores = ", ".join(f"{value:.1f} after {step}" for step, value in history)
+        console.print(f"UperNet h4-l6 from {init}, mIoU in %: {scores} iterations")
+
+
+def draw_curves(results: dict[str, Result], path: Path) -> None:
+    """Accuracy over epochs for each size, and mIoU over iterations."""
+    figure, axes = plt.subplots(1, len(SIZES) + 2, figsize=(20, 4), layout="constrained")
+    for axis, size in zip(axes, (*SIZES, COMPARED, "seg"), strict=True):
+        for name, result in results.items():
+            prefix, _, init = name.partition(" ")
+            if prefix == size and init:
+                style = dict(color="black", linestyle="--") if init == "scratch" else {}
+                axis.plot(*zip(*result.history, strict=True), marker=".", label=init, **style)
+        seg = size == "seg"
+        axis.set(title="UperNet h4-l6" if seg else size, xlabel="iteration" if seg else "epoch", ylim=(0, 100))
+        axis.set_ylabel("mIoU in %" if seg else "top-1 accuracy in %")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7, loc="lower right")
+    scratch, gene = (dict(results[f"{SIZES[0]} {init}"].history) for init in ("scratch", "lets"))
+    figure.suptitle(
+        f"{SIZES[0]} from the LeTs learngene: {gene[0]:.0f} % before any tuning, {gene[1]:.0f} % after one epoch; "
+        f"from scratch {scratch[5]:.0f} % after five\n(lr 1e-3 with a learngene, 3e-3 from scratch: each the better)"
+    )
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_masks(work_dir: Path, path: Path, count: int = 4) -> None:
+    """Canvases, their truth, and what the two UperNets see."""
+    columns = {"image": None, "truth": None}
+    for init in ("scratch", "lets"):
+        cfg = Config.fromfile(next((work_dir / f"seg_{init}").glob("*.py")))
+        runner = Runner.from_cfg(cfg)
+        runner.load_checkpoint(str(work_dir / f"seg_{init}" / "iter_240.pth"))
+        dataset = runner.test_dataloader.dataset
+        batch = pseudo_collate([dataset[i] for i in range(count)])
+        with torch.no_grad():
+            predictions = runner.model.eval().test_step(batch)
+        columns["image"] = [image[0] for image in batch["inputs"]]
+        columns["truth"] = [sample.gt_sem_seg.data[0] for sample in batch["data_samples"]]
+        columns[f"from {init}"] = [sample.pred_sem_seg.data[0] for sample in predictions]
+    colours = ListedColormap([tuple(c / 255 for c in colour) for colour in DigitsSegmentation.METAINFO["palette"]])
+    figure, axes = plt.subplots(count, 4, figsize=(8, 2 * count), layout="constrained")
+    for column, (title, images) in enumerate(columns.items()):
+        axes[0, column].set_title(title)
+        for axis, image in zip(axes[:, column], images, strict=True):
+            options = (
+                dict(cmap="gray") if title == "image" else dict(cmap=colours, vmin=0, vmax=10, interpolation="none")
+            )
+            axis.imshow(image, **options)
+            axis.axis("off")
+    figure.legend(
+        handles=[Patch(color=colours(i), label=name) for i, name in enumerate(DigitsSegmentation.METAINFO["classes"])],
+        loc="outside lower center",
+        ncols=6,
+        fontsize=8,
+    )
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"), help="where everything goes")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time")
+    args = parser.parse_args()
+    args.work_dir = args.work_dir.resolve()
+    os.chdir(ROOT)  # the configs name each other from here
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    start = time.time()
+    results = run_all(jobs(args.work_dir), args.work_dir, args.processes, console)
+    table = rows(results)
+    print_table(table, results, console)
+    draw_curves(results, args.work_dir / "curves.png")
+    draw_masks(args.work_dir, args.work_dir / "masks.png")
+    seconds = time.time() - start
+    report = dict(seconds=seconds, descendants=table, runs={name: asdict(r) for name, r in results.items()})
+    temporary = args.work_dir / "results.json.tmp"
+    temporary.write_text(json.dumps(report, indent=1))
+    temporary.replace(args.work_dir / "results.json")
+    console.print(f"{seconds:.0f} s; see {args.work_dir}/curves.png, masks.png and results.json")
+
+
+if __name__ == "__main__":
+    main()
