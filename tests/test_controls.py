@@ -272,5 +272,8 @@ def test_bad_options():
         extract("weight-selection", ancestry).expand(ancestry.spec.replace(num_heads=2, embed_dims=16))
     with pytest.raises(LearngeneError, match="divisible by 4"):
         Mimetic(aux=ViTSpec.parse("h1-l1", **{**TINY, "head_dim": 6})).expand()
+    uneven = ViTWeights(ViTSpec((3, 2, 3, 3), 4, embed_dims=12, **TINY), ancestry.tensors)
+    with pytest.raises(LearngeneError, match="equal layers, not h3,2,3,3-l4"):
+        extract("first-k", uneven)
     with pytest.raises(LearngeneError, match="extraction method 'first' is unknown"):
         extract("first", ancestry)

@@ -28,6 +28,8 @@ class AncestryLayers(StackedLearngene, Extracted):
 
     def _filled(self: T, ancestry: ViTWeights, kept: Sequence[int]) -> T:
         """This learngene with the ancestry's tensors, its layers those numbered ``kept``."""
+        if not isinstance(ancestry.spec.num_heads, int):
+            raise LearngeneError(f"{self.method} needs an ancestry with equal layers, not {ancestry.spec}")
         layers = ancestry.layers()
         blocks = {name: torch.stack([layers[i][name] for i in kept]) for name in BLOCK_TENSORS}
         self.learngene.load_state_dict({**ancestry.stem(), **blocks})

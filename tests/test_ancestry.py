@@ -1,0 +1,141 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from mmlearngene import LearngeneError, ViTSpec
+from mmlearngene.ancestry import load_ancestry
+from mmlearngene.layouts import TIMM
+from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.layouts.timm import model_kwargs
+
+from .parity import timm_logits
+
+TINY = dict(head_dim=8, img_size=16, patch_size=4, num_classes=5)
+KINDS = {
+    "avg_norm": dict(pool="avg_norm"),
+    "norm_avg": dict(pool="norm_avg"),
+    "cls": dict(pool="cls", class_token=True),
+    "avg_norm with class token": dict(pool="avg_norm", class_token=True),
+}
+
+
+@pytest.fixture(params=KINDS)
+def spec(request) -> ViTSpec:
+    return ViTSpec.parse("h2-l3", **TINY, **KINDS[request.param])
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """The model with no tensor at a special start value."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def timm_model(spec: ViTSpec) -> nn.Module:
+    return shaken(VisionTransformer(**model_kwargs(spec)))
+
+
+def mmpretrain_model(spec: ViTSpec) -> nn.Module:
+    mmpretrain = pytest.importorskip("mmpretrain")
+    from mmpretrain.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    return shaken(mmpretrain.registry.MODELS.build(classifier_cfg(spec)))
+
+
+def assert_same_function(weights, model: nn.Module, spec: ViTSpec) -> None:
+    assert weights.spec == spec
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(timm_logits(weights, images), model(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [timm_model, mmpretrain_model])
+@pytest.mark.parametrize("wrap", ["flat", "model", "state_dict", "safetensors", "module."])
+def test_a_checkpoint_is_the_model_that_wrote_it(build, wrap, spec, tmp_path):
+    model = build(spec)
+    state = model.state_dict()
+    path = tmp_path / ("vit.safetensors" if wrap == "safetensors" else "vit.pth")
+    if wrap == "safetensors":
+        save_file(state, path)
+    elif wrap == "module.":
+        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    else:
+        torch.save(state if wrap == "flat" else {wrap: state, "epoch": 3}, path)
+    assert_same_function(load_ancestry(path, num_heads=2), model, spec)
+
+
+def test_a_bare_mmpretrain_backbone(spec, tmp_path):
+    model = mmpretrain_model(spec)
+    torch.save(model.backbone.state_dict(), tmp_path / "backbone.pth")
+    weights = load_ancestry(tmp_path / "backbone.pth", num_heads=2)
+    assert weights.spec == spec.replace(num_classes=0)
+    expected = model.backbone.layers[1].attn.qkv.weight
+    assert torch.equal(weights.layers()[1]["qkv.weight"].flatten(0, 2), expected)
+
+
+def test_heads_are_64_wide_when_not_said(tmp_path):
+    spec = ViTSpec.parse("h2-l1", **{**TINY, "head_dim": 64})
+    torch.save(timm_model(spec).state_dict(), tmp_path / "vit.pth")
+    assert load_ancestry(tmp_path / "vit.pth").spec == spec
+
+
+def test_fields_that_no_tensor_shows(tmp_path):
+    spec = ViTSpec.parse("h2-l1", **{**TINY, "img_size": (8, 32)}, norm_eps=1e-5)
+    model = timm_model(spec)
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    weights = load_ancestry(tmp_path / "vit.pth", num_heads=2, img_size=(8, 32), norm_eps=1e-5)
+    images = torch.randn(1, 3, 8, 32)
+    assert weights.spec == spec
+    with torch.no_grad():
+        assert torch.equal(timm_logits(weights, images), model(images))
+
+
+def test_a_timm_name_gives_the_pretrained_model(monkeypatch):
+    model = shaken(timm.create_model("test_vit", pretrained=False))
+    asked = {}
+
+    def create_model(name, **options):
+        asked.update(options, name=name)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    weights = load_ancestry("test_vit")
+    assert asked == {"name": "test_vit", "pretrained": True}
+    assert weights.spec.num_heads == model.blocks[0].attn.num_heads
+    assert weights.spec.norm_eps == model.blocks[0].norm1.eps
+    state = TIMM.state_dict(weights)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_missing_files_and_unknown_names(tmp_path):
+    torch.save({}, tmp_path / "ancestry.pth")
+    with pytest.raises(LearngeneError, match="no such file.*did you mean .*ancestry.pth"):
+        load_ancestry(tmp_path / "ancestri.pth")
+    with pytest.raises(LearngeneError, match="neither a checkpoint file .* nor a timm model; nearest.*deit_small"):
+        load_ancestry("deit_small_patch99")
+
+
+def test_not_a_vit(tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pth")
+    with pytest.raises(LearngeneError, match="not a ViT in timm's layout"):
+        load_ancestry(tmp_path / "resnet.pth")
+    state = timm_model(ViTSpec.parse("h2-l2", **TINY)).state_dict()
+    del state["blocks.1.mlp.fc2.bias"]
+    torch.save({**state, "blocks.0.ls1.gamma": torch.ones(16)}, tmp_path / "vit.pth")
+    with pytest.raises(LearngeneError, match="missing.*blocks.1.mlp.fc2.bias; not understood: blocks.0.ls1.gamma"):
+        load_ancestry(tmp_path / "vit.pth", num_heads=2)
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    with pytest.raises(LearngeneError, match="text.pth cannot be read"):
+        load_ancestry(tmp_path / "text.pth")
+
+
+def test_wrong_heads(tmp_path):
+    torch.save(timm_model(ViTSpec.parse("h2-l1", **TINY)).state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(LearngeneError, match="3 heads do not divide the width 16; the nearest that do are [24]"):
+        load_ancestry(tmp_path / "vit.pth", num_heads=3)
