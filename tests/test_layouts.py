@@ -1,0 +1,148 @@
+"""Layouts: canonical weights to and from timm and mmpretrain, both ways."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+
+from mmlearngene import LearngeneError, ViTSpec, ViTWeights
+from mmlearngene.layouts import MMPRETRAIN, TIMM
+from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.timm import model_kwargs
+
+LAYOUTS = [TIMM, MMPRETRAIN]
+
+
+@st.composite
+def specs(draw):
+    """Any small ViT."""
+    number = st.integers(1, 3)
+    class_token = draw(st.booleans())
+    patch = draw(st.sampled_from([2, 4]))
+    side = patch * draw(number)
+    return ViTSpec(
+        draw(number),
+        draw(number),
+        head_dim=draw(st.sampled_from([2, 4])),
+        mlp_ratio=draw(st.sampled_from([1, 2, 4])),
+        patch_size=patch,
+        img_size=draw(st.sampled_from([side, (side, patch * draw(number))])),
+        in_channels=draw(number),
+        num_classes=draw(st.integers(0, 4)),
+        class_token=class_token,
+        pool=draw(st.sampled_from(["avg_norm", "norm_avg"] + ["cls"] * class_token)),
+        norm_eps=draw(st.sampled_from([1e-6, 1e-5])),
+    )
+
+
+def random_weights(spec):
+    return ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
+
+
+def read(layout, state, spec):
+    """The state dict read with all that no tensor shows."""
+    return layout.from_state_dict(state, spec.num_heads, norm_eps=spec.norm_eps, img_size=spec.img_size, pool=spec.pool)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@settings(max_examples=30, deadline=None)
+@given(spec=specs())
+def test_round_trip(layout, spec):
+    weights = random_weights(spec)
+    back = read(layout, layout.state_dict(weights), spec)
+    assert back.spec == spec
+    assert back.tensors.keys() == weights.tensors.keys()
+    assert all(torch.equal(tensor, weights.tensors[name]) for name, tensor in back.tensors.items())
+
+
+@settings(max_examples=20, deadline=None)
+@given(spec=specs())
+def test_timm_models_take_the_state_and_give_it_back(spec):
+    state = TIMM.state_dict(random_weights(spec))
+    model = VisionTransformer(**model_kwargs(spec))
+    model.load_state_dict(state, strict=True)
+    again = TIMM.state_dict(read(TIMM, model.state_dict(), spec))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.items())
+
+
+@settings(max_examples=10, deadline=None)
+@given(spec=specs())
+def test_mmpretrain_computes_the_logits_of_timm(spec):
+    pytest.importorskip("mmpretrain")
+    from mmpretrain.registry import MODELS
+
+    assume(spec.num_classes)
+    weights = random_weights(spec)
+    with torch.no_grad():
+        for tensor in weights.tensors.values():
+            tensor.mul_(0.3)
+    timm_model = VisionTransformer(**model_kwargs(spec)).eval()
+    timm_model.load_state_dict(TIMM.state_dict(weights), strict=True)
+    classifier = MODELS.build(classifier_cfg(spec)).eval()
+    classifier.load_state_dict(MMPRETRAIN.state_dict(weights), strict=True)
+    images = torch.randn(2, spec.in_channels, *spec.img_size)
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(images), timm_model(images), atol=1e-5, rtol=1e-5)
+    again = read(MMPRETRAIN, classifier.state_dict(), spec)
+    assert all(torch.equal(tensor, weights.tensors[name]) for name, tensor in again.tensors.items())
+
+
+def test_overrides_of_the_configs():
+    spec = ViTSpec(2, 3, img_size=32, num_classes=5)
+    assert backbone_cfg(spec, drop_path_rate=0.1)["drop_path_rate"] == 0.1
+    cfg = classifier_cfg(spec, backbone=dict(out_type="featmap"), head=dict(topk=(1,)), train_cfg=dict(augments=[]))
+    assert cfg["backbone"]["out_type"] == "featmap"
+    assert (cfg["head"]["topk"], cfg["head"]["num_classes"], cfg["train_cfg"]) == ((1,), 5, dict(augments=[]))
+
+
+def test_the_state_dict_only_views_the_weights():
+    weights = random_weights(ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3))
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in weights.tensors.values()}
+    state = TIMM.state_dict(weights)
+    assert {tensor.untyped_storage().data_ptr() for tensor in state.values()} == addresses
+
+
+def test_tensors_that_are_not_given_stay_out():
+    spec = ViTSpec(1, 3, head_dim=4, img_size=4, patch_size=2, num_classes=0)
+    tensors = {"fc1.bias": torch.zeros(1, 16), "norm.bias": torch.zeros(4)}
+    state = MMPRETRAIN.state_dict(ViTWeights(spec, tensors, (0, None, 0)))
+    assert set(state) == {
+        "backbone.ln2.bias",
+        "backbone.layers.0.ffn.layers.0.0.bias",
+        "backbone.layers.2.ffn.layers.0.0.bias",
+    }
+
+
+# ---------------------------------------------------------------- inference of the spec
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("class_token, pool", [(False, "avg_norm"), (False, "norm_avg"), (True, "cls")])
+def test_names_and_shapes_show_the_spec(layout, class_token, pool):
+    spec = ViTSpec(2, 3, img_size=32, patch_size=8, num_classes=5, class_token=class_token, pool=pool, mlp_ratio=3)
+    assert layout.infer_spec(layout.state_dict(random_weights(spec))) == spec
+
+
+def test_a_state_dict_of_another_network_is_refused():
+    spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)
+    state = TIMM.state_dict(random_weights(spec))
+    with pytest.raises(LearngeneError, match="not a ViT in mmpretrain's layout.*it starts with patch_embed"):
+        MMPRETRAIN.from_state_dict(state)
+    with pytest.raises(LearngeneError, match="not understood: blocks.0.ls1.gamma$"):
+        TIMM.from_state_dict({**state, "blocks.0.ls1.gamma": torch.ones(8)}, num_heads=2)
+    missing = {name: tensor for name, tensor in state.items() if name != "blocks.1.norm2.bias"}
+    with pytest.raises(LearngeneError, match="missing or of another shape: blocks.1.norm2.bias"):
+        TIMM.from_state_dict(missing, num_heads=2)
+    with pytest.raises(LearngeneError, match="another shape: blocks.1.norm2.bias"):
+        TIMM.from_state_dict({**missing, "blocks.1.norm2.bias": torch.ones(3)}, num_heads=2)
+    with pytest.raises(LearngeneError, match="3 heads do not divide the width 8; the nearest that do are [24]"):
+        TIMM.from_state_dict(state, num_heads=3)
+
+
+@pytest.mark.parametrize("name", ["pos_embed", "blocks.0.mlp.fc1.weight"])
+def test_a_network_without_a_tensor_that_shows_its_size_is_refused(name):
+    state = TIMM.state_dict(random_weights(ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)))
+    del state[name]
+    with pytest.raises(LearngeneError, match=name):
+        TIMM.from_state_dict(state, num_heads=2)
