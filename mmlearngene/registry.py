@@ -20,7 +20,10 @@ TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
 )
 VISUALIZERS = Registry(
-    "visualizer", parent=mmengine_registry.VISUALIZERS, scope="mmlearngene", locations=["mmlearngene.engine"]
+    "visualizer",
+    parent=mmengine_registry.VISUALIZERS,
+    scope="mmlearngene",
+    locations=["mmlearngene.engine.visualization"],
 )
 # mmengine looks initializers up in its root registry, in whatever scope a config runs
 WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
 
 
@@ -18,6 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--work-dir", help="where logs go; work_dirs/<config name> by default")
+    parser.add_argument(
+        "--show-dir", help="segmentation: write image, truth and prediction side by side to this folder"
+    )
     parser.add_argument("--out", help="write the metrics to this JSON file")
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override the config: key=value, nested as a.b=value"
@@ -38,6 +42,10 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     cfg.load_from = args.checkpoint
+    if args.show_dir:
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = args.show_dir
+    check_seg_data(cfg, loaders=("test_dataloader",))
     metrics = Runner.from_cfg(adapt_to_device(cfg)).test()
     if args.out:
         from mmengine.fileio import dump

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
 
 
@@ -60,6 +61,7 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
+    check_seg_data(cfg)
     runner = Runner.from_cfg(adapt_to_device(cfg))
     runner.train()
 

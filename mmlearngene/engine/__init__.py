@@ -1,10 +1,9 @@
-"""mmengine parts: initialisation, export of learngenes, optimizer groups, randomness, data checks, pictures."""
+"""mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .hooks import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import LearngeneOptimWrapperConstructor
-from .visualization import SegTripletVisualizer
 
 __all__ = [
     "EpochSeedHook",
@@ -14,5 +13,4 @@ __all__ = [
     "LearngeneInit",
     "LearngeneInitHook",
     "LearngeneOptimWrapperConstructor",
-    "SegTripletVisualizer",
 ]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
 
 from ..errors import LearngeneError
 
@@ -56,6 +55,8 @@ def _check(dataset: dict) -> None:
         wanted.append(root / dataset["ann_file"])
     for path in wanted:
         _demand(path, kind)
+    from mmseg.registry import DATASETS  # here, as runs on other data need no mmsegmentation
+
     built = DATASETS.build({**dataset, "pipeline": []})
     if not len(built):
         raise LearngeneError(

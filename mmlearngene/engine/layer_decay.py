@@ -17,7 +17,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
     mmsegmentation's segmentors have no ``get_layer_depth``, and its own constructor knows only ConvNeXt, BEiT and MAE
     by their class names and needs the depth in the config. Here the backbone is asked, so any depth works. Neck and
-    heads have the full learning rate. ``paramwise_cfg`` is mmpretrain's (``layer_decay_rate``, ``norm_decay_mult``, ...).
+    heads have the full learning rate. ``paramwise_cfg`` is mmpretrain's: ``layer_decay_rate``, ``norm_decay_mult``, ...
     """
 
     def add_params(

@@ -46,7 +46,7 @@ def cityscapes(args: argparse.Namespace) -> list[str]:
 
 
 def pascal_context(args: argparse.Namespace) -> list[str]:
-    """Check Pascal Context and give the converter's arguments; it writes ``SegmentationClassContext`` and the splits."""
+    """Check Pascal Context and give the converter's arguments; it writes label maps and splits."""
     voc = args.root / "VOC2010"
     for path, source in (
         (voc / "JPEGImages", "unpack VOCtrainval_03-May-2010.tar (host.robots.ox.ac.uk/pascal/VOC/voc2010)"),

@@ -5,7 +5,7 @@ scale = (2048, 512)  # longest and shortest side of a resized image
 data = dict(type="ADE20KDataset", data_root="data/ade/ADEChallengeData2016")
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="LoadAnnotations"),
     dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=task["crop_size"], cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -15,7 +15,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=scale, keep_ratio=True),
-    dict(type="LoadAnnotations", reduce_zero_label=True),  # after Resize: the truth keeps its own size
+    dict(type="LoadAnnotations"),  # after Resize: the truth keeps its own size
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(

@@ -1,0 +1,93 @@
+"""The CamVid study: UperNet on the descendant h4-l6 (heads of 16, patch 8), CamVid at 240 x 180, 300 iterations."""
+
+_base_ = ["../_base_/seg/upernet.py"]
+from mmlearngene.models.seg_sizes import upernet
+
+crop_size = (160, 160)
+model = upernet(
+    dict(num_heads=4, num_layers=6, head_dim=16, patch_size=8),
+    num_classes=11,
+    crop_size=crop_size,
+    test_cfg=dict(mode="whole"),
+)
+model["init_cfg"] = dict(checkpoint="work_dirs/camvid/aux/epoch_5.learngene.safetensors")
+model["backbone"]["drop_path_rate"] = 0.0
+model["neck"]["rescales"] = [2, 1, 0.5, 0.25]  # a pyramid at strides 4 to 32, as patches are 8 wide
+for head in ("decode_head", "auxiliary_head"):
+    model[head]["channels"] = 32
+metainfo = dict(
+    classes=("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian")
+    + ("Bicyclist",),
+    palette=[
+        [128, 128, 128],
+        [128, 0, 0],
+        [192, 192, 128],
+        [128, 64, 128],
+        [60, 40, 222],
+        [128, 128, 0],
+        [192, 128, 128],
+        [64, 64, 128],
+        [64, 0, 128],
+        [64, 64, 0],
+        [0, 128, 192],
+    ],
+)
+data = dict(type="BaseSegDataset", data_root="../shared/data/camvid_half", metainfo=metainfo)
+test_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        **data,
+        data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="LoadAnnotations"),
+            dict(type="RandomResize", scale=(240, 180), ratio_range=(0.8, 1.5), keep_ratio=True),
+            dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
+            dict(type="RandomFlip", prob=0.5),
+            dict(type="PhotoMetricDistortion"),
+            dict(type="PackSegInputs"),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        **data,
+        data_prefix=dict(img_path="images/val", seg_map_path="annotations/val"),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        **data,
+        data_prefix=dict(img_path="images/test", seg_map_path="annotations/test"),
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+test_evaluator = val_evaluator
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"pos_embed": dict(decay_mult=0.0)}),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=30),
+    dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=30, end=300, by_epoch=False),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=300, val_interval=50)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+default_hooks = dict(
+    logger=dict(interval=25),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=300, max_keep_ckpts=1, save_best=None),
+)
