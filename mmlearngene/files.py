@@ -24,6 +24,7 @@ from .version import __version__
 
 FORMAT = 1
 _KEY = "mmlearngene"
+_ENTRIES = ("method", "config", "learngene_spec", "aux_spec", "classes", "provenance", "sha256")
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -97,12 +98,14 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         )
     try:
         header = json.loads(metadata[_KEY])
-        version, sha = header["format"], header["sha256"]
+        version = header["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise LearngeneError(f"{path}: the {_KEY!r} header is damaged ({error!r})") from error
     if version != FORMAT:
         raise LearngeneError(f"{path} has learngene format {version}; this version of mmlearngene reads {FORMAT}")
-    if digest(tensors) != sha:
+    if missing := [entry for entry in _ENTRIES if entry not in header]:
+        raise LearngeneError(f"{path}: the {_KEY!r} header is damaged (it has no {', '.join(missing)})")
+    if digest(tensors) != header["sha256"]:
         raise LearngeneError(f"{path}: the tensors differ from those that were saved (SHA-256 mismatch)")
     return tensors, header
 
