@@ -1,0 +1,275 @@
+"""Files: atomic, checked, and never unpickled into code."""
+
+import json
+import os
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mmlearngene import LearngeneError, __version__, files, load
+from mmlearngene.learngenes.lets import LeTs
+
+
+@pytest.fixture
+def gene():
+    return LeTs("h1-l2", "h2-l4", groups=2, rows=1, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+
+
+@pytest.fixture
+def path(gene, tmp_path):
+    return gene.save(tmp_path / "gene.safetensors")
+
+
+def header_of(path):
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["mmlearngene"])
+
+
+def rewritten(path, without=None, **changes):
+    """The same file with another header."""
+    header = {key: value for key, value in {**header_of(path), **changes}.items() if key != without}
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    save_file(tensors, path, {"mmlearngene": json.dumps(header)})
+    return path
+
+
+# ---------------------------------------------------------------- learngene files
+
+
+def test_the_header_says_what_is_in_the_file(gene, tmp_path):
+    gene.provenance = {"ancestry": "deit", "epochs": 3}
+    gene.classes = ["a", "b", "c"]
+    header = header_of(gene.save(tmp_path / "deep" / "er" / "gene.safetensors"))
+    assert header["format"] == 1 and header["method"] == "lets"
+    assert header["config"] == gene.config
+    assert header["aux_spec"] == gene.aux_spec.asdict() and header["learngene_spec"] == gene.learngene_spec.asdict()
+    assert header["classes"] == ["a", "b", "c"]
+    assert header["provenance"] == {"ancestry": "deit", "epochs": 3, "package_version": __version__}
+    assert header["sha256"] == files.digest(gene.state_dict())
+
+
+def test_a_file_is_as_readable_as_any_other_new_file(path, tmp_path):
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("step", ["save_file", "os.replace"])
+def test_a_failing_save_leaves_the_old_file_and_nothing_else(gene, path, monkeypatch, step):
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(f"mmlearngene.files.{step}", fail)
+    with torch.no_grad():
+        gene.pos_embed.add_(1)
+    with pytest.raises(OSError, match="disk full"):
+        gene.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_shared_tensors_are_written_one_by_one(tmp_path):
+    tensor = torch.arange(6.0)
+    path = files.save_tensors(
+        tmp_path / "a.safetensors", {"a": tensor, "b": tensor, "c": tensor.view(2, 3).T}, {"k": "v"}
+    )
+    found = files.load_state_dict(path)
+    assert torch.equal(found["a"], tensor) and torch.equal(found["b"], tensor)
+    assert torch.equal(found["c"], tensor.view(2, 3).T)
+
+
+def test_the_digest_sees_names_types_shapes_and_numbers():
+    tensors = [
+        {"a": torch.zeros(4)},
+        {"b": torch.zeros(4)},
+        {"a": torch.zeros(2, 2)},
+        {"a": torch.zeros(4, dtype=torch.int32)},
+        {"a": torch.tensor([0, 0, 0, 1.0])},
+        {"a": torch.tensor([0.0, 0, 0, -0.0])},
+    ]
+    assert len({files.digest(t) for t in tensors}) == len(tensors)
+    matrix = torch.arange(6.0).view(2, 3)
+    assert files.digest({"a": matrix.T.contiguous(), "b": matrix}) == files.digest({"b": matrix, "a": matrix.T})
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.99])
+def test_a_truncated_file_is_refused(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(LearngeneError, match="truncated or not a safetensors file"):
+        load(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "text.safetensors"
+    path.write_text("not a learngene, but long enough to look like something")
+    with pytest.raises(LearngeneError, match="truncated or not a safetensors file"):
+        load(path)
+
+
+def test_foreign_safetensors_are_refused(tmp_path):
+    path = files.save_tensors(tmp_path / "vit.safetensors", {"a": torch.zeros(2)}, {"format": "pt"})
+    with pytest.raises(LearngeneError, match="is a safetensors file but not a learngene"):
+        load(path)
+
+
+def test_any_changed_byte_of_the_data_is_noticed(path):
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    for position in [start, len(data) - 1, *random.Random(0).sample(range(start, len(data)), 5)]:
+        changed = bytearray(data)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(LearngeneError, match="differ from those that were saved"):
+            load(path)
+    path.write_bytes(data)
+    load(path)
+
+
+def test_a_newer_format_is_refused(path):
+    with pytest.raises(LearngeneError, match="has learngene format 2; this version of mmlearngene reads 1"):
+        load(rewritten(path, format=2))
+
+
+HEADER = ("format", "method", "config", "learngene_spec", "aux_spec", "sha256", "provenance", "classes")
+
+
+@pytest.mark.parametrize("key", HEADER)
+def test_a_header_without_an_entry_is_damaged(path, key):
+    with pytest.raises(LearngeneError, match=f"header is damaged.*{key}"):
+        load(rewritten(path, without=key))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_a_header_that_is_no_header_is_damaged(path, text):
+    save_file({"a": torch.zeros(1)}, path, {"mmlearngene": text})
+    with pytest.raises(LearngeneError, match="header is damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(method="let"), "Did you mean 'lets'"),
+        (dict(config={"groups": 2, "rows": 1, "repeats": 2, "width": 3}), "width"),
+        (dict(config={"groups": 1, "rows": 2, "repeats": 2}), "do not fit the header"),
+        (dict(aux_spec={"num_heads": 2, "num_layers": 4, "colour": "red"}), "colour"),
+    ],
+)
+def test_a_header_that_the_tensors_do_not_fit_is_refused(path, changes, message):
+    with pytest.raises(LearngeneError, match=message):
+        load(rewritten(path, **changes))
+
+
+def test_a_missing_file_is_named_with_its_nearest_neighbour(path):
+    with pytest.raises(LearngeneError, match=rf"no such file: .*gen\.safetensors; did you mean {path}\?"):
+        load(path.parent / "gen.safetensors")
+    with pytest.raises(LearngeneError, match="no such file: /nowhere/at/all$"):
+        load("/nowhere/at/all")
+    with pytest.raises(LearngeneError, match="no such file"):
+        load(path.parent)
+
+
+# ---------------------------------------------------------------- other people's files
+
+
+@pytest.mark.parametrize("entry", ["model", "state_dict", "model_ema", None])
+def test_torch_checkpoints_flat_or_with_an_entry(tmp_path, entry):
+    state = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
+    torch.save({entry: state, "epoch": 3} if entry else state, tmp_path / "c.pth")
+    found = files.load_state_dict(tmp_path / "c.pth")
+    assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)
+
+
+def test_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.arange(3.0))
+    assert torch.equal(files.load_state_dict(tmp_path / "a.npz")["a"], torch.arange(3.0, dtype=torch.float64))
+
+
+class _Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (open, (str(self.target), "w"))
+
+
+@pytest.mark.parametrize("name", ["c.pth", "c.npz", "c.pkl"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
+    target = tmp_path / "exploded"
+    content = {"model": {"a": torch.zeros(2)}, "extra": _Bomb(target)}
+    if name == "c.pth":
+        torch.save(content, tmp_path / name)
+    elif name == "c.npz":
+        np.savez(tmp_path / name, extra=np.array([_Bomb(target)], dtype=object))
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    with pytest.raises(LearngeneError, match="cannot be read as safetensors or as a checkpoint of plain tensors"):
+        files.load_state_dict(tmp_path / name)
+    assert not target.exists()
+
+
+def test_the_bomb_would_work_where_pickles_are_trusted(tmp_path):
+    pickle.loads(pickle.dumps(_Bomb(tmp_path / "exploded"))).close()
+    assert (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_without_tensors_is_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "c.pth")
+    with pytest.raises(LearngeneError, match="holds no state dict"):
+        files.load_state_dict(tmp_path / "c.pth")
+    torch.save([torch.zeros(2)], tmp_path / "c.pth")
+    with pytest.raises(LearngeneError, match="holds no state dict"):
+        files.load_state_dict(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, suffix):
+    path = tmp_path / f"c{suffix}"
+    path.write_bytes(b"PK\x03\x04 damaged")
+    with pytest.raises(LearngeneError, match="cannot be read"):
+        files.load_state_dict(path)
+
+
+def test_a_checkpoint_written_by_mmengines_runner(tmp_path):
+    pytest.importorskip("mmengine")
+    from mmengine.hooks import CheckpointHook
+    from mmengine.model import BaseModel
+    from mmengine.runner import Runner
+
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(2, 1)
+
+        def forward(self, inputs, mode):
+            return dict(loss=self.linear(torch.stack(inputs)).square().mean())
+
+    runner = Runner(
+        Model(),
+        str(tmp_path),
+        train_dataloader=dict(
+            dataset=[dict(inputs=torch.ones(2))] * 4, batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1, momentum=0.9)),
+        custom_hooks=[CheckpointHook(interval=1)],
+        experiment_name="files",
+        log_level="ERROR",
+    )
+    runner.train()
+    path = tmp_path / "epoch_1.pth"
+    raw = torch.load(path, weights_only=False)
+    assert {"HistoryBuffer"} == {type(value).__name__ for value in raw["message_hub"]["log_scalars"].values()}
+    found = files.load_state_dict(path)
+    state = runner.model.state_dict()
+    assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)
