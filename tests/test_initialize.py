@@ -1,0 +1,258 @@
+"""initialize(): models of every framework, and a report that hides nothing."""
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from mmlearngene import LearngeneError, initialize
+from mmlearngene.layouts import MMPRETRAIN, TIMM
+from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.tables import table
+
+
+@pytest.fixture(scope="module")
+def gene():
+    torch.manual_seed(0)
+    gene = LeTs("h1-l4", "h3-l8", groups=2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    with torch.no_grad():
+        for parameter in gene.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return gene
+
+
+def timm_vit(gene, size="h2-l5", **fields):
+    return VisionTransformer(
+        **model_kwargs(gene.aux_spec.replace(num_heads=int(size[1]), num_layers=int(size[4:]), **fields))
+    )
+
+
+def build(cfg):
+    pytest.importorskip("mmpretrain")
+    from mmpretrain.registry import MODELS
+
+    return MODELS.build(cfg)
+
+
+def values(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_set(model, expected, prefix=""):
+    state = model.state_dict()
+    for name, tensor in expected.items():
+        assert torch.equal(state[name.removeprefix(prefix)], tensor), name
+
+
+def assert_unchanged(model, before):
+    assert_set(model, before)
+
+
+# ---------------------------------------------------------------- frameworks
+
+
+@pytest.mark.parametrize("size", ["h1-l3", "h2-l5", "h3-l8"])
+def test_timm(gene, size):
+    model = timm_vit(gene, size)
+    report = initialize(model, gene)
+    assert_set(model, TIMM.state_dict(gene.expand(size)))
+    assert (report.size, report.source, report.share) == (size, "lets", 1)
+    assert {status for _, status, _ in report.tensors} == {"inherited"}
+    assert report.count("inherited") == sum(p.numel() for p in model.parameters())
+
+
+def test_mmpretrain_backbone(gene):
+    model = build(backbone_cfg(gene.target("h2-l5")))
+    report = initialize(model, gene)
+    expected = MMPRETRAIN.state_dict(gene.expand("h2-l5"))
+    for kind in ("weight", "bias"):  # a bare backbone has no head, and asks for none
+        del expected[f"head.fc.{kind}"]
+    assert_set(model, expected, "backbone.")
+    assert report.share == 1
+    assert report.count("inherited") == sum(p.numel() for p in model.parameters())
+    assert report.count("unused") == 0
+
+
+def test_mmpretrain_classifier(gene):
+    model = build(classifier_cfg(gene.target("h2-l5")))
+    report = initialize(model, gene)
+    assert_set(model, MMPRETRAIN.state_dict(gene.expand("h2-l5")))
+    assert report.share == 1 and report.count("random") == report.count("unused") == 0
+
+
+def test_a_segmentor_keeps_its_decode_head(gene):
+    pytest.importorskip("mmseg")
+    import mmpretrain.models  # noqa: F401
+    from mmengine.registry import DefaultScope
+    from mmseg.registry import MODELS
+
+    backbone = backbone_cfg(gene.target("h2-l5"), out_type="featmap", out_indices=[1, 4])
+    head = dict(
+        type="FCNHead", in_channels=8, in_index=-1, channels=4, num_convs=1, num_classes=2, norm_cfg=dict(type="BN")
+    )
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(
+            dict(
+                type="EncoderDecoder",
+                backbone=backbone,
+                decode_head=head,
+                data_preprocessor=dict(type="SegDataPreProcessor", size=(8, 8)),
+                test_cfg=dict(mode="whole"),
+            )
+        )
+    before = values(model.decode_head)
+    report = initialize(model, gene)
+    expected = MMPRETRAIN.state_dict(gene.expand("h2-l5"))
+    assert_set(model, {name: tensor for name, tensor in expected.items() if name.startswith("backbone.layers.")})
+    assert_unchanged(model.decode_head, before)
+    statuses = {name: status for name, status, _ in report.tensors}
+    decoder = [name for name, _ in model.named_parameters() if name.startswith("decode_head.")]
+    assert decoder and {statuses[name] for name in decoder} == {"random"}
+    assert statuses["backbone.ln2.weight"] == "unused"  # maps of features are taken before the pooled norm
+    assert report.share == 1  # the share is of the backbone
+    assert "decode_head.conv_seg.weight" in str(report)
+
+
+# ---------------------------------------------------------------- statuses
+
+
+def test_another_image_and_patch_size_are_resized(gene):
+    model = timm_vit(gene, img_size=(12, 8), patch_size=2)
+    report = initialize(model, gene)
+    spec = gene.target("h2-l5").replace(img_size=(12, 8), patch_size=2)
+    assert_set(model, TIMM.state_dict(gene.expand(spec)))
+    resized = {name for name, status, _ in report.tensors if status == "resized"}
+    assert resized == {"pos_embed", "patch_embed.proj.weight"}
+    assert report.share == 1
+
+
+def test_other_classes_start_with_a_fresh_head(gene):
+    model = timm_vit(gene, num_classes=7)
+    before = values(model.head)
+    report = initialize(model, gene)
+    assert_unchanged(model.head, before)
+    assert {name for name, status, _ in report.tensors if status == "random"} == {"head.weight", "head.bias"}
+    assert report.share == 1  # the classifier head is not counted
+
+    before = values(model)
+    with pytest.raises(LearngeneError, match="head='inherit' with num_classes=7"):
+        initialize(model, gene, head="inherit")
+    assert_unchanged(model, before)
+
+
+def test_a_head_may_be_left_fresh(gene):
+    model = timm_vit(gene)
+    before = values(model.head)
+    report = initialize(model, gene, head="fresh")
+    assert_unchanged(model.head, before)
+    assert report.count("random") == sum(p.numel() for p in model.head.parameters())
+
+
+def test_another_pooling_order_shows_in_the_report(gene):
+    model = timm_vit(gene, pool="norm_avg")
+    before = values(model.norm)
+    report = initialize(model, gene)
+    statuses = {name: status for name, status, _ in report.tensors}
+    assert statuses["norm.weight"] == statuses["norm.bias"] == "random"
+    assert statuses["fc_norm.weight"] == statuses["fc_norm.bias"] == "unused"
+    assert_unchanged(model.norm, before)
+    total = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.head.parameters())
+    assert report.share == pytest.approx((total - 16) / total)
+
+
+def test_too_little_inherited_raises_and_changes_nothing(gene):
+    model = timm_vit(gene, pool="norm_avg")
+    before = values(model)
+    with pytest.raises(
+        LearngeneError, match=r"would be inherited, less than min_inherited=99\.9%.*nothing was changed"
+    ):
+        initialize(model, gene, min_inherited=0.999)
+    assert_unchanged(model, before)
+
+
+def test_another_epsilon_is_noted(gene):
+    assert initialize(timm_vit(gene), gene).notes == []
+    assert initialize(timm_vit(gene, norm_eps=1e-5), gene).notes == [
+        "norm_eps is 1e-05 in the model, 1e-06 in the learngene"
+    ]
+    report = initialize(build(backbone_cfg(gene.target("h2-l5").replace(norm_eps=1e-5))), gene)
+    assert "note: norm_eps is 1e-05 in the model" in str(report)
+
+
+def test_options_reach_the_expansion(gene):
+    model = timm_vit(gene)
+    initialize(model, gene, rows=[3, 2, 1, 0, 0])
+    assert_set(model, TIMM.state_dict(gene.expand("h2-l5", rows=[3, 2, 1, 0, 0])))
+    with pytest.raises(LearngeneError, match="no expansion option 'row'"):
+        initialize(model, gene, row=[0])
+
+
+def test_the_model_shares_no_memory_with_the_learngene(gene, tmp_path):
+    model = timm_vit(gene, "h3-l8")
+    initialize(model, gene)
+    before = {name: tensor.clone() for name, tensor in gene.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in gene.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_a_model_that_is_not_a_vit(gene):
+    with pytest.raises(LearngeneError, match="Sequential is not a plain ViT.*the nearest is backbone=dict"):
+        initialize(torch.nn.Sequential(torch.nn.Linear(2, 2)), gene)
+    with pytest.raises(LearngeneError, match="ResNet is not a plain ViT"):
+        initialize(build(dict(type="mmpretrain.ResNet", depth=18)), gene)
+    with pytest.raises(LearngeneError, match="ResNet is not a plain ViT"):
+        cfg = classifier_cfg(gene.aux_spec)
+        initialize(build({**cfg, "backbone": dict(type="mmpretrain.ResNet", depth=18)}), gene)
+
+
+@pytest.mark.parametrize("heads, nearest", [(4, "h3-l8")])
+def test_a_vit_out_of_range(gene, heads, nearest):
+    model = VisionTransformer(**model_kwargs(gene.aux_spec.replace(num_heads=heads)))
+    with pytest.raises(LearngeneError, match=f"not to h{heads}-l8; the nearest size is {nearest}"):
+        initialize(model, gene)
+
+
+@pytest.mark.parametrize("fields", [dict(class_token=True), dict(in_channels=1), dict(mlp_ratio=2), dict(head_dim=8)])
+def test_a_vit_of_another_make(gene, fields):
+    model = timm_vit(gene, **fields)
+    before = values(model)
+    with pytest.raises(LearngeneError, match=f"{next(iter(fields))}="):
+        initialize(model, gene)
+    assert_unchanged(model, before)
+
+
+def test_a_missing_file(gene, tmp_path):
+    gene.save(tmp_path / "gene.safetensors")
+    with pytest.raises(LearngeneError, match="did you mean .*gene.safetensors"):
+        initialize(timm_vit(gene), tmp_path / "gen.safetensors")
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_the_report_reads_as_a_table(gene, tmp_path):
+    path = gene.save(tmp_path / "gene.safetensors")
+    report = initialize(timm_vit(gene, num_classes=7, img_size=16), path)
+    lines = str(report).splitlines()
+    assert lines[0] == f"h2-l5 from lets ({path}): 100.0% of the backbone inherited"
+    assert lines[1].split() == ["tensor", "count", "parameters", "status"]
+    cells = [line.split() for line in lines[2:-1]]
+    assert ["blocks.*.attn.qkv.weight", "5", "960", "inherited"] in cells
+    assert ["pos_embed", "1", "128", "resized"] in cells
+    assert ["head.bias", "1", "7", "random"] in cells
+    counted = {
+        s: sum(int(c[2].replace(",", "")) for c in cells if c[3] == s) for s in ("inherited", "resized", "random")
+    }
+    assert counted == {status: report.count(status) for status in counted}
+    assert lines[-1] == f"parameters: inherited {counted['inherited']:,}, resized 128, random 63, unused 0"
+
+
+def test_tables_align():
+    assert table([("a", "bb"), ("ccc", "d")], "<>") == "a    bb\nccc   d"
