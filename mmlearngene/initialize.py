@@ -70,7 +70,8 @@ def initialize(
 
     Args:
         model: timm's ``VisionTransformer``, mmpretrain's, or any model with the latter as its ``backbone`` (an
-            ``ImageClassifier``, a segmentor). Its size says which descendant is expanded.
+            ``ImageClassifier``, a segmentor). Its size says which descendant is expanded. A backbone's
+            ``expand_options`` are defaults of ``options``.
         learngene: a learngene, or the path of its file.
         min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit. The
             method's own when omitted: 0.9, but 0 where layers are left random by design (scratch, mimetic, ...).
@@ -88,6 +89,7 @@ def initialize(
         min_inherited = learngene.min_inherited
     aux = learngene.aux_spec
     found = _find_vit(model, aux)
+    options = {**getattr(getattr(model, "backbone", model), "expand_options", {}), **options}
     weights = learngene.expand(found.spec, head=head, **options)
     state = {found.model_key(key): tensor for key, tensor in found.layout.state_dict(weights).items()}
     resampled = found.resampled(aux)

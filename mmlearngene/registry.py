@@ -3,7 +3,8 @@
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
-from .learngenes import LEARNGENES
+from .learngenes import LEARNGENES, load
+from .learngenes.extracted import extract
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
 HOOKS = Registry("hook", parent=mmengine_registry.HOOKS, scope="mmlearngene", locations=["mmlearngene.engine"])
@@ -30,3 +31,6 @@ WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
 
 for _cls in LEARNGENES.values():
     MODELS.register_module(module=_cls)
+# learngenes that a config does not build from nothing: dict(type='LoadLearngene', path=...), for example
+MODELS.register_module(name="LoadLearngene", module=load)
+MODELS.register_module(name="ExtractLearngene", module=extract)

@@ -24,6 +24,11 @@ POOLS = ("avg_norm", "norm_avg", "cls")
 BLOCK_TENSORS = tuple(
     f"{module}.{kind}" for module in ("norm1", "qkv", "proj", "norm2", "fc1", "fc2") for kind in ("weight", "bias")
 )
+# tensors of a layer that only a ViT with maps in its attention has (PEG)
+ATTENTION_MAPS = tuple(
+    f"{module}.{kind}" for module in ("logits.0", "logits.2", "values.0", "values.2") for kind in ("weight", "bias")
+)
+_LAYER_TENSORS = {*BLOCK_TENSORS, *ATTENTION_MAPS}
 _SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+)", re.IGNORECASE)
 
 
@@ -261,7 +266,7 @@ class ViTWeights:
 
     def stem(self) -> dict[str, Tensor]:
         """The tensors outside the layers."""
-        return {name: tensor for name, tensor in self.tensors.items() if name not in BLOCK_TENSORS}
+        return {name: tensor for name, tensor in self.tensors.items() if name not in _LAYER_TENSORS}
 
     def layers(self) -> list[dict[str, Tensor]]:
         """The tensors of each layer, unstacked; layers that share an entry share the very same tensors."""
@@ -269,7 +274,7 @@ class ViTWeights:
         rows = {
             name: tensor.unbind() if isinstance(tensor, Tensor) else tensor
             for name, tensor in self.tensors.items()
-            if name in BLOCK_TENSORS
+            if name in _LAYER_TENSORS
         }
         return [{} if entry is None else {name: row[entry] for name, row in rows.items()} for entry in self.layer_map]
 

@@ -4,6 +4,7 @@ from .hooks import EpochSeedHook, InitialValHook, LearngeneExportHook, Learngene
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import LearngeneOptimWrapperConstructor
+from .redraw import RedrawHook
 
 __all__ = [
     "EpochSeedHook",
@@ -13,4 +14,5 @@ __all__ = [
     "LearngeneInit",
     "LearngeneInitHook",
     "LearngeneOptimWrapperConstructor",
+    "RedrawHook",
 ]

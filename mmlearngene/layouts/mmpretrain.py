@@ -18,6 +18,10 @@ MMPRETRAIN = Layout(
         "norm2": "ln2",
         "fc1": "ffn.layers.0.0",
         "fc2": "ffn.layers.1",
+        "logits.0": "attn.logits.0",  # of PEGViT only
+        "logits.2": "attn.logits.2",
+        "values.0": "attn.values.0",
+        "values.2": "attn.values.2",
     },
     block="backbone.layers.{}.",
     norms={"avg_norm": "backbone.ln2", "norm_avg": "backbone.ln1", "cls": "backbone.ln1"},

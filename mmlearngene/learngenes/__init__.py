@@ -42,6 +42,6 @@ def load(path: str | Path) -> Learngene:
     return learngene
 
 
-from . import controls, lets, sws, tleg  # noqa: E402  (each registers itself)
+from . import cluster, controls, lets, peg, sws, tleg  # noqa: E402  (each registers itself)
 
-__all__ = ["LEARNGENES", "Learngene", "controls", "lets", "load", "register", "sws", "tleg"]
+__all__ = ["LEARNGENES", "Learngene", "cluster", "controls", "lets", "load", "peg", "register", "sws", "tleg"]

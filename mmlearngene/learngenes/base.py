@@ -118,6 +118,7 @@ class Learngene(nn.Module):
     """
 
     method: ClassVar[str]
+    keeps_width: ClassVar[bool] = False  # whether a descendant keeps the Aux-Net's embed_dims, whatever its heads
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
     min_inherited: ClassVar[float] = 0.9
@@ -194,17 +195,19 @@ class Learngene(nn.Module):
         elif isinstance(size, ViTSpec):
             spec = size
         else:
-            parsed = ViTSpec.parse(size)
-            spec = aux.replace(num_heads=parsed.num_heads, num_layers=parsed.num_layers)
+            width = dict(embed_dims=aux.embed_dims) if self.keeps_width else {}
+            parsed = ViTSpec.parse(size, **width)
+            spec = aux.replace(num_heads=parsed.num_heads, num_layers=parsed.num_layers, **width)
         heads, layers = self.head_choices, self.layer_choices or range(spec.num_layers, spec.num_layers + 1)
-        if spec.num_heads not in heads or spec.num_layers not in layers:
+        if not set(spec.heads) <= set(heads) or spec.num_layers not in layers:
             near_heads, near_layers = _nearest(max(spec.heads), heads), _nearest(spec.num_layers, layers)
             raise LearngeneError(
                 f"this {self.method} learngene expands to {self.span}, not to {spec}; "
                 f"the nearest size is h{near_heads}-l{near_layers}"
             )
+        free = _FREE_FIELDS - {"embed_dims"} if self.keeps_width else _FREE_FIELDS
         for name, value in spec.asdict().items():
-            if name not in _FREE_FIELDS and value != aux.asdict()[name]:
+            if name not in free and value != aux.asdict()[name]:
                 raise LearngeneError(
                     f"the descendant has {name}={value}, but the learngene's weights need {name}={aux.asdict()[name]}"
                 )

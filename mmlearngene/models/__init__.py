@@ -3,6 +3,16 @@
 from .aux_net import AuxNet
 from .distiller import DistillLoss, LearngeneDistiller
 from .elastic_vit import ElasticViT
+from .peg_attention import PEGAttention, PEGViT
 from .teachers import ClassifierTeacher, TimmTeacher
 
-__all__ = ["AuxNet", "ClassifierTeacher", "DistillLoss", "ElasticViT", "LearngeneDistiller", "TimmTeacher"]
+__all__ = [
+    "AuxNet",
+    "ClassifierTeacher",
+    "DistillLoss",
+    "ElasticViT",
+    "LearngeneDistiller",
+    "PEGAttention",
+    "PEGViT",
+    "TimmTeacher",
+]

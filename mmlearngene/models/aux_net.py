@@ -24,6 +24,7 @@ class AuxNet(BaseClassifier):
 
     Args:
         learngene: config of the :class:`~mmlearngene.Learngene`; its ``aux_spec`` is the size of this network.
+        size: another size that the learngene expands to: a descendant that trains together with its learngene.
         backbone: overrides for the template's ``mmpretrain.VisionTransformer`` (``drop_path_rate``, say).
         head: overrides for its ``LinearClsHead`` (``loss``, ``topk``, say).
         data_preprocessor: see ``mmpretrain.ImageClassifier``.
@@ -39,10 +40,12 @@ class AuxNet(BaseClassifier):
         data_preprocessor: dict | None = None,
         train_cfg: dict | None = None,
         init_cfg: dict | None = None,
+        size: str | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
         self.learngene = learngene if isinstance(learngene, Learngene) else MODELS.build(learngene)
-        cfg = classifier_cfg(self.learngene.aux_spec, copy.deepcopy(backbone), copy.deepcopy(head))
+        self.spec = self.learngene.target(size)
+        cfg = classifier_cfg(self.spec, copy.deepcopy(backbone), copy.deepcopy(head))
         with torch.device("meta"):
             template = MODELS.build(cfg)
         # in a tuple, so that it is no submodule: it has no weights to save, move, average or synchronise
@@ -67,11 +70,11 @@ class AuxNet(BaseClassifier):
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the plain classifier that this network is at present, differentiable in training."""
         if self.training or torch.is_grad_enabled():
-            return MMPRETRAIN.state_dict(self.learngene.expand())
+            return MMPRETRAIN.state_dict(self.learngene.expand(self.spec))
         # data_ptr and version tell of moved and of changed parameters, train() of those changed behind autograd's back
         stamp = tuple((p.data_ptr(), p._version) for p in self.learngene.parameters())
         if self._expanded is None or self._expanded[0] != stamp:
-            self._expanded = stamp, MMPRETRAIN.state_dict(self.learngene.expand())
+            self._expanded = stamp, MMPRETRAIN.state_dict(self.learngene.expand(self.spec))
         return self._expanded[1]
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"):

@@ -1,0 +1,140 @@
+"""How far each attention head of a ViT looks: its mean attention distance in pixels, over images."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import timm
+import torch
+from rich.progress import track
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from .errors import LearngeneError
+from .layouts import TIMM
+from .layouts.timm import build
+from .vit import ViTSpec, ViTWeights
+
+BATCH_SIZE = 32
+
+
+@torch.no_grad()
+def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Tensor:
+    """Mean attention distance of every head: attention x distance between patch centres, averaged over queries.
+
+    The distance is Euclidean and in pixels of the network's input. A class token is removed, as query and as key,
+    without making up for its share of the attention (Raghu et al., NeurIPS 2021; Cluster-Learngene, eq. 1).
+
+    Args:
+        weights: a trained ViT.
+        images: batches of preprocessed images, each (B, C, H, W).
+
+    Returns:
+        (layers, heads), float64; the heads of a schedule fill each row from the left, the rest is NaN.
+
+    Raises:
+        LearngeneError: there are no images.
+    """
+    spec = weights.spec
+    model = build(spec).eval()
+    model.load_state_dict(TIMM.state_dict(weights))
+    device = next(iter(weights.stem().values())).device
+    model.to(device)
+    distances = _patch_distances(spec).to(device)
+    first = int(spec.class_token)
+    sums = [torch.zeros(heads, dtype=torch.float64, device=device) for heads in spec.heads]
+
+    def watch(layer: int):
+        def hook(_, inputs: tuple[Tensor]) -> None:  # what enters the attention dropout is the softmax
+            attention = inputs[0][..., first:, first:]
+            sums[layer] += (attention * distances).sum(-1).mean(-1).sum(0, dtype=torch.float64)
+
+        return hook
+
+    for layer, block in enumerate(model.blocks):
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_pre_hook(watch(layer))
+    count = 0
+    for batch in images:
+        model.forward_features(batch.to(device))
+        count += len(batch)
+    if not count:
+        raise LearngeneError("mean attention distances need at least one image")
+    return torch.nn.utils.rnn.pad_sequence(sums, batch_first=True, padding_value=float("nan")).cpu() / count
+
+
+def _patch_distances(spec: ViTSpec) -> Tensor:
+    """Distances in pixels between the centres of all pairs of patches, (patches, patches)."""
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in spec.grid)
+    centres = torch.cartesian_prod(rows, columns) * spec.patch_size
+    return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def timm_preprocessing(name: str) -> dict:
+    """How a timm model wants its images: arguments of :func:`read_images`. Empty for what is no timm model."""
+    if not timm.is_model(name):
+        return {}
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    known = inspect.signature(read_images).parameters
+    return {key: value for key, value in config.items() if key in known}
+
+
+def read_images(
+    data: str | Path,
+    spec: ViTSpec,
+    num_images: int = 1000,
+    seed: int = 0,
+    *,
+    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
+    std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
+    interpolation: str = "bicubic",
+    crop_pct: float = 0.875,
+) -> Iterator[Tensor]:
+    """Batches of images, drawn without replacement and preprocessed, with a progress bar.
+
+    The same seed and data give the same images.
+
+    Args:
+        data: a folder of images, in subfolders or not; or an OpenMMLab config (``.py``), whose validation set is read
+            with its own pipeline and data preprocessor.
+        spec: the ViT that they are for: image size and channels.
+        num_images: how many; all, if there are fewer.
+        seed: of the draw.
+        mean: of each channel in images scaled to [0, 1]. ImageNet's by default, as in DeiT; for a folder only.
+        std: of each channel, likewise.
+        interpolation: of resizing, ``bicubic``, ``bilinear``, ...; for a folder only.
+        crop_pct: share of the resized image's side that is cropped from its centre; for a folder only.
+
+    Raises:
+        LearngeneError: no folder or config is there, or it holds no images.
+    """
+    data = Path(data).expanduser()
+    if num_images < 1:
+        raise LearngeneError(f"num_images={num_images} must be positive")
+    if data.suffix == ".py":
+        from .datasets.config_images import config_images  # the OpenMMLab side, which the core does without
+
+        dataset, collate = config_images(data, spec)
+    elif data.is_dir():
+        transform = create_transform(
+            (spec.in_channels, *spec.img_size), mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct
+        )
+        try:
+            dataset = ImageDataset(
+                str(data), transform=transform, input_img_mode="L" if spec.in_channels == 1 else "RGB"
+            )
+        except RuntimeError as error:
+            raise LearngeneError(f"the folder {data} holds no images: {error}") from error
+        collate = _stack_images
+    else:
+        raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
+    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:num_images].tolist()
+    loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
+    yield from track(loader, description="attention distances")
+
+
+def _stack_images(samples: list[tuple[Tensor, int]]) -> Tensor:
+    return torch.stack([image for image, _ in samples])
