@@ -1,0 +1,340 @@
+"""The console command, as a user types it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from timm.models.vision_transformer import VisionTransformer
+
+from mmlearngene import ViTSpec, ViTWeights, cli, load
+from mmlearngene.layouts import LAYOUTS
+from mmlearngene.layouts.official import read_official
+from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.learngenes import LEARNGENES
+from mmlearngene.learngenes.base import TensorTree
+from mmlearngene.learngenes.extracted import Extracted
+from mmlearngene.learngenes.lets import LeTs
+
+ROOT = Path(__file__).parents[1]
+OFFICIAL = Path(__file__).parent / "data" / "lets_official_small.npz"
+COMMANDS = ("import", "extract", "expand", "inspect")
+
+
+@pytest.fixture
+def gene(tmp_path):
+    torch.manual_seed(0)
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    learngene.provenance = {"ancestry": "levit_384"}
+    return learngene.save(tmp_path / "gene.safetensors")
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def fails(capsys, *arguments):
+    """The message of a run that must end with status 2; argparse's own errors too."""
+    try:
+        status = run(*arguments)
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    assert status == 2 and captured.out == ""
+    assert captured.err.splitlines()[-1].startswith("mmlearngene"), captured.err
+    return captured.err
+
+
+# ---------------------------------------------------------------- help
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("--help")
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and all(f"\n    {command} " in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_an_example(command, capsys):
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    assert f"example:\n  mmlearngene {command} " in capsys.readouterr().out
+
+
+def test_the_entry_point_is_installed():
+    from importlib.metadata import entry_points
+
+    (entry,) = entry_points(group="console_scripts", name="mmlearngene")
+    assert entry.load() is cli.main
+
+
+# ---------------------------------------------------------------- import
+
+
+def test_import(tmp_path, capsys):
+    out = tmp_path / "new" / "gene.safetensors"
+    assert run("import", OFFICIAL, "--method", "lets", "--head-dim", 8, "-o", out) == 0
+    assert "78,554 parameters" in capsys.readouterr().out
+    expected, found = read_official(OFFICIAL, "lets", head_dim=8), load(out)
+    assert found.aux_spec == expected.aux_spec
+    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in expected.state_dict().items())
+    assert found.provenance["imported_from"] == OFFICIAL.name
+
+
+def test_import_may_override_pooling_and_epsilon(tmp_path):
+    out = tmp_path / "gene.safetensors"
+    command = ["import", OFFICIAL, "--method", "lets", "--head-dim", 8, "-o", out]
+    assert run(*command, "--pool", "norm_avg", "--norm-eps", 1e-5) == 0
+    assert (load(out).aux_spec.pool, load(out).aux_spec.norm_eps) == ("norm_avg", 1e-5)
+
+
+def test_import_refuses_what_it_cannot_read(tmp_path, gene, capsys):
+    out = tmp_path / "out.safetensors"
+    assert "no such file" in fails(capsys, "import", tmp_path / "none.pth", "--method", "lets", "-o", out)
+    assert "not a checkpoint of the released lets code" in fails(capsys, "import", gene, "--method", "lets", "-o", out)
+    assert "head_dim=7 does not divide" in fails(
+        capsys, "import", OFFICIAL, "--method", "lets", "--head-dim", 7, "-o", out
+    )
+    assert "invalid choice: 'let'" in fails(capsys, "import", OFFICIAL, "--method", "let", "-o", out)
+    assert not out.exists()
+
+
+# ---------------------------------------------------------------- expand
+
+
+def read_tensors(path):
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_expand_writes_the_expansion(gene, tmp_path, layout, capsys):
+    out = tmp_path / "state.safetensors"
+    assert run("expand", gene, "--arch", "H2-L5", "--layout", layout, "-o", out) == 0
+    assert f"h2-l5 for {layout}" in capsys.readouterr().out
+    state, metadata = read_tensors(out)
+    expected = LAYOUTS[layout].state_dict(load(gene).expand("h2-l5"))
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
+    assert (metadata["size"], metadata["layout"], metadata["source"]) == ("h2-l5", layout, "lets gene.safetensors")
+    assert ViTSpec(**json.loads(metadata["spec"])) == load(gene).target("h2-l5")
+
+
+def test_expand_options_reach_the_expansion(gene, tmp_path, capsys):
+    out = tmp_path / "state.safetensors"
+    options = ["--rows", "3,2,0", "--selection", "bottom-l2", "--unit", "row", "--img-size", 12, "--patch-size", 2]
+    assert run("expand", gene, "--arch", "h2-l3", *options, "--num-classes", 7, "-o", out) == 0
+    assert "a fresh head" in capsys.readouterr().out
+    learngene = load(gene)
+    spec = learngene.target("h2-l3").replace(img_size=12, patch_size=2, num_classes=7)
+    expected = LAYOUTS["timm"].state_dict(learngene.expand(spec, rows=[3, 2, 0], selection="bottom-l2", unit="row"))
+    state, _ = read_tensors(out)
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
+    assert "head.weight" not in state
+    missing, unexpected = VisionTransformer(**model_kwargs(spec)).load_state_dict(state, strict=False)
+    assert (set(missing), unexpected) == ({"head.weight", "head.bias"}, [])
+
+    plain = ["expand", gene, "--arch", "h2-l3", "--head", "fresh", "--force", "-o", out]
+    assert run(*plain, "--option", "rows=[1, 1, 2]", "--option", "selection=top-l1") == 0
+    expected = LAYOUTS["timm"].state_dict(learngene.expand("h2-l3", rows=[1, 1, 2], selection="top-l1", head="fresh"))
+    state, _ = read_tensors(out)
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--arch", "h4-l8"], "1 to 3 heads and any number of layers, not to h4-l8; the nearest size is h3-l8"),
+        (["--arch", "big"], "'big' is not a ViT size"),
+        (["--arch", "h2-l3", "--rows", "1,2"], "rows=[1, 2] has 2 entries; h2-l3 needs 3"),
+        (["--arch", "h2-l3", "--rows", "1,x"], "'1,x' is not a list of numbers such as 0,1,2,2"),
+        (["--arch", "h2-l3", "--stages", "0,0,1"], "lets has no expansion option 'stages'; it takes: rows"),
+        (["--arch", "h2-l3", "--option", "colour=red"], "lets has no expansion option 'colour'"),
+        (["--arch", "h2-l3", "--option", "colour"], "'colour' is not KEY=VALUE"),
+        (["--arch", "h2-l3", "--selection", "top"], "selection 'top' is unknown"),
+        (["--arch", "h2-l3", "--img-size", "9"], "not divisible into patches of 4; the nearest size is (8, 8)"),
+        (["--arch", "h2-l3", "--num-classes", "7", "--head", "inherit"], "head='inherit' with num_classes=7"),
+        (["--arch", "h2-l3", "--layout", "timn"], "invalid choice: 'timn'"),
+    ],
+)
+def test_expand_refuses_bad_input(gene, tmp_path, capsys, options, message):
+    out = tmp_path / "state.safetensors"
+    assert message in fails(capsys, "expand", gene, *options, "-o", out)
+    assert not out.exists()
+
+
+def test_outputs_are_not_overwritten_unless_forced(gene, tmp_path, capsys):
+    out = tmp_path / "state.safetensors"
+    out.write_text("precious")
+    command = ["expand", gene, "--arch", "h2-l3", "-o", out]
+    assert "exists; choose another name, or --force" in fails(capsys, *command)
+    assert out.read_text() == "precious"
+    assert run(*command, "--force") == 0
+    assert read_tensors(out)[1]["size"] == "h2-l3"
+    capsys.readouterr()
+    assert "is a folder" in fails(capsys, *command[:-1], tmp_path, "--force")
+    assert "state.safetensors" in fails(capsys, *command[:-1], tmp_path / "state.pth")
+
+
+def test_an_output_that_cannot_be_written_is_an_error_without_traceback(gene, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "file" / "state.safetensors")
+    assert "Traceback" not in error and "file" in error
+
+
+# ---------------------------------------------------------------- inspect
+
+
+def inspected(capsys, source):
+    assert run("inspect", source, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_inspect_a_file(gene, capsys):
+    found, learngene = inspected(capsys, gene), load(gene)
+    assert found["method"] == "lets" and found["file_size"] == gene.stat().st_size
+    assert found["stored_params"] == learngene.stored_params()
+    assert found["stored_params"]["total"] == sum(p.numel() for p in learngene.parameters())
+    assert (found["learngene"]["size"], found["aux"]["size"]) == ("h1-l4", "h3-l8")
+    assert found["expands_to"]["heads"] == [1, 2, 3] and found["expands_to"]["layers"] == "any"
+    assert found["expands_to"]["options"] == ["rows", "selection", "unit"]
+    assert found["provenance"]["ancestry"] == "levit_384"
+    for row in found["sizes"]:
+        spec = learngene.target(row["size"])
+        assert (row["params"], row["macs"]) == (spec.num_params, spec.macs)
+    assert {row["size"] for row in found["sizes"]} >= {"h1-l4", "h3-l8"}
+
+    assert run("inspect", gene) == 0
+    text = capsys.readouterr().out
+    total = found["stored_params"]["total"]
+    for part in (
+        "lets",
+        "h1-l4",
+        "h3-l8",
+        "levit_384",
+        f"{total:,} parameters",
+        "1 to 3 heads",
+        f"{found['file_size']:,}",
+    ):
+        assert part in text
+
+
+def test_inspect_the_papers_config(capsys):
+    pytest.importorskip("mmengine")
+    found = inspected(capsys, ROOT / "configs" / "lets" / "aux_deit_b.py")
+    counts = dict(learngene=14_876_776, maps=22_708_480, positions=150_528, total=37_735_784)
+    assert found["stored_params"] == counts
+    assert found["method"] == "lets" and found["file_size"] is None
+    assert (found["learngene"]["size"], found["aux"]["size"]) == ("h6-l8", "h12-l16")
+    assert found["expands_to"]["heads"] == list(range(6, 13))
+
+
+@pytest.mark.parametrize("prefix", ["", "mmlearngene."])
+@pytest.mark.parametrize(
+    "place", ["model = dict(learngene={})", "model = dict(student=dict(learngene={}))", "x = [{}]"]
+)
+def test_inspect_finds_the_learngene_anywhere_in_a_config(tmp_path, capsys, place, prefix):
+    pytest.importorskip("mmengine")
+    config = tmp_path / "config.py"
+    config.write_text(place.format(f"dict(type='{prefix}LeTs', learngene='h1-l4', aux='h2-l16', num_classes=5)"))
+    found = inspected(capsys, config)
+    assert (found["learngene"]["size"], found["aux"]["size"]) == ("h1-l4", "h2-l16")
+    assert found["aux"]["num_classes"] == 5
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("model = dict(type='ResNet')", "holds no learngene; expected a dict such as model=dict(learngene=dict("),
+        ("model = dict(", "is not a readable config (SyntaxError"),
+        ("model = dict(learngene=dict(type='LeTs', groups=3))", "groups=3 does not divide"),
+        ("model = dict(learngene=dict(type='LeTs', num_class=3))", "Did you mean 'num_classes'"),
+    ],
+)
+def test_inspect_refuses_other_configs(tmp_path, capsys, text, message):
+    pytest.importorskip("mmengine")
+    config = tmp_path / "config.py"
+    config.write_text(text)
+    assert message in fails(capsys, "inspect", config)
+
+
+def test_inspect_a_config_without_openmmlab_says_what_to_install(tmp_path, capsys, monkeypatch):
+    config = tmp_path / "config.py"
+    config.write_text("model = dict(learngene=dict(type='LeTs'))")
+    monkeypatch.setitem(sys.modules, "mmengine", None)  # importing it raises ImportError
+    assert "pip install mmlearngene[mm]" in fails(capsys, "inspect", config)
+
+
+def test_inspect_refuses_files_that_are_no_learngene(gene, tmp_path, capsys):
+    assert "no such file" in fails(capsys, "inspect", tmp_path / "gone.safetensors")
+    gene.write_bytes(gene.read_bytes()[:100])
+    assert "truncated" in fails(capsys, "inspect", gene)
+
+
+# ---------------------------------------------------------------- extract
+
+
+class _Stem(Extracted):
+    """A method of the test: keeps an ancestry's patch kernel, scaled."""
+
+    method = "stem"
+
+    def __init__(self, learngene, aux, scale=1.0):
+        super().__init__(learngene, aux, scale=scale)
+        self.learngene = TensorTree({"patch_embed.bias": torch.zeros(aux.embed_dims)})
+
+    @classmethod
+    def extract(cls, ancestry, *, scale=1.0, seed=0):
+        learngene = cls(ancestry.spec, ancestry.spec, scale)
+        with torch.no_grad():
+            learngene.learngene.patch_embed.bias.copy_(ancestry.tensors["patch_embed.bias"] * scale + seed)
+        return learngene
+
+    def _expand(self, spec):
+        return ViTWeights(spec, self.learngene.tensors())
+
+
+@pytest.fixture
+def stem(monkeypatch):
+    monkeypatch.setitem(LEARNGENES, _Stem.method, _Stem)
+
+
+@pytest.fixture
+def ancestry(tmp_path):
+    spec = ViTSpec(3, 2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    model = VisionTransformer(**model_kwargs(spec))
+    torch.nn.init.normal_(model.patch_embed.proj.bias)
+    torch.save({"model": model.state_dict()}, tmp_path / "ancestry.pth")
+    return tmp_path / "ancestry.pth"
+
+
+def test_extract(stem, ancestry, tmp_path, capsys):
+    out = tmp_path / "gene.safetensors"
+    command = ["extract", "--method", "stem", "--ancestry", ancestry, "--num-heads", 3, "-o", out]
+    assert run(*command, "--seed", 5, "--option", "scale=2.5") == 0
+    found, bias = load(out), torch.load(ancestry)["model"]["patch_embed.proj.bias"]
+    assert found.aux_spec == ViTSpec(3, 2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    assert torch.equal(found.state_dict()["learngene.patch_embed.bias"], bias * 2.5 + 5)
+    assert found.provenance["ancestry"] == "ancestry.pth"
+    capsys.readouterr()
+    assert "exists" in fails(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--images", "photos"], "stem has no extraction option 'images'; it takes: scale, seed"),
+        (["--option", "scales=2"], "stem has no extraction option 'scales'"),
+        (["--method", "stems"], "extraction method 'stems' is unknown"),
+        (["--method", "lets"], "extraction method 'lets' is unknown"),
+        (["--ancestry", "no_such_vit"], "neither a checkpoint file"),
+        (["--num-heads", "5"], "5 heads do not divide the width 12"),
+    ],
+)
+def test_extract_refuses_bad_input(stem, ancestry, tmp_path, capsys, options, message):
+    out = tmp_path / "gene.safetensors"
+    command = ["extract", "--method", "stem", "--ancestry", ancestry, "--num-heads", 3, "-o", out, *options]
+    assert message in fails(capsys, *command)
+    assert not out.exists()
