@@ -106,6 +106,9 @@ class Layout:
                 f"this is not a ViT in {self.name}'s layout: expected {self.key('patch_embed.weight', 'cls')!r} and "
                 f"{self.block.format(0)!r}...; it starts with {_some(state)}"
             )
+        for key in (self.modules["pos_embed"], self.key("fc1.weight", "cls", 0)):
+            if key not in state:
+                raise LearngeneError(f"not a plain {self.name} ViT: {key!r} is missing; it starts with {_some(state)}")
         width, num_layers = patch.shape[0], max(layers) + 1
         inner = [self._inner_dims(state, layer, width) for layer in range(num_layers)]
         if num_heads is None:
