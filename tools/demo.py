@@ -45,8 +45,8 @@ from mmlearngene.learngenes.extracted import extract  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"
 SIZES = ("h4-l6", "h5-l6", "h6-l8")  # LeTs reaches all of them
-COMPARED = "h6-l6"  # of the ancestry's width, which the other methods and the controls keep
-DISTILLED = ("lets", "tleg", "sws")
+COMPARED = "h6-l4"  # of the ancestry's width, which the other methods and the controls keep
+DISTILLED = {"lets": 30, "tleg": 20, "sws": 20}  # epochs
 EXTRACTED = ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "mimetic")
 SCRATCH = {"model.init_cfg": None, "optim_wrapper.optimizer.lr": 3e-3}  # from scratch trains best at a higher rate
 
@@ -83,7 +83,7 @@ class Result:
 
 def gene_file(work_dir: Path, init: str) -> Path:
     """Where the learngene of a method is, once its job is done."""
-    stem = f"aux_{init}/epoch_30" if init in DISTILLED else init
+    stem = f"aux_{init}/epoch_{DISTILLED[init]}" if init in DISTILLED else init
     return work_dir / f"{stem}.learngene.safetensors"
 
 
@@ -100,7 +100,7 @@ def jobs(work_dir: Path) -> list[Job]:
         if init == "scratch":
             return Job(f"{size} {init}", config, SCRATCH)
         if init == "distill":
-            return Job(f"{size} {init}", "distill_h6_l6.py", teacher, ("ancestry",))
+            return Job(f"{size} {init}", "distill_h6_l4.py", teacher, ("ancestry",))
         options = {"model.init_cfg.checkpoint": str(gene_file(work_dir, init))}
         return Job(f"{size} {init}", config, options, (source[init],))
 
@@ -240,7 +240,7 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
     for method in DISTILLED:
         aux = results[f"aux_{method}"]
         console.print(
-            f"Aux-Net of {method}, 30 epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
+            f"Aux-Net of {method}, {DISTILLED[method]} epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
         )
     for init in ("scratch", "lets"):
         history = results[f"seg {init}"].history

@@ -36,7 +36,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=16,
     num_workers=0,
-    dataset=dict(type="mmlearngene.DigitsSegmentation", split="test", num_images=96, pipeline=pipeline),
+    dataset=dict(type="mmlearngene.DigitsSegmentation", split="test", num_images=64, pipeline=pipeline),
     sampler=dict(type="DefaultSampler", shuffle=False),
 )
 test_dataloader = val_dataloader
@@ -44,7 +44,7 @@ val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 test_evaluator = val_evaluator
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05))
 param_scheduler = [dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=0, end=240, by_epoch=False)]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=240, val_interval=40)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=240, val_interval=60)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(

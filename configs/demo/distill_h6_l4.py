@@ -1,4 +1,4 @@
-"""The control of plain distillation: h6-l6 from scratch, with the ancestry as teacher but without a learngene."""
+"""The control of plain distillation: h6-l4 from scratch, with the ancestry as teacher but without a learngene."""
 
 _base_ = ["./distill.py"]
 
@@ -8,7 +8,7 @@ model = dict(
         type="ImageClassifier",
         backbone=dict(
             type="VisionTransformer",
-            arch=dict(embed_dims=96, num_heads=6, num_layers=6, feedforward_channels=384),
+            arch=dict(embed_dims=96, num_heads=6, num_layers=4, feedforward_channels=384),
             img_size=8,
             patch_size=2,
             in_channels=1,
@@ -19,5 +19,5 @@ model = dict(
         head=dict(type="LinearClsHead", num_classes=10, in_channels=96),
     ),
 )
-train_cfg = dict(max_epochs=10, val_interval=1)
+train_cfg = dict(max_epochs=6, val_interval=1)
 custom_hooks = [dict(type="mmlearngene.EpochSeedHook"), dict(type="mmlearngene.InitialValHook")]
