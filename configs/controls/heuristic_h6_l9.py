@@ -1,0 +1,6 @@
+"""Control h6-l9: Heuristic-Learngene: 6 random layers, then the ancestry's last 3."""
+
+_base_ = "./des.py"
+
+model = dict(init_cfg=dict(checkpoint="work_dirs/controls/heuristic.safetensors"))
+work_dir = "work_dirs/controls/heuristic_h6_l9"

@@ -1,0 +1,12 @@
+"""Control h6-l12: from scratch for 100 epochs, what one epoch of tuning a LeTs descendant is compared with."""
+
+_base_ = [
+    "../_base_/models/descendant.py",
+    "../_base_/datasets/imagenet_deit_repeated.py",
+    "../_base_/schedules/deit_300e.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(init_cfg=None)
+train_cfg = dict(max_epochs=100)
+work_dir = "work_dirs/controls/scratch_100e_h6_l12"

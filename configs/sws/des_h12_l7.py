@@ -1,0 +1,6 @@
+"""Descendant h12-l7 on ImageNet-1K."""
+
+_base_ = "./des_h12.py"
+
+model = dict(backbone=dict(arch=dict(num_layers=7)))
+work_dir = "work_dirs/sws/des_h12_l7"

@@ -1,0 +1,6 @@
+"""Descendant h6-l6 on ImageNet-1K."""
+
+_base_ = "./des_h6.py"
+
+model = dict(backbone=dict(arch=dict(num_layers=6)))
+work_dir = "work_dirs/tleg/des_h6_l6"

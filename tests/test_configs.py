@@ -1,0 +1,106 @@
+"""Every ImageNet and transfer config, its ViT and data made tiny, trains, evaluates and leaves what the next one needs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from mmlearngene import Learngene, ViTSpec, ViTWeights
+from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.learngenes.extracted import extract
+from mmlearngene.registry import MODELS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FOLDERS = ("ancestry", "controls", "lets", "sws", "tleg")
+NAMES = [str(path.relative_to(CONFIGS)) for folder in FOLDERS for path in sorted((CONFIGS / folder).glob("*.py"))]
+SHARED_BASES = {"des", "des_h3", "des_h6", "des_h12"}
+PATCH, HEAD_DIM = 112, 4  # at 224 pixels: four tokens
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        (root / f"class{number % 2}").mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (40, 50, 3), np.uint8)).save(
+            root / f"class{number % 2}/{number}.png"
+        )
+    return root
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("teacher") / "test_vit.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), path)
+    return dict(model_name="test_vit", pretrained=False, checkpoint=str(path))
+
+
+def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
+    """The same config with heads of 4 channels, four tokens, four images, and one epoch after its warm-up."""
+    model = cfg.model
+    for classifier in (model, model.get("student", {})):
+        if "arch" in classifier.get("backbone", {}):
+            arch = classifier.backbone.arch
+            width = arch.num_heads * HEAD_DIM
+            assert (arch.embed_dims, arch.feedforward_channels) == (arch.num_heads * 64, arch.num_heads * 256)
+            assert classifier.head.in_channels == arch.embed_dims
+            arch.update(embed_dims=width, feedforward_channels=4 * width)
+            classifier.backbone.patch_size = PATCH
+            classifier.head.in_channels = width
+        if "learngene" in classifier:
+            classifier.learngene.update(head_dim=HEAD_DIM, patch_size=PATCH)
+    if "teacher" in model:
+        model.teacher.update(teacher)
+    warm_up = max(scheduler.get("begin", 0) for scheduler in cfg.param_scheduler)
+    assert cfg.train_cfg.max_epochs > warm_up
+    cfg.train_cfg.update(max_epochs=warm_up + 1, val_interval=warm_up + 1)
+    cfg.default_hooks.checkpoint.update(interval=warm_up + 1, save_best=None)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        pipeline = loader.dataset.pipeline
+        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+        loader.dataset = dict(type="CustomDataset", data_root=str(images), pipeline=pipeline)
+    cfg.update(work_dir=str(work_dir), log_level="ERROR", visualizer=None)
+    return adapt_to_device(cfg)
+
+
+def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Path:
+    """The file that a config's ``checkpoint`` stands for, tiny: which config or control makes it, its path says."""
+    path = Path(checkpoint)
+    if path.parent.name == "controls":
+        spec = ViTSpec(6, 12, HEAD_DIM, patch_size=PATCH, class_token=class_token, pool="cls")
+        weights = ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
+        return extract(path.stem, weights).save(folder / path.name)
+    method = path.parents[1].name if path.parents[1].name != "work_dirs" else "lets"
+    cfg = Config.fromfile(CONFIGS / method / f"{path.parent.name}.py")
+    assert path.name == f"epoch_{cfg.train_cfg.max_epochs}.learngene.safetensors"
+    settings = {**cfg.model.student.learngene, "head_dim": HEAD_DIM, "patch_size": PATCH}
+    learngene = MODELS.build(settings)
+    assert heads in learngene.head_choices
+    return learngene.save(folder / path.name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_trains(name, images, teacher, tmp_path):
+    if Path(name).stem in SHARED_BASES:
+        pytest.skip("what other configs share")
+    cfg = shrink(Config.fromfile(CONFIGS / name), images, teacher, tmp_path)
+    init = cfg.model.get("init_cfg")
+    if isinstance(init, dict):
+        backbone = cfg.model.backbone
+        heads, class_token = backbone.arch.num_heads, backbone.with_cls_token
+        init.checkpoint = str(gene_for(init.checkpoint, heads, class_token, tmp_path))
+    runner = Runner.from_cfg(cfg)
+    before = {name: parameter.clone() for name, parameter in runner.model.named_parameters()}
+    runner.train()
+    assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in runner.model.named_parameters())
+    epochs = cfg.train_cfg.max_epochs
+    assert (tmp_path / f"epoch_{epochs}.pth").exists()
+    holds_learngene = any(isinstance(module, Learngene) for module in runner.model.modules())
+    assert (tmp_path / f"epoch_{epochs}.learngene.safetensors").exists() == holds_learngene
