@@ -11,7 +11,7 @@ from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from ..initialize import initialize
@@ -29,8 +29,8 @@ def _unwrapped(runner: Runner) -> nn.Module:
 class LearngeneInitHook(Hook):
     """Initialise the model's ViT from a learngene before training; a config's model needs no change.
 
-    It runs after the model's own ``init_weights`` and before EMA copies the model and before a checkpoint is loaded;
-    a resumed run is left alone.
+    It runs after the model's own ``init_weights``, and before EMA copies the model and before a checkpoint is loaded;
+    a resumed run, and the test of a checkpoint, are left alone.
 
     Args:
         checkpoint: the learngene file.
@@ -46,9 +46,16 @@ class LearngeneInitHook(Hook):
         self.arguments = dict(min_inherited=min_inherited, head=head, **options)
 
     def before_run(self, runner: Runner) -> None:
-        if runner._resume:
+        # --resume in an empty work_dir starts anew, from the learngene; a trained checkpoint that is tested needs none
+        loaded = runner._load_from or (runner._resume and find_latest_checkpoint(runner.work_dir))
+        training = isinstance(runner._train_loop, BaseLoop)
+        if loaded and (runner._resume or not training):
             return
-        report = initialize(_unwrapped(runner), self.checkpoint, **self.arguments)
+        # The Runner calls init_weights only after this point, and calling it again does nothing: so do it here, first.
+        model = _unwrapped(runner)
+        if hasattr(model, "init_weights"):
+            model.init_weights()
+        report = initialize(model, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
 
 
@@ -73,43 +80,58 @@ class LearngeneExportHook(Hook):
     def before_run(self, runner: Runner) -> None:
         self._find(runner)  # a model without a learngene is told before any work
 
+    def before_train(self, runner: Runner) -> None:
+        # a resumed run has files of its own already: not to be written again with later weights, but to be removed
+        for checkpoint in self._checkpoints(runner):
+            self._written[checkpoint] = Path(checkpoint).with_suffix(SUFFIX)
+            for target in Path(checkpoint).parent.glob(f"*{SUFFIX}"):
+                self._written[str(target).removesuffix(SUFFIX) + ".pth"] = target
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._state = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint["state_dict"].items()}
 
+    # mmengine counts a step, or an epoch, only after its hooks have run
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        self._export(runner)
+        self._export(runner, runner.epoch, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._export(runner)
+        self._export(runner, runner.epoch + 1, runner.iter)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._export(runner)
+        self._export(runner, runner.epoch, runner.iter)
 
     @master_only
-    def _export(self, runner: Runner) -> None:
+    def _export(self, runner: Runner, epochs: int, iterations: int) -> None:
         if not self._state:
             return
         path, learngene = self._find(runner)
         tensors = {name.removeprefix(path): t for name, t in self._state.items() if name.startswith(path)}
         self._state = {}
-        info = runner.message_hub.runtime_info
-        names = {key: str(value) for key, value in info.items() if key == "last_ckpt" or key.startswith("best_ckpt")}
-        for checkpoint in names.values():
+        progress = dict(epochs=epochs, iterations=iterations)
+        for checkpoint in self._checkpoints(runner):
             target = Path(checkpoint).with_suffix(SUFFIX)
-            if self._written.get(checkpoint) is None and Path(checkpoint).exists():
-                self._save(runner, learngene, tensors, target)
+            if checkpoint not in self._written and Path(checkpoint).exists():
+                self._save(runner, learngene, tensors, target, progress)
                 self._written[checkpoint] = target
         for checkpoint, target in list(self._written.items()):
             if not Path(checkpoint).exists():
                 target.unlink(missing_ok=True)
                 del self._written[checkpoint]
 
-    def _save(self, runner: Runner, learngene: Learngene, tensors: dict[str, Tensor], target: Path) -> None:
+    @staticmethod
+    def _checkpoints(runner: Runner) -> list[str]:
+        """Paths of the last and the best checkpoints."""
+        info = runner.message_hub.runtime_info
+        return [str(value) for key, value in info.items() if key == "last_ckpt" or key.startswith("best_ckpt")]
+
+    def _save(
+        self, runner: Runner, learngene: Learngene, tensors: dict[str, Tensor], target: Path, progress: dict
+    ) -> None:
         live = {name: tensor.clone() for name, tensor in learngene.state_dict().items()}
         learngene.load_state_dict(tensors)
         try:
             own = getattr(_unwrapped(runner), "provenance", {})
-            learngene.provenance = {**own, **self.provenance, "epochs": runner.epoch, "iterations": runner.iter}
+            learngene.provenance = {**own, **self.provenance, **progress}
             learngene.classes = runner.train_dataloader.dataset.metainfo.get("classes")
             learngene.save(target)
         finally:
