@@ -1,0 +1,16 @@
+"""What every test leaves as it found it."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    """A Runner makes its default scope the process's; the next test must not see it."""
+    registry = sys.modules.get("mmengine.registry")
+    before = dict(registry.DefaultScope._instance_dict) if registry else {}
+    yield
+    if registry := sys.modules.get("mmengine.registry"):
+        registry.DefaultScope._instance_dict.clear()
+        registry.DefaultScope._instance_dict.update(before)
