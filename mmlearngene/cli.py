@@ -75,13 +75,15 @@ def _parser() -> argparse.ArgumentParser:
         _extract,
         "extract",
         "take a learngene out of a trained ViT, the ancestry, for methods that need no training",
-        "--method METHOD --ancestry deit_small_patch16_224 -o gene.safetensors",
+        "--method cluster --ancestry deit_small_patch16_224 --data photos/ -o gene.safetensors",
     )
     sub.add_argument("--method", required=True, help=f"one of: {', '.join(extraction_methods()) or 'none installed'}")
     sub.add_argument("--ancestry", required=True, metavar="CKPT_OR_TIMM_NAME", help="a checkpoint or a timm model")
     sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, if a checkpoint's are not 64 wide")
-    sub.add_argument("--images", metavar="DIR_OR_CONFIG", help="images for methods that look at attention")
-    sub.add_argument("--num-images", type=int, metavar="N", help="how many of them (default: the method's)")
+    sub.add_argument("--data", metavar="CONFIG_OR_FOLDER", help="images for methods that look at attention")
+    sub.add_argument(
+        "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
+    )
     sub.add_argument("--seed", type=int, metavar="N", help="seed for methods that draw numbers (default: the method's)")
     _add_options(sub, "extraction")
     _add_output(sub, "GENE", "the learngene file to write")
@@ -182,7 +184,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     _check_output(arguments)
-    options = {**_given(arguments, "images", "num_images", "seed"), **dict(arguments.options)}
+    options = {**_given(arguments, "data", "num_images", "seed"), **dict(arguments.options)}
     learngene = extract(arguments.method, arguments.ancestry, num_heads=arguments.num_heads, **options)
     _save(learngene, arguments.output)
 

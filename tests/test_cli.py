@@ -10,6 +10,7 @@ from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import ViTSpec, ViTWeights, cli, load
+from mmlearngene.files import load_state_dict
 from mmlearngene.layouts import LAYOUTS
 from mmlearngene.layouts.official import read_official
 from mmlearngene.layouts.timm import model_kwargs
@@ -100,6 +101,24 @@ def test_import_refuses_what_it_cannot_read(tmp_path, gene, capsys):
     )
     assert "invalid choice: 'let'" in fails(capsys, "import", OFFICIAL, "--method", "let", "-o", out)
     assert not out.exists()
+
+
+def test_import_refuses_a_checkpoint_whose_shapes_do_not_fit(tmp_path, capsys):
+    state = load_state_dict(OFFICIAL)
+    state = {name.removeprefix("aux_official/"): t for name, t in state.items() if name.startswith("aux_official/")}
+    name = "__sm_0_mlp_fc1_bias"
+    torch.save({"model": {**state, name: state[name][:3]}}, tmp_path / "broken.pth")
+    command = [
+        "import",
+        tmp_path / "broken.pth",
+        "--method",
+        "lets",
+        "--head-dim",
+        8,
+        "-o",
+        tmp_path / "out.safetensors",
+    ]
+    assert "not a checkpoint of the released lets code" in fails(capsys, *command)
 
 
 # ---------------------------------------------------------------- expand
@@ -325,7 +344,8 @@ def test_extract(stem, ancestry, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--images", "photos"], "stem has no extraction option 'images'; it takes: scale, seed"),
+        (["--data", "photos"], "stem has no extraction option 'data'; it takes: scale, seed"),
+        (["--images", "10"], "stem has no extraction option 'num_images'"),
         (["--option", "scales=2"], "stem has no extraction option 'scales'"),
         (["--method", "stems"], "extraction method 'stems' is unknown"),
         (["--method", "lets"], "extraction method 'lets' is unknown"),
