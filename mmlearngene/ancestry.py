@@ -53,5 +53,10 @@ def _recognise(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
         state = {f"backbone.{key}": tensor for key, tensor in state.items()}
     layout = "mmpretrain" if "backbone.patch_embed.projection.weight" in state else "timm"
     if layout == "mmpretrain":
-        state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
+        # mmpretrain's own ViT configs have a VisionTransformerClsHead, which is one more name for a linear layer
+        state = {
+            key.replace("head.layers.head.", "head.fc."): tensor
+            for key, tensor in state.items()
+            if not key.startswith("data_preprocessor.")
+        }
     return layout, state

@@ -40,12 +40,12 @@ def timm_model(spec: ViTSpec) -> nn.Module:
     return shaken(VisionTransformer(**model_kwargs(spec)))
 
 
-def mmpretrain_model(spec: ViTSpec) -> nn.Module:
+def mmpretrain_model(spec: ViTSpec, **head) -> nn.Module:
     mmpretrain = pytest.importorskip("mmpretrain")
     from mmpretrain.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    return shaken(mmpretrain.registry.MODELS.build(classifier_cfg(spec)))
+    return shaken(mmpretrain.registry.MODELS.build(classifier_cfg(spec, head=head)))
 
 
 def assert_same_function(weights, model: nn.Module, spec: ViTSpec) -> None:
@@ -68,6 +68,13 @@ def test_a_checkpoint_is_the_model_that_wrote_it(build, wrap, spec, tmp_path):
     else:
         torch.save(state if wrap == "flat" else {wrap: state, "epoch": 3}, path)
     assert_same_function(load_ancestry(path, num_heads=2), model, spec)
+
+
+def test_mmpretrains_own_vit_head(tmp_path):
+    spec = ViTSpec.parse("h2-l1", **TINY, class_token=True, pool="cls")
+    model = mmpretrain_model(spec, type="mmpretrain.VisionTransformerClsHead")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "vit.pth")
+    assert_same_function(load_ancestry(tmp_path / "vit.pth", num_heads=2), model, spec)
 
 
 def test_a_bare_mmpretrain_backbone(spec, tmp_path):

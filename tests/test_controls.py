@@ -111,19 +111,19 @@ def test_defaults_are_the_papers():
     small=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     more=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     kind=st.sampled_from(KINDS),
-    layers=st.sampled_from(["first", "uniform"]),
+    choice=st.sampled_from(["first", "uniform"]),
 )
-def test_law_weight_selection_is_the_direct_statement(small, more, kind, layers):
+def test_law_weight_selection_is_the_direct_statement(small, more, kind, choice):
     heads, depth = small[0] + more[0], small[1] + more[1]
     ancestry = make_ancestry(f"h{heads}-l{depth}", **kind)
-    weights = extract("weight-selection", ancestry).expand(f"h{small[0]}-l{small[1]}", layers=layers)
+    weights = extract("weight-selection", ancestry).expand(f"h{small[0]}-l{small[1]}", depth=choice)
 
     def pick(count, among):
         return [i * among // count for i in range(count)] if among % count == 0 else spread(count, among)
 
     width, head = pick(small[0] * 4, heads * 4), pick(small[0], heads)
     hidden = pick(small[0] * 16, heads * 16)
-    numbers = list(range(small[1])) if layers == "first" else spread(small[1], depth)
+    numbers = list(range(small[1])) if choice == "first" else spread(small[1], depth)
     for number, layer in zip(numbers, weights.layers(), strict=True):
         old = ancestry.layers()[number]
         for part in range(3):
@@ -267,7 +267,7 @@ def test_bad_options():
     with pytest.raises(LearngeneError, match="no extraction option 'layers'"):
         extract("first-k", ancestry, layers=2)
     with pytest.raises(LearngeneError, match="Did you mean 'uniform'"):
-        extract("weight-selection", ancestry).expand("h2-l2", layers="uniforn")
+        extract("weight-selection", ancestry).expand("h2-l2", depth="uniforn")
     with pytest.raises(LearngeneError, match="embed_dims=16 is more than the ancestry's 12"):
         extract("weight-selection", ancestry).expand(ancestry.spec.replace(num_heads=2, embed_dims=16))
     with pytest.raises(LearngeneError, match="divisible by 4"):

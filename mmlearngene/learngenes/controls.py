@@ -12,15 +12,14 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor
 
-from ..errors import LearngeneError, check_choice
+from ..errors import LearngeneError
 from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
 from . import register
 from .base import StackedLearngene, derived_spec
-from .extracted import Extracted
+from .extracted import Extracted, chosen_layers
 
 T = TypeVar("T", bound="AncestryLayers")
 Size = str | ViTSpec | Mapping
-LAYERS = ("first", "uniform")
 
 
 class AncestryLayers(StackedLearngene, Extracted):
@@ -124,24 +123,23 @@ class WeightSelection(WholeAncestry):
         """Up to the ancestry's depth."""
         return range(1, self.aux_spec.num_layers + 1)
 
-    def _expand(self, spec: ViTSpec, *, layers: str = "first") -> ViTWeights:
+    def _expand(self, spec: ViTSpec, *, depth: str = "first") -> ViTWeights:
         """Select.
 
         Args:
-            layers: ``first``: the ancestry's first layers, the paper's choice for ViTs; ``uniform``: evenly spaced.
+            depth: ``first``: the ancestry's first layers, the paper's choice for ViTs; ``uniform``: evenly spaced.
         """
-        check_choice(layers, LAYERS, "layers")
         if spec.embed_dims > self.aux_spec.embed_dims:
             raise LearngeneError(
                 f"weight-selection makes a ViT narrower: embed_dims={spec.embed_dims} is more than the ancestry's "
                 f"{self.aux_spec.embed_dims}"
             )
-        kept = range(spec.num_layers) if layers == "first" else spread(spec.num_layers, self.aux_spec.num_layers)
+        kept = chosen_layers(depth, spec.num_layers, self.aux_spec.num_layers)
         tensors = self.learngene.tensors()
         for name, shape in spec.shapes().items():
             tensor = tensors[name]
-            if name in BLOCK_TENSORS and len(kept) != len(tensor):
-                tensor = tensor[list(kept)]
+            if name in BLOCK_TENSORS and len(kept) < len(tensor):
+                tensor = tensor[kept]
             for axis, size in enumerate(shape):
                 if size != tensor.shape[axis]:
                     index = torch.tensor(_evenly(size, tensor.shape[axis]), device=tensor.device)
