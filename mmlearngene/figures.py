@@ -1,0 +1,87 @@
+"""Pictures that explain a learngene: which heads cluster, and what is mixed from what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import LearngeneError
+from .learngenes.cluster import Cluster
+from .learngenes.peg import PEG
+
+
+def plot_clusters(learngene: Cluster, path: str | Path) -> Path:
+    """Heads per layer against mean attention distance, coloured by cluster (Cluster-Learngene, Fig. 1c).
+
+    Centroids are ringed; colours follow priority within a layer, the largest cluster first. A grey bar ties layers
+    that share a feed-forward network.
+
+    Args:
+        learngene: extracted by clustering.
+        path: the picture to write.
+
+    Raises:
+        LearngeneError: its heads were given, not clustered by distance.
+    """
+    config = learngene.config
+    if config["distances"] is None or config["clusters"] is None:
+        raise LearngeneError("the figure needs clustered heads; this learngene keeps heads that were given to it")
+    figure, axes = _canvas(1 + 0.5 * learngene.aux_spec.num_layers, 4)
+    colours = _colours()
+    for layer, (clusters, row) in enumerate(zip(config["clusters"], config["distances"], strict=True)):
+        for priority, cluster in enumerate(clusters):
+            heights = [row[head] for head in cluster]
+            axes.scatter([layer] * len(cluster), heights, s=30, color=colours[priority % len(colours)])
+        centroids = [row[head] for head in config["heads"][layer]]
+        axes.scatter([layer] * len(centroids), centroids, s=90, facecolors="none", edgecolors="black", linewidths=0.8)
+    low = axes.get_ylim()[0]
+    for source, count in learngene.runs.items():
+        if count > 1:
+            axes.plot([source, source + count - 1], [low, low], color="0.6", linewidth=6, solid_capstyle="round")
+    axes.set_xticks(range(learngene.aux_spec.num_layers))
+    axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", title="heads by cluster; ringed: centroids")
+    return _write(figure, path)
+
+
+def plot_mixtures(learngene: PEG, path: str | Path, epoch: int = 0) -> Path:
+    """The mixing matrices of a PEG learngene: its heads from the ancestry's, layer by layer, and its FFNs.
+
+    Args:
+        learngene: any PEG learngene; the matrices follow from its seed.
+        path: the picture to write.
+        epoch: of the draw.
+    """
+    mixtures = learngene.mixtures(epoch)
+    layers, heads, inputs = mixtures["heads"].shape
+    figure, (left, right) = _canvas(9, 1 + 0.25 * max(layers * heads / 4, 8), columns=2)
+    image = left.imshow(mixtures["heads"].flatten(0, 1), aspect="auto", vmin=0, vmax=1, cmap="viridis")
+    left.set_yticks(np.arange(layers) * heads + (heads - 1) / 2, [str(layer) for layer in range(layers)])
+    for layer in range(1, layers):
+        left.axhline(layer * heads - 0.5, color="white", linewidth=1)
+    left.set(xlabel="ancestry head", ylabel=f"layer, {heads} learngene heads each", title="heads")
+    left.set_xticks(range(inputs))
+    right.imshow(mixtures["ffn"], aspect="auto", vmin=0, vmax=1, cmap="viridis")
+    right.set(xlabel="ancestry layer", ylabel="learngene FFN", title="feed-forward networks")
+    figure.colorbar(image, ax=right, label="share")
+    return _write(figure, path)
+
+
+def _canvas(width: float, height: float, columns: int = 1):
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _colours() -> list:
+    from matplotlib import colormaps
+
+    return list(colormaps["tab10"].colors)
+
+
+def _write(figure, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path

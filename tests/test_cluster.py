@@ -1,0 +1,353 @@
+"""Cluster-Learngene: clusters, priority sharing, identity, gradients, accounting, and a trained ancestry."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmlearngene import LearngeneError, ViTSpec, ViTWeights, initialize, load
+from mmlearngene.attention_distance import mean_attention_distance, read_images, timm_preprocessing
+from mmlearngene.figures import plot_clusters
+from mmlearngene.layouts import TIMM
+from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.layouts.timm import build
+from mmlearngene.learngenes.cluster import (
+    Cluster,
+    centroid_head,
+    cluster_heads,
+    merge_ffns,
+    share_heads,
+)
+from mmlearngene.learngenes.extracted import extract
+from mmlearngene.models import AuxNet
+from mmlearngene.registry import MODELS
+
+from . import digits
+from .test_elastic_vit import random_weights
+
+TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5)
+# DeiT-B, layer 3: the distances that the paper's authors print
+DEIT_B_LAYER_3 = [24.26, 102.59, 54.87, 15.98, 70.22, 90.46, 64.99, 69.14, 15.33, 43.79, 41.39, 90.17]
+# DeiT-S: the centroid heads that the paper's authors use, and its one run of FFNs
+DEIT_S_HEADS = [
+    [1, 2, 3], [0, 1, 3], [4, 2, 3], [1, 3], [4, 1, 3, 5], [4, 0, 1], [2, 0, 1, 3, 5], [4], [5, 1, 2], [5], [2], [3]
+]  # fmt: skip
+DEIT_S_FFNS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9]
+
+
+def ancestry(class_token: bool = False, size: str = "h4-l4") -> ViTWeights:
+    torch.manual_seed(0)
+    pool = "cls" if class_token else "avg_norm"
+    weights = random_weights(ViTSpec.parse(size, **TINY, class_token=class_token, pool=pool))
+    stacked = {name: torch.stack(t) if isinstance(t, list) else t for name, t in weights.tensors.items()}
+    return ViTWeights(weights.spec, stacked)
+
+
+def logits(weights: ViTWeights, x: torch.Tensor) -> torch.Tensor:
+    model = build(weights.spec).eval()
+    model.load_state_dict(TIMM.state_dict(weights))
+    return model(x)
+
+
+# ---------------------------------------------------------------------- clusters
+
+
+def test_clusters_and_priority_of_the_papers_vector():
+    clusters = cluster_heads(DEIT_B_LAYER_3, eps=10)
+    assert clusters == [[0, 3, 8], [4, 6, 7], [5, 11], [9, 10], [1], [2]]
+    assert [centroid_head(c, DEIT_B_LAYER_3) for c in clusters] == [3, 7, 5, 9, 1, 2]
+
+
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=16), st.floats(0.1, 50))
+def test_clusters_are_the_connected_components_of_the_eps_graph(distances, eps):
+    clusters = cluster_heads(distances, eps)
+    assert sorted(h for c in clusters for h in c) == list(range(len(distances)))
+    order = sorted(range(len(distances)), key=distances.__getitem__)
+    components = [[order[0]]]
+    for left, right in zip(order, order[1:], strict=False):
+        if distances[right] - distances[left] > eps:
+            components.append([])
+        components[-1].append(right)
+    assert {frozenset(c) for c in clusters} == {frozenset(c) for c in components}
+    assert [len(c) for c in clusters] == sorted(map(len, components), reverse=True)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 16), st.integers(1, 32))
+def test_priority_sharing_is_the_rule_of_the_paper(centroids, heads):
+    used = np.bincount(share_heads(centroids, heads), minlength=centroids).tolist()
+    if heads < centroids:
+        assert used == [1] * heads + [0] * (centroids - heads)
+    elif heads % centroids == 0:
+        assert used == [heads // centroids] * centroids
+    else:
+        floor, extra = divmod(heads, centroids)
+        assert used == [floor + 1] * extra + [floor] * (centroids - extra)
+
+
+def test_priority_sharing_everywhere():
+    for centroids in range(1, 17):
+        for heads in range(1, 33):
+            test_priority_sharing_is_the_rule_of_the_paper.hypothesis.inner_test(centroids, heads)
+    assert share_heads(3, 7) == [0, 1, 2, 0, 1, 2, 0]  # rounds in order
+
+
+def test_ffns_of_like_adjacent_layers_merge():
+    distances = [[10, 50], [60, 15], [100, 20], [22], [25], [40]]  # pairs differ by 7.5, 22.5, -, 3, 15 on average
+    assert merge_ffns(distances, eps=10) == [0, 0, 2, 3, 3, 5]
+    # unequal counts: [100, 20] against [22] moves (78 + 2) / 2 = 40
+    assert merge_ffns(distances, eps=41, equal_counts=False) == [0, 0, 0, 0, 0, 0]
+    assert merge_ffns(distances, eps=41) == [0, 0, 0, 3, 3, 3]
+
+
+# ---------------------------------------------------------------------- the descendant
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_every_head_kept_gives_the_ancestry(class_token):
+    weights, x = ancestry(class_token), torch.randn(3, 3, 16, 16)
+    learngene = Cluster.extract(weights, eps=0)
+    torch.testing.assert_close(logits(learngene.expand(), x), logits(weights, x), rtol=0, atol=1e-6)
+    assert learngene.expand().tensors.keys() == weights.tensors.keys()
+
+
+def test_every_head_in_any_priority_gives_the_ancestry():
+    weights, x = ancestry(), torch.randn(3, 3, 16, 16)
+    learngene = Cluster.extract(weights, heads=[[2, 0, 3, 1], [3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]])
+    torch.testing.assert_close(logits(learngene.expand(), x), logits(weights, x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", ["h8-l4", "h5-l4", "h4,5,9,16-l4"])
+def test_repeated_heads_leave_the_function_of_a_layer_alone(size):
+    weights, x = ancestry(), torch.randn(3, 3, 16, 16)
+    learngene = Cluster.extract(weights, eps=0)
+    torch.testing.assert_close(logits(learngene.expand(size), x), logits(weights, x), rtol=0, atol=1e-5)
+    uncorrected = logits(learngene.expand(size, repeat_correction=False), x)
+    assert (uncorrected - logits(weights, x)).abs().max() > 1e-2
+
+
+def test_heads_follow_priority_with_their_biases_and_projection_columns():
+    weights = ancestry()
+    learngene = Cluster.extract(weights, heads=[[2], [3, 1], [0, 2, 1], [1, 0, 3, 2]])
+    layers = learngene.expand("h3-l4", repeat_correction=False).layers()
+    for layer, order in enumerate([[2, 2, 2], [3, 1, 3], [0, 2, 1], [1, 0, 3]]):
+        for name in ("qkv.weight", "qkv.bias", "proj.weight"):
+            assert torch.equal(layers[layer][name], weights.tensors[name][layer][:, order])
+    corrected = learngene.expand("h3-l4").layers()[1]["proj.weight"]
+    assert torch.equal(corrected, layers[1]["proj.weight"] / torch.tensor([2, 1, 2])[:, None])
+
+
+def test_depth_is_of_the_first_or_of_uniform_layers():
+    weights = ancestry()
+    learngene = Cluster.extract(weights, eps=0)
+    norms = weights.tensors["norm1.bias"]
+    for size, depth, sources in [
+        ("h4-l2", "first", [0, 1]),
+        ("h4-l2", "uniform", [0, 3]),
+        ("h4-l6", "uniform", [0, 0, 1, 1, 2, 3]),
+    ]:
+        found = [layer["norm1.bias"] for layer in learngene.expand(size, depth=depth).layers()]
+        assert torch.equal(torch.stack(found), norms[sources])
+    with pytest.raises(LearngeneError, match="uniform"):
+        learngene.expand("h4-l6")
+
+
+def test_average_centroids():
+    weights = ancestry()
+    rows = [[0.0, 1.0, 50.0, 100.0]] * 4
+    learngene = Cluster.extract(weights, distances=rows, centroid="average")
+    assert learngene.config["clusters"] == [[[0, 1], [2], [3]]] * 4
+    expected = weights.tensors["qkv.weight"][:, :, [0, 1]].mean(2)
+    found = torch.stack([layer["qkv.weight"] for layer in learngene.expand("h1-l4").layers()])
+    torch.testing.assert_close(found[:, :, 0], expected)
+
+
+# ---------------------------------------------------------------------- training and files
+
+
+def merged() -> Cluster:
+    return Cluster.extract(ancestry(), heads=[[0, 1]] * 4, ffns=[0, 0, 0, 3])
+
+
+def test_ffn_maps_start_at_the_identity():
+    learngene, own = merged(), ancestry().tensors
+    layers = learngene.expand("h3-l4").layers()
+    for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"):
+        for layer, source in enumerate([0, 0, 0, 3]):
+            assert torch.equal(layers[layer][name], own[name][source])
+    assert [name for name, _ in learngene.maps.named_parameters() if "0.weight" in name] == ["ffn0.0.weight"]
+
+
+def test_a_step_of_training_changes_every_map_and_tells_the_ffns_apart():
+    learngene = merged()
+    net = AuxNet(learngene, size="h3-l4", head=dict(loss=dict(type="CrossEntropyLoss")))
+    before = {name: tensor.detach().clone() for name, tensor in learngene.named_parameters()}
+    optimizer = torch.optim.SGD(learngene.parameters(), lr=0.1)
+    torch.nn.functional.cross_entropy(net(torch.randn(4, 3, 16, 16)), torch.tensor([0, 1, 2, 3])).backward()
+    optimizer.step()
+    for name, tensor in learngene.named_parameters():
+        assert not torch.equal(tensor, before[name]), name
+    first, second = (learngene.expand("h3-l4").layers()[layer]["fc1.weight"] for layer in (0, 1))
+    assert (first - second).abs().max() > 1e-6
+
+
+def test_saved_and_loaded_it_expands_to_the_same(tmp_path):
+    learngene = Cluster.extract(ancestry(class_token=True), distances=torch.rand(4, 4) * 40, eps=10)
+    loaded = load(learngene.save(tmp_path / "gene.safetensors"))
+    assert loaded.config == learngene.config and loaded.learngene_spec == learngene.learngene_spec
+    for name, tensor in TIMM.state_dict(loaded.expand("h3,4,5,6-l4")).items():
+        assert torch.equal(tensor, TIMM.state_dict(learngene.expand("h3,4,5,6-l4"))[name])
+    built = MODELS.build(dict(type="LoadLearngene", path=str(tmp_path / "gene.safetensors")))
+    assert built.stored_params() == learngene.stored_params()
+
+
+@pytest.mark.parametrize("size", ["h4-l4", "h3-l3", "h2,4,6-l3"])
+def test_initializes_plain_and_elastic_vits(size):
+    learngene = Cluster.extract(ancestry(), distances=torch.rand(4, 4) * 40, eps=10)
+    spec = learngene.target(size)
+    x = torch.randn(2, 3, 16, 16)
+    for model in (build(spec), MODELS.build(classifier_cfg(spec))):
+        report = initialize(model, learngene)
+        assert report.share == 1 and report.size == size
+        torch.testing.assert_close(model.eval()(x), logits(learngene.expand(size), x), rtol=0, atol=1e-5)
+
+
+def test_deit_s_inherits_15_09_million():
+    spec = ViTSpec.parse("h6-l12", class_token=True, pool="cls", num_classes=0)
+    with torch.device("meta"):
+        learngene = Cluster(spec, DEIT_S_HEADS, DEIT_S_FFNS)
+    counts = learngene.stored_params()
+    # heads, projection biases, FFNs, LayerNorms, patch embedding, class token
+    parts = 30 * (4 * 64 * 384 + 192) + 12 * 384 + 10 * 1_181_568 + 25 * 768 + 295_296 + 384
+    assert counts["learngene"] == parts == 15_090_048
+    assert counts["positions"] == 197 * 384
+    assert counts["maps"] == 13  # one number -> two hidden units -> three layers
+
+
+# ---------------------------------------------------------------------- attention distances
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_attention_distance_of_uniform_attention_is_the_mean_distance(class_token):
+    weights = ancestry(class_token)
+    weights.tensors["qkv.weight"] = torch.zeros(4, 3, 4, 8, 32)
+    weights.tensors["qkv.bias"] = torch.zeros(4, 3, 4, 8)
+    centres = [(4.0 * r, 4.0 * c) for r in range(4) for c in range(4)]  # patches of 4 pixels on a 4 x 4 grid
+    total = sum(np.hypot(a - c, b - d) for a, b in centres for c, d in centres)
+    expected = total / 16 / (17 if class_token else 16)  # the class token keeps its share of the attention
+    found = mean_attention_distance(weights, [torch.randn(2, 3, 16, 16), torch.randn(3, 3, 16, 16)])
+    torch.testing.assert_close(found, torch.full((4, 4), expected, dtype=torch.float64))
+
+
+def test_attention_distance_of_a_head_that_looks_at_itself_is_zero():
+    weights = ancestry()
+    for name in ("qkv.weight", "qkv.bias"):
+        weights.tensors[name] = weights.tensors[name].clone()
+    weights.tensors["qkv.weight"][0, 1, 2] = 1000 * weights.tensors["qkv.weight"][0, 0, 2]  # k = 1000 q
+    weights.tensors["qkv.bias"][0, :, 2] = 0
+    weights.tensors["norm1.weight"], weights.tensors["norm1.bias"] = torch.ones(4, 32), torch.zeros(4, 32)
+    weights.tensors["pos_embed"] = 10 * torch.eye(16, 32)  # far apart, so that every token is most like itself
+    found = mean_attention_distance(weights, [torch.zeros(1, 3, 16, 16)])
+    assert found[0, 2] < 1e-3 and found[0, 1] > 1
+
+
+@pytest.fixture
+def folder(tmp_path):
+    numbers = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = numbers.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    return tmp_path / "images"
+
+
+def test_images_are_drawn_by_the_seed_and_normalised(folder):
+    spec = ancestry().spec
+    drawn = [torch.cat(list(read_images(folder, spec, 5, seed))) for seed in (0, 0, 1)]
+    assert drawn[0].shape == (5, 3, 16, 16)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    plain = torch.cat(list(read_images(folder, spec, 5, 0, mean=(0, 0, 0), std=(1, 1, 1))))
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(drawn[0], (plain - mean) / std)
+    assert plain.min() >= 0 and plain.max() <= 1
+    assert timm_preprocessing("vit_base_patch16_224.augreg_in21k")["mean"] == (0.5, 0.5, 0.5)
+    assert timm_preprocessing("checkpoint.pth") == {}
+
+
+def test_extraction_from_a_folder_is_deterministic(folder):
+    first, second = (extract("cluster", ancestry(), data=str(folder), num_images=6, seed=3, eps=0.2) for _ in range(2))
+    assert first.config == second.config
+    assert first.provenance["data"] == "images" and first.provenance["num_images"] == 6
+
+
+def test_images_of_a_config_come_through_its_pipeline_and_preprocessor(folder, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"""
+default_scope = "mmpretrain"
+data_preprocessor = dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True)
+val_dataloader = dict(dataset=dict(
+    type="CustomDataset", data_root={str(folder)!r},
+    pipeline=[dict(type="LoadImageFromFile"), dict(type="Resize", scale=16), dict(type="PackInputs")]))
+"""
+    )
+    images = torch.cat(list(read_images(config, ancestry().spec, 8)))
+    assert images.shape == (8, 3, 16, 16) and 0 <= images.min() and images.max() <= 1
+    with pytest.raises(LearngeneError, match="ancestry takes"):
+        list(read_images(config, ancestry().spec.replace(img_size=32), 8))
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+def test_bad_input_is_told_before_any_work(tmp_path):
+    weights = ancestry()
+    for options, message in [
+        (dict(), "needs images"),
+        (dict(data=tmp_path / "nowhere"), "expected a folder"),
+        (dict(data=tmp_path), "holds no images"),
+        (dict(eps=-1), "eps=-1"),
+        (dict(distances=torch.zeros(3, 4)), "do not fit"),
+        (dict(heads=[[0]] * 3), "has 3 layers"),
+        (dict(heads=[[0], [4], [0], [0]]), "of layer 1"),
+        (dict(heads=[[0]] * 4, ffns=[0, 0, 1, 3]), "ffns="),
+        (dict(heads=[[0]] * 4, centroid="average"), "needs clusters"),
+        (dict(eps=0, centroid="nearset"), "Did you mean 'nearest'"),
+    ]:
+        with pytest.raises(LearngeneError, match=message):
+            Cluster.extract(weights, **options)
+    learngene = Cluster.extract(weights, eps=0)
+    with pytest.raises(LearngeneError, match="h64-l4"):
+        learngene.expand("h65-l4")
+    with pytest.raises(LearngeneError, match="embed_dims=40"):
+        learngene.expand(weights.spec.replace(num_heads=5))
+    with pytest.raises(LearngeneError, match="2 entries for 4 layers"):
+        learngene.expand("h2,3-l4")
+    with pytest.raises(LearngeneError, match="not 24 wide"):
+        Cluster.extract(random_weights(ViTSpec.parse("h5-l2", **TINY, embed_dims=24)), eps=0)
+
+
+# ---------------------------------------------------------------------- a trained ancestry
+
+
+@pytest.fixture(scope="module")
+def digits_learngene() -> Cluster:
+    (x, _), _ = digits.digits()
+    return Cluster.extract(digits.ancestry(), data=[x[:500]], eps=0.1)  # pixels of images of 8 x 8
+
+
+def test_a_trained_ancestry_has_real_clusters(digits_learngene, tmp_path):
+    sizes = [len(cluster) for layer in digits_learngene.config["clusters"] for cluster in layer]
+    assert max(sizes) > 1 and len(sizes) > 4
+    assert plot_clusters(digits_learngene, tmp_path / "clusters.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("size", ["h6-l4", "h3-l4", "h4-l3", "h2,3,4,5-l4"])
+def test_descendants_of_a_trained_ancestry_beat_scratch_at_equal_budget(digits_learngene, size):
+    spec = digits_learngene.target(size)
+    inherited = digits.vit(spec, digits_learngene.expand(size))
+    assert digits.accuracy(inherited) > 0.25  # before any tuning
+    assert digits.train(inherited, epochs=1) > digits.train(digits.vit(spec), epochs=1) + 0.15
