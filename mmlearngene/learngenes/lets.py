@@ -186,6 +186,11 @@ class LeTs(Learngene):
         distinct = sorted(set(rows))
         maps = self._selected_maps(spec, selection, unit)
         blocks, stem = self._matrices()
+        groups = sorted({self._group(row) for row in distinct})
+        if len(groups) < self.config["groups"]:  # layers that no row mixes need not be widened
+            needed = [group * self.group_layers + i for group in groups for i in range(self.group_layers)]
+            blocks = {name: tensor[needed] for name, tensor in blocks.items()}
+            maps |= {name: maps[name][needed] for name in ("qkv", "ffn")}
 
         for module, matrix in zip("qkv", maps["qkv"].unbind(1), strict=True):
             into = ["proj.weight"] if module == "v" else []
@@ -193,7 +198,7 @@ class LeTs(Learngene):
         self._widen(blocks, maps["ffn"], out=["fc1.weight", "fc1.bias"], into=["fc2.weight"])
 
         for name, tensor in blocks.items():
-            mixed = self._coefficients(name, distinct) @ tensor.flatten(1)
+            mixed = self._coefficients(name, distinct, groups) @ tensor.flatten(1)
             blocks[name] = mixed.unflatten(1, tensor.shape[1:])
 
         for kind in ("weight", "bias"):
@@ -276,12 +281,16 @@ class LeTs(Learngene):
         kept = torch.arange(old, device=index.device)
         return {**maps, "channels": torch.cat([kept, old + index])}
 
-    def _coefficients(self, name: str, distinct: Sequence[int]) -> Tensor:
-        """G as a matrix over all layers of the learngene: (rows, L), zero outside a row's group."""
+    def _group(self, row: int) -> int:
+        """The group whose layers a row of G mixes."""
+        return row // self.config["rows"]
+
+    def _coefficients(self, name: str, distinct: Sequence[int], groups: Sequence[int]) -> Tensor:
+        """G as a matrix over the layers of ``groups``: (rows, layers), zero outside a row's own group."""
         rows = self.maps.get_parameter(f"depth.{name}")[list(distinct)]
-        first = torch.tensor([row // self.config["rows"] * self.group_layers for row in distinct], device=rows.device)
-        columns = first[:, None] + torch.arange(self.group_layers, device=rows.device)
-        dense = rows.new_zeros(len(distinct), self.learngene_spec.num_layers)
+        first = [groups.index(self._group(row)) * self.group_layers for row in distinct]
+        columns = torch.tensor(first, device=rows.device)[:, None] + torch.arange(self.group_layers, device=rows.device)
+        dense = rows.new_zeros(len(distinct), len(groups) * self.group_layers)
         return dense.scatter(1, columns, rows)
 
 

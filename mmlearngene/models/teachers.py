@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor
@@ -75,12 +77,12 @@ class TimmTeacher(Teacher):
                 f"not pretrained={pretrained} and checkpoint={checkpoint!r}"
             )
         if not timm.is_model(model_name):
-            near = timm.list_models(f"*{model_name[:5]}*")[:3]
+            near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
             raise LearngeneError(f"timm has no model {model_name!r}; nearest: {', '.join(near) or 'none'}")
         model = timm.create_model(model_name, pretrained=pretrained, **kwargs)
         if checkpoint is not None:
             _load(model, checkpoint)
-        data = resolve_model_data_config(model)
+        data = resolve_model_data_config(model, args=kwargs)  # an img_size among them is the input size
         mean, std = ([255 * value for value in data[key]] for key in ("mean", "std"))
         super().__init__(model, mean, std, input_size=data["input_size"][-2:])
 

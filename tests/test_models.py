@@ -1,0 +1,261 @@
+"""The Aux-Net, its distillation, and teachers."""
+
+import copy
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import OptimWrapper
+from mmpretrain.structures import DataSample
+from torch.nn import functional as F
+
+from mmlearngene import LearngeneError, initialize
+from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, LearngeneDistiller, TimmTeacher
+from mmlearngene.registry import MODELS
+
+VIT = dict(head_dim=8, img_size=16, patch_size=8, num_classes=5)
+GENES = {
+    "lets": dict(type="mmlearngene.LeTs", learngene="h1-l2", aux="h3-l4", groups=2, rows=1, repeats=2, **VIT),
+    "tleg": dict(type="mmlearngene.TLEG", aux="h3-l4", **VIT),
+    "sws": dict(type="mmlearngene.SWS", aux="h3-l4", stages=[1, 2, 1], **VIT),
+}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def aux_net(method="lets", **kwargs):
+    return AuxNet(copy.deepcopy(GENES[method]), **kwargs)
+
+
+def batch(count=4, channels=3):
+    samples = [DataSample().set_gt_label(i % 5) for i in range(count)]
+    return torch.randn(count, channels, 16, 16), samples
+
+
+def plain(model):
+    """A plain classifier of the Aux-Net's size, initialised from its learngene."""
+    classifier = MODELS.build(classifier_cfg(model.learngene.aux_spec)).eval()
+    report = initialize(classifier, model.learngene, min_inherited=1.0)
+    assert report.count("random") == 0
+    return classifier
+
+
+def timm_checkpoint(tmp_path, **kwargs):
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5, **kwargs)
+    torch.save({"model": model.state_dict()}, tmp_path / "teacher.pth")
+    return model.eval(), str(tmp_path / "teacher.pth")
+
+
+def distiller(tmp_path, **kwargs):
+    _, checkpoint = timm_checkpoint(tmp_path)
+    teacher = dict(
+        type="mmlearngene.TimmTeacher",
+        model_name="vit_tiny_patch16_224",
+        checkpoint=checkpoint,
+        img_size=32,
+        num_classes=5,
+    )
+    preprocessor = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], to_rgb=True, num_classes=5)
+    student = dict(type="mmlearngene.AuxNet", learngene=copy.deepcopy(GENES["lets"]))
+    return LearngeneDistiller(student, teacher, data_preprocessor=preprocessor, **kwargs)
+
+
+class TestAuxNet:
+    @pytest.mark.parametrize("method", GENES)
+    def test_a_plain_descendant_of_its_size_gives_its_logits_bit_for_bit(self, method):
+        model = aux_net(method).eval()
+        inputs, _ = batch()
+        with torch.no_grad():
+            assert torch.equal(model(inputs), plain(model)(inputs))
+        assert torch.equal(model(inputs), plain(model)(inputs))  # with gradients too
+
+    def test_it_stores_the_learngene_alone(self):
+        model = aux_net()
+        total = model.learngene.stored_params()["total"]
+        assert sum(p.numel() for p in model.parameters()) == total
+        assert all(name.startswith("learngene.") for name in model.state_dict())
+        assert all(p.is_meta for p in model.template.parameters())
+
+    @pytest.mark.parametrize("method", GENES)
+    def test_gradients_reach_every_parameter(self, method):
+        model = aux_net(method).train()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))  # away from biases of 0, whose mixture has no slope
+        inputs, samples = batch()
+        model(inputs, samples, mode="loss")["loss"].backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+    def test_weights_are_expanded_once_in_evaluation_and_at_every_step_in_training(self, monkeypatch):
+        model = aux_net()
+        calls = []
+        expand = model.learngene.expand
+        monkeypatch.setattr(model.learngene, "expand", lambda size: calls.append(1) or expand(size))
+        inputs, samples = batch()
+        with torch.no_grad():
+            model.eval()
+            for _ in range(3):
+                model(inputs)
+            assert len(calls) == 1
+            before = model(inputs)
+            model.learngene.maps.embed.mul_(2)
+            assert not torch.equal(model(inputs), before)  # a change in place is seen
+            model.eval()
+            model.learngene.maps.embed.data.copy_(torch.rand_like(model.learngene.maps.embed))  # as EMA swaps
+            model.eval()
+            model(inputs)
+            assert len(calls) == 3
+        model.train()
+        for _ in range(2):
+            model(inputs, samples, mode="loss")
+        assert len(calls) == 5
+
+    def test_drop_path_of_the_template_follows_train_and_eval(self):
+        model = aux_net(backbone=dict(drop_path_rate=0.5))
+        inputs, _ = batch()
+        model.train()
+        assert not torch.equal(model(inputs), model(inputs))
+        model.eval()
+        assert torch.equal(model(inputs), model(inputs))
+
+    def test_the_averaged_copy_computes_with_its_own_coefficients(self):
+        model = aux_net()
+        average = ExponentialMovingAverage(model, momentum=0.5)
+        inputs, _ = batch()
+        with torch.no_grad():
+            old = model.eval()(inputs)
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+            assert torch.equal(average.module.eval()(inputs), old)
+            assert not torch.equal(model(inputs), old)
+            average.update_parameters(model)  # the first update copies
+            average.update_parameters(model)
+            assert torch.equal(average.module.eval()(inputs), plain(average.module)(inputs))
+
+    def test_mixed_precision_accumulation_and_clipping(self):
+        model = aux_net().train()
+        inputs, samples = batch()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        wrapper = OptimWrapper(optimizer, accumulative_counts=2, clip_grad=dict(max_norm=1e-3))
+        before = copy.deepcopy(model.state_dict())
+        wrapper.initialize_count_status(model, 0, 2)
+        for step in range(2):
+            with wrapper.optim_context(model), torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model(inputs, samples, mode="loss")["loss"]
+            wrapper.update_params(loss)
+            changed = any(not torch.equal(before[name], p) for name, p in model.state_dict().items())
+            assert changed == (step == 1)
+        moved = torch.cat([(before[name] - p).flatten() for name, p in model.state_dict().items()])
+        assert 0 < moved.norm() <= 1.01e-6  # lr times the clipped norm
+
+    def test_autocast_rounds_the_weights_once(self):
+        model = aux_net().eval()
+        inputs, _ = batch()
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(model(inputs), plain(model)(inputs))
+
+    def test_predictions(self):
+        model = aux_net().eval()
+        predictions = model(*batch(), mode="predict")
+        assert len(predictions) == 4 and predictions[0].pred_score.shape == (5,)
+
+
+class TestDistillLoss:
+    def test_soft_is_deits(self):
+        student, teacher = torch.randn(4, 5), torch.randn(4, 5)
+        p, q = (F.softmax(x / 2.0, 1) for x in (teacher, student))
+        expected = (p * (p.log() - q.log())).sum() * 4
+        assert torch.isclose(DistillLoss(tau=2.0)(student, teacher), expected / 20)
+        assert torch.isclose(DistillLoss(tau=2.0, reduction="batchmean")(student, teacher), expected / 4)
+
+    def test_hard_is_cross_entropy_with_the_decision(self):
+        student, teacher = torch.randn(4, 5), torch.randn(4, 5)
+        expected = F.cross_entropy(student, teacher.argmax(1))
+        assert torch.equal(DistillLoss("hard")(student, teacher), expected)
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (dict(kind="sofd"), "sofd.*Did you mean 'soft'"),
+            (dict(tau=0), "tau=0.*positive"),
+            (dict(reduction="x"), "reduction"),
+        ],
+    )
+    def test_errors(self, arguments, message):
+        with pytest.raises(LearngeneError, match=message):
+            DistillLoss(**arguments)
+
+
+class TestDistiller:
+    def test_loss_is_the_mixture(self, tmp_path):
+        model = distiller(tmp_path, alpha=0.25, distill=dict(tau=2.0)).eval()
+        inputs, samples = batch()
+        losses = model(inputs, samples, mode="loss")
+        logits, target = model(inputs), model.teacher(inputs, model.data_preprocessor)
+        assert torch.isclose(losses["loss_distill"], 0.25 * DistillLoss(tau=2.0)(logits, target))
+        labels = torch.tensor([0, 1, 2, 3])
+        assert torch.isclose(losses["loss"], 0.75 * F.cross_entropy(logits, labels))
+        assert set(distiller(tmp_path)(inputs, samples, mode="loss")) == {"loss_distill"}
+
+    def test_the_teacher_is_frozen_and_outside_the_checkpoint(self, tmp_path):
+        model = distiller(tmp_path).train()
+        assert not any("teacher" in name for name in model.state_dict())
+        assert not any(p.requires_grad for p in model.teacher.parameters()) and not model.teacher.training
+        before = copy.deepcopy(model.teacher.state_dict())
+        data = dict(inputs=list(torch.randint(0, 255, (4, 3, 16, 16))), data_samples=batch()[1])
+        model.train_step(data, OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)))
+        assert all(torch.equal(before[name], t) for name, t in model.teacher.state_dict().items())
+        assert copy.deepcopy(model).teacher is model.teacher
+        assert next(model.double().teacher.parameters()).dtype == torch.float64  # it moves with the student
+
+    def test_student_and_teacher_must_agree_on_classes(self, tmp_path):
+        model = distiller(tmp_path)
+        model.student = AuxNet({**GENES["tleg"], "num_classes": 7})
+        with pytest.raises(LearngeneError, match="5 classes and the student 7"):
+            model(*batch(), mode="loss")
+
+    def test_alpha_is_a_share(self, tmp_path):
+        with pytest.raises(LearngeneError, match="alpha=2.*nearest is 1"):
+            distiller(tmp_path, alpha=2)
+
+
+class TestTeachers:
+    def test_timm_sees_its_own_normalisation_and_size(self, tmp_path):
+        model, checkpoint = timm_checkpoint(tmp_path)
+        teacher = TimmTeacher("vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=5).eval()
+        preprocessor = MODELS.build(
+            dict(type="mmpretrain.ClsDataPreprocessor", mean=[120.0, 110, 100], std=[60.0, 50, 40], to_rgb=True)
+        )
+        bgr = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+        inputs = preprocessor(dict(inputs=bgr))["inputs"]
+        expected = model((bgr.flip(1) / 255 - 0.5) / 0.5)  # this model's mean and std are 0.5
+        assert torch.allclose(teacher(inputs, preprocessor), expected, atol=1e-4)
+        assert teacher(torch.randn(2, 3, 48, 48), preprocessor).shape == (2, 5)
+
+    def test_mmpretrain_with_a_checkpoint(self, tmp_path):
+        source = aux_net()
+        classifier = plain(source)
+        torch.save({"state_dict": classifier.state_dict()}, tmp_path / "c.pth")
+        cfg = classifier_cfg(source.learngene.aux_spec, data_preprocessor=dict(mean=[10.0] * 3, std=[2.0] * 3))
+        teacher = ClassifierTeacher(cfg, str(tmp_path / "c.pth"), input_size=16).eval()
+        preprocessor = MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", mean=[50.0] * 3, std=[5.0] * 3))
+        pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16)).astype(np.float32))
+        logits = teacher((pixels - 50) / 5, preprocessor)
+        assert torch.allclose(logits, classifier((pixels - 10) / 2), atol=1e-3)
+
+    def test_errors(self, tmp_path):
+        _, checkpoint = timm_checkpoint(tmp_path)
+        with pytest.raises(LearngeneError, match="needs weights"):
+            TimmTeacher("levit_384")
+        with pytest.raises(LearngeneError, match="no model 'levit_385'.*levit_384"):
+            TimmTeacher("levit_385", pretrained=True)
+        with pytest.raises(LearngeneError, match="does not fit"):
+            TimmTeacher("vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=6)
+        with pytest.raises(LearngeneError, match="teacher.pth"):
+            TimmTeacher("vit_tiny_patch16_224", checkpoint=str(tmp_path / "teacher.pt"), img_size=32)

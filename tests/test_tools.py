@@ -1,0 +1,112 @@
+"""The tools as a user starts them: several processes, an interrupted run, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmlearngene.files import load_state_dict
+from mmlearngene.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+AUX = "configs/demo/aux_lets.py"
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory) -> list[str]:
+    """Overrides that make the demo's Aux-Net run on its own: a teacher's checkpoint, little data, all losses logged."""
+    torch.manual_seed(0)
+    teacher = tmp_path_factory.mktemp("teacher") / "teacher.pth"
+    cfg = Config.fromfile(ROOT / "configs/demo/ancestry.py")
+    torch.save({"state_dict": MODELS.build({**cfg.model, "_scope_": "mmpretrain"}).state_dict()}, teacher)
+    return [
+        f"model.teacher.checkpoint={teacher}",
+        "model.student.backbone.drop_path_rate=0.2",
+        "model.train_cfg.augments.type=Mixup",
+        "model.train_cfg.augments.alpha=0.8",
+        "train_dataloader.dataset.indices=192",
+        "val_dataloader.dataset.indices=32",
+        "default_hooks.logger.interval=1",
+        "default_hooks.checkpoint.interval=1",
+        "default_hooks.checkpoint.max_keep_ckpts=-1",
+        "train_cfg.max_epochs=3",
+    ]
+
+
+def train(work_dir: Path, options: list[str], *arguments: str, command=("tools/train.py",), **kwargs):
+    """Start a training; the process."""
+    program = [sys.executable, *command] if command[0].endswith(".py") else list(command)
+    script = [*program[:2], AUX, *program[2:], "--work-dir", str(work_dir), *arguments, "--cfg-options", *options]
+    return subprocess.Popen(
+        script, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
+    )
+
+
+def finish(process) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def losses(work_dir: Path) -> list[float]:
+    lines = [json.loads(line) for path in work_dir.glob("*/vis_data/scalars.json") for line in path.open()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, options):
+    # without drop-path and mixup, whose random numbers each process draws for itself
+    options = [o for o in options if "drop_path" not in o and "augments" not in o]
+    one = train(tmp_path / "one", options, command=("tools/train.py",))
+    finish(one)
+    two = ["bash", "tools/dist_train.sh", "2"]
+    finish(train(tmp_path / "two", [*options, "train_dataloader.batch_size=16"], command=two))
+    single, double = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(single) == len(double) == 18
+    assert double == pytest.approx(single, rel=1e-4)
+    assert single[-1] < single[0]
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, options):
+    finish(train(tmp_path / "whole", options))
+    slow = train(tmp_path / "killed", options, start_new_session=True)
+    deadline = time.time() + 240
+    while not (tmp_path / "killed" / "epoch_1.learngene.safetensors").exists():
+        assert slow.poll() is None and time.time() < deadline
+        time.sleep(0.02)
+    os.killpg(slow.pid, signal.SIGKILL)
+    slow.communicate()
+    assert not (tmp_path / "killed" / "epoch_3.pth").exists()
+    finish(train(tmp_path / "killed", options, "--resume"))
+    whole, resumed = (load_state_dict(tmp_path / name / "epoch_3.pth") for name in ("whole", "killed"))
+    assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+def test_a_checkpoint_is_evaluated(tmp_path):
+    cfg = Config.fromfile(ROOT / "configs/demo/des_h4_l6.py")
+    model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmpretrain"})
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "des.pth")
+    command = [sys.executable, "tools/test.py", "configs/demo/des_h4_l6.py", str(tmp_path / "des.pth")]
+    command += ["--work-dir", str(tmp_path), "--out", str(tmp_path / "metrics.json")]
+    done = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 0 <= json.loads((tmp_path / "metrics.json").read_text())["accuracy/top1"] <= 100
+
+
+def test_a_missing_learngene_is_named_before_training(tmp_path):
+    options = [f"model.init_cfg.checkpoint={tmp_path / 'none.safetensors'}"]
+    command = [sys.executable, "tools/train.py", "configs/demo/des_h4_l6.py", "--work-dir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--cfg-options", *options], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode != 0
+    assert f"no such file: {tmp_path / 'none.safetensors'}" in done.stderr
+    assert not list(tmp_path.glob("epoch_*"))

@@ -1,0 +1,153 @@
+"""What an Aux-Net costs: a training step of it, of a plain ViT of its shape, and of a naive expansion, taken in turn.
+
+    python tools/benchmarks/step_cost.py                      LeTs at DeiT-B size on this machine
+    python tools/benchmarks/step_cost.py --batch 64 --amp     the same on a GPU, in bfloat16
+
+All three run in one process, one step each per round, and ratios are taken within a round: a machine that slows down
+slows all of them. The naive expansion generates every Aux layer on its own, as the released LeTs code does. Then the
+time and peak memory of initialising one descendant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmlearngene import ViTSpec, initialize
+from mmlearngene.layouts import TIMM
+from mmlearngene.layouts.timm import build
+from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.vit import ViTWeights
+
+
+def naive_expand(learngene: LeTs) -> ViTWeights:
+    """Each Aux layer by itself: both learngene layers of its group widened, then their weighted sum."""
+    spec, layers = learngene.aux_spec, []
+    for row in learngene.default_rows(spec.num_layers):
+        # a descendant of one layer is one layer generated alone
+        layers.append(learngene.expand(spec.replace(num_layers=1), rows=[row]))
+    tensors = {name: [weights.layers()[0][name] for weights in layers] for name in layers[0].layers()[0]}
+    return ViTWeights(spec, {**layers[0].stem(), **tensors})
+
+
+class Stepper:
+    """One training step: forward, backward, AdamW."""
+
+    def __init__(self, parameters: nn.Module, forward: Callable[[Tensor], Tensor], inputs: Tensor, amp: bool) -> None:
+        self.forward, self.inputs = forward, inputs
+        self.context = torch.autocast(inputs.device.type, dtype=torch.bfloat16) if amp else nullcontext()
+        self.optimizer = torch.optim.AdamW(parameters.parameters(), lr=1e-5, fused=inputs.is_cuda)
+
+    def __call__(self) -> float:
+        """Seconds of one step."""
+        synchronize(self.inputs.device)
+        start = time.perf_counter()
+        with self.context:
+            loss = self.forward(self.inputs).float().square().mean()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        synchronize(self.inputs.device)
+        return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure_steps(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Median seconds of a step of each kind, and median ratios over the plain ViT."""
+    torch.manual_seed(0)
+    with device:
+        learngene, inputs = LeTs(args.learngene, args.aux), torch.randn(args.batch, 3, 224, 224)
+        plain = build(learngene.aux_spec)
+    with torch.device("meta"):
+        template = build(learngene.aux_spec)
+
+    def run(weights: ViTWeights, inputs: Tensor) -> Tensor:
+        return functional_call(template, TIMM.state_dict(weights), (inputs,))
+
+    steps = {
+        "plain": Stepper(plain, plain, inputs, args.amp),
+        "aux": Stepper(learngene, lambda x: run(learngene.expand(), x), inputs, args.amp),
+    }
+    if not args.skip_naive:
+        steps["naive"] = Stepper(learngene, lambda x: run(naive_expand(learngene), x), inputs, args.amp)
+    for step in steps.values():
+        for _ in range(2):
+            step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(args.rounds):
+        for name, step in steps.items():
+            times[name].append(step())
+    result = {f"{name}_s": statistics.median(seconds) for name, seconds in times.items()}
+    for name in list(steps)[1:]:
+        ratios = [a / b for a, b in zip(times[name], times["plain"], strict=True)]
+        result |= {f"{name}_ratio": statistics.median(ratios), f"{name}_ratio_min": min(ratios)}
+        result[f"{name}_ratio_max"] = max(ratios)
+    return result
+
+
+def measure_initialisation(args: argparse.Namespace) -> dict[str, float]:
+    """Seconds and peak memory in MB, beside the model's own, of initialising one descendant on the CPU."""
+    import resource
+
+    torch.manual_seed(0)
+    learngene = LeTs(args.learngene, args.aux)
+    model = build(ViTSpec.parse(args.descendant))
+    initialize(model, learngene)  # a first time to warm up
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        initialize(model, learngene)
+        seconds.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"init_s": statistics.median(seconds), "init_extra_peak_mb": (after - before) / 1024}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learngene", default="h6-l8")
+    parser.add_argument("--aux", default="h12-l16")
+    parser.add_argument("--descendant", default="h12-l12", help="size whose initialisation is timed")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--tf32", action="store_true", help="TensorFloat-32 matrix products on a GPU")
+    parser.add_argument("--skip-naive", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.tf32:
+        torch.set_float32_matmul_precision("high")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    result = measure_initialisation(args) | measure_steps(args, device)
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(f"{device}, batch {args.batch}, {args.threads} threads, learngene {args.learngene}, Aux-Net {args.aux}")
+    print(f"step of the plain ViT   {result['plain_s']:.3f} s")
+    for name, what in (("aux", "Aux-Net"), ("naive", "naive expansion")):
+        if f"{name}_s" in result:
+            low, middle, high = (result[f"{name}_ratio{end}"] for end in ("_min", "", "_max"))
+            print(f"step of the {what:<15} {result[f'{name}_s']:.3f} s   ratio {middle:.2f} ({low:.2f} to {high:.2f})")
+    print(
+        f"initialising {args.descendant}: {result['init_s']:.2f} s, {result['init_extra_peak_mb']:.0f} MB more at peak"
+    )
+
+
+if __name__ == "__main__":
+    main()
