@@ -57,7 +57,7 @@ def _check(dataset: dict) -> None:
         _demand(path, kind)
     from mmseg.registry import DATASETS  # here, as runs on other data need no mmsegmentation
 
-    built = DATASETS.build({**dataset, "pipeline": []})
+    built = DATASETS.build({**dataset, "pipeline": [], "serialize_data": False})  # serialising fails on nothing
     if not len(built):
         raise LearngeneError(
             f"{kind}: no file *{built.img_suffix} in {wanted[0].resolve()}. What to do: {_advice(kind)}"

@@ -17,9 +17,23 @@ def adapt_to_device(cfg: Config) -> Config:
     if optim.get("type") == "OptimWrapper":
         for amp_only in ("loss_scale", "dtype", "use_fsdp"):
             optim.pop(amp_only, None)
+    if cfg.get("launcher", "none") != "none":
+        _use_gloo(cfg)
     if changed:
         print_log(f"no GPU: {', '.join(sorted(changed))}", logger="current")
     return cfg
+
+
+def _use_gloo(cfg: Config) -> None:
+    """Start the processes here and wrap without ``device_ids``: mmengine names a CUDA device in both steps."""
+    if cfg.launcher == "pytorch" and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    wrapper = dict(broadcast_buffers=False, find_unused_parameters=cfg.get("find_unused_parameters", False))
+    cfg.model_wrapper_cfg = {
+        "type": "MMDistributedDataParallel",
+        **(cfg.get("model_wrapper_cfg") or wrapper),
+        "device_ids": None,
+    }
 
 
 def _replace(node: ConfigDict | list | tuple, key: str, values: dict[str, str]) -> set[str]:

@@ -1,0 +1,493 @@
+"""Every segmentation config, scaled down, trains and evaluates on tiny sets in the official layouts."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import mmseg
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene.engine.data_check import check_seg_data
+from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.layouts import LAYOUTS
+from mmlearngene.learngenes.extracted import extract
+from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.models import seg_sizes
+
+from .shared import SHARED, needs_shared
+from .tiny_sets import make_ade20k, make_cityscapes, make_pascal_context
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs" / "seg"
+HEAD_DIM = 4
+CROP = (64, 64)
+MAKERS = dict(ade20k=make_ade20k, pascal_context=make_pascal_context, cityscapes=make_cityscapes)
+ADE_MINI = SHARED / "data" / "ade20k_mini" / "ADEChallengeData2016"
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return {name: make(root / name) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(scope="module")
+def gene(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    lets = LeTs("h6-l8", "h12-l16", head_dim=HEAD_DIM, img_size=32, num_classes=10)
+    return lets.save(tmp_path_factory.mktemp("gene") / "tiny.learngene.safetensors")
+
+
+def shrink(name: str, root: Path, work_dir: Path, gene: Path | None) -> Config:
+    """A config of ``configs/seg`` with heads of 4 channels, crops of 64, narrow decoders and two iterations."""
+    cfg = Config.fromfile(CONFIGS / f"{name}.py")
+    arch = cfg.model.backbone.arch
+    size = ViTSpec(arch.num_heads, arch.num_layers, head_dim=HEAD_DIM)
+    kind = next((kind for kind in ("segmenter", "linear") if name.endswith(kind)), "upernet")
+    fields = {**cfg.task, "crop_size": CROP}
+    if fields["test_cfg"]["mode"] == "slide":
+        fields["test_cfg"] = dict(mode="slide", crop_size=CROP, stride=(48, 48))
+    small = getattr(seg_sizes, kind)(size, **fields)
+    for head in ("decode_head", "auxiliary_head"):
+        if kind == "upernet":
+            small[head]["channels"] = 8
+    cfg.merge_from_dict(dict(model=small, work_dir=str(work_dir), log_level="WARNING"))
+    cfg.model.init_cfg = gene and dict(type="Learngene", checkpoint=str(gene))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.dataset.data_root = str(root)
+        for transform in loader.dataset.pipeline:
+            if transform.type in ("Resize", "RandomResize"):
+                transform.scale = (96, 64)
+            if transform.type == "RandomCrop":
+                transform.crop_size = CROP
+    cfg.train_dataloader.batch_size = 2
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.experiment_name = f"{name}_{work_dir.name}"
+    return adapt_to_device(cfg)
+
+
+def set_of(name: str, sets: dict[str, Path]) -> Path:
+    return next(root for key, root in sets.items() if f"_{key}" in name)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
+    cfg = shrink(name, set_of(name, sets), tmp_path, gene)
+    check_seg_data(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    metrics = runner.message_hub.log_scalars
+    assert {f"val/{key}" for key in ("mIoU", "mAcc", "aAcc")} <= metrics.keys()
+    assert torch.isfinite(torch.tensor(metrics["train/loss"].data[0])).all()
+    assert len(list(tmp_path.glob("iter_2.pth"))) == 1
+    backbone = runner.model.backbone
+    assert type(backbone).__module__.startswith("mmpretrain.")
+    assert all(p.requires_grad for p in backbone.parameters()) == (not name.endswith("linear"))
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["des_h6_l12_ade20k", "des_h6_l12_ade20k_segmenter"])
+def test_real_ade20k_images(name, gene, tmp_path):
+    cfg = shrink(name, ADE_MINI, tmp_path, gene)
+    check_seg_data(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert 0 <= runner.message_hub.get_scalar("val/aAcc").current() <= 100
+
+
+# ---------------------------------------------------------------------- initialisation
+
+
+def segmentor(cfg: Config, init: bool = True) -> torch.nn.Module:
+    init_default_scope("mmseg")
+    torch.manual_seed(1)
+    model = MODELS.build(cfg.model)
+    if init:
+        model.init_weights()
+    return model
+
+
+def expanded(gene: Path, size: ViTSpec) -> dict[str, torch.Tensor]:
+    learngene = load(gene)
+    spec = size.replace(pool="avg_norm", num_classes=10)
+    return LAYOUTS["mmpretrain"].state_dict(learngene.expand(spec))
+
+
+def test_backbone_is_the_descendant_and_positions_fit_the_crop(gene, sets, tmp_path):
+    model = segmentor(shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene))
+    expected = expanded(gene, ViTSpec(6, 12, head_dim=HEAD_DIM, img_size=CROP))
+    state = model.state_dict()
+    assert state["backbone.pos_embed"].shape == (1, 16, 6 * HEAD_DIM)
+    shared = [name for name in expected if name in state]
+    assert len(shared) == 12 * 12 + 3
+    for name in shared:
+        torch.testing.assert_close(state[name], expected[name], rtol=0, atol=0)
+
+
+def test_report_tells_backbone_from_decoder(gene, sets, tmp_path):
+    model = segmentor(shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, None))
+    statuses = {name: status for name, status, _ in initialize(model, gene).tensors if status != "unused"}
+    assert statuses["backbone.layers.3.attn.qkv.weight"] == "inherited"
+    assert statuses["backbone.pos_embed"] == "resized"
+    assert {status for name, status in statuses.items() if not name.startswith("backbone.")} == {"random"}
+
+
+def test_hook_and_init_cfg_agree(gene, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k_segmenter", sets["ade20k"], tmp_path, gene)
+    by_cfg = segmentor(cfg).backbone.state_dict()
+    backbone_cfg = cfg.model.pop("init_cfg")
+    cfg.model.backbone.init_cfg = backbone_cfg
+    by_backbone = segmentor(cfg).backbone.state_dict()
+    cfg.model.backbone.init_cfg = None
+    cfg.custom_hooks = [dict(type="mmlearngene.LearngeneInitHook", checkpoint=str(gene))]
+    runner = Runner.from_cfg(cfg)
+    runner.call_hook("before_run")
+    by_hook = runner.model.backbone.state_dict()
+    for name, tensor in by_cfg.items():
+        assert torch.equal(tensor, by_backbone[name]) and torch.equal(tensor, by_hook[name]), name
+
+
+def test_pretrained_weights_are_the_same_option(sets, tmp_path):
+    """Pre-Fin, and likewise a tuned descendant: its checkpoint as a learngene in the place of the distilled one."""
+    spec = ViTSpec(6, 12, head_dim=HEAD_DIM, img_size=CROP, num_classes=10)
+    weights = LeTs("h6-l8", "h6-l16", head_dim=HEAD_DIM, img_size=CROP, num_classes=10).expand(spec)
+    file = extract("pre-fin", weights).save(tmp_path / "tuned.learngene.safetensors")
+    model = segmentor(shrink("des_h6_l12_cityscapes", sets["cityscapes"], tmp_path, file))
+    state, expected = model.state_dict(), LAYOUTS["mmpretrain"].state_dict(weights)
+    assert torch.equal(
+        state["backbone.layers.11.ffn.layers.1.weight"], expected["backbone.layers.11.ffn.layers.1.weight"]
+    )
+
+
+def test_frozen_backbone_stays(gene, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k_linear", sets["ade20k"], tmp_path, gene)
+    before = segmentor(cfg).backbone.state_dict()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    after = runner.model.backbone.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+# ---------------------------------------------------------------------- depth
+
+
+@given(st.integers(4, 48))
+def test_feature_maps_spread_over_any_depth(num_layers):
+    indices = seg_sizes.spread_indices(num_layers)
+    assert indices[-1] == num_layers - 1
+    gaps = np.diff([-1, *indices])
+    assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
+
+
+def test_too_shallow_for_a_pyramid():
+    with pytest.raises(LearngeneError, match="3 layers do not give 4"):
+        seg_sizes.upernet("h2-l3", num_classes=5, crop_size=(64, 64))
+
+
+@pytest.mark.parametrize("num_layers", [5, 12])
+def test_layer_decay_and_drop_path_know_the_depth(num_layers, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, None)
+    size = ViTSpec(2, num_layers, head_dim=HEAD_DIM)
+    cfg.merge_from_dict(dict(model=seg_sizes.upernet(size, num_classes=150, crop_size=CROP)))
+    model = segmentor(cfg, init=False)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    lr = {group["param_name"]: group["lr"] / cfg.optim_wrapper.optimizer.lr for group in groups}
+    assert lr["backbone.pos_embed"] == pytest.approx(0.75 ** (num_layers + 1))
+    for layer in range(num_layers):
+        assert lr[f"backbone.layers.{layer}.attn.qkv.weight"] == pytest.approx(0.75 ** (num_layers - layer))
+    assert lr["decode_head.conv_seg.weight"] == lr["neck.upsample_4x.0.weight"] == 1
+    decay = {group["param_name"]: group["weight_decay"] for group in groups}
+    assert decay["backbone.pos_embed"] == decay["backbone.layers.0.ln1.weight"] == 0
+    assert decay["backbone.layers.0.attn.qkv.weight"] == 0.05
+    drops = [getattr(layer.attn.out_drop, "drop_prob", 0) for layer in model.backbone.layers]
+    assert drops == pytest.approx(np.linspace(0, 0.1, num_layers))
+
+
+def test_gradient_checkpointing_changes_nothing(gene, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
+    cfg.model.backbone.drop_path_rate = 0.0
+    images = torch.randn(2, 3, *CROP)
+    samples = [SegDataSample() for _ in range(2)]
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, *CROP)))
+    gradients = []
+    for checkpointed in (False, True):
+        model = segmentor(cfg)
+        calls = []
+        model.backbone.layers[3].ln1.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        if checkpointed:
+            turn_on_activation_checkpointing(model, [f"backbone.layers.{i}" for i in range(12)])
+        torch.manual_seed(0)
+        losses = model(images, samples, mode="loss")
+        sum(value for name, value in losses.items() if "loss" in name).backward()
+        gradients.append(model.backbone.patch_embed.projection.weight.grad)
+        assert len(calls) == 1 + checkpointed
+    torch.testing.assert_close(*gradients)
+
+
+# ---------------------------------------------------------------------- data
+
+
+def data_error(name: str, root: Path, tmp_path: Path) -> str:
+    with pytest.raises(LearngeneError) as error:
+        check_seg_data(shrink(name, root, tmp_path, None))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "advice"),
+    [
+        ("ade20k", "annotations/training", "ADEChallengeData2016.zip"),
+        ("ade20k", "images/validation", "ADEChallengeData2016.zip"),
+        ("ade20k", "annotations/training/ADE_train_00000001.png", "ADEChallengeData2016.zip"),
+        ("pascal_context", "ImageSets/SegmentationContext/val.txt", "prepare_labels.py pascal_context"),
+        ("pascal_context_59", "SegmentationClassContext", "prepare_labels.py pascal_context"),
+        (
+            "cityscapes",
+            "gtFine/val/frankfurt/frankfurt_000000_000019_gtFine_labelTrainIds.png",
+            "prepare_labels.py cityscapes",
+        ),
+    ],
+)
+def test_missing_data_is_named(name, lost, advice, tmp_path):
+    root = MAKERS[name.removesuffix("_59")](tmp_path / "set")
+    path = root / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    message = data_error(f"des_h6_l12_{name}", root, tmp_path / "run")
+    assert str(path) in message and advice in message and "docs/segmentation.md" in message
+
+
+def test_folder_without_images_is_named(tmp_path):
+    root = make_ade20k(tmp_path / "set")
+    for path in (root / "images" / "training").iterdir():
+        path.unlink()
+    message = data_error("des_h6_l12_ade20k", root, tmp_path / "run")
+    assert "no file *.jpg" in message and "images/training" in message
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment, one thread, with this Python first on the path, as tools/dist_train.sh needs it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **extra}
+
+
+def run(*command: object, **extra: str) -> str:
+    """Run a command in the checkout; its output."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, env=environment(**extra), text=True, cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def prepare_labels(monkeypatch, *arguments: object) -> None:
+    script = str(ROOT / "tools" / "prepare_datasets" / "prepare_labels.py")
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(script, run_name="__main__")
+
+
+def test_label_preparation_of_pascal_context(tmp_path, monkeypatch, capsys):
+    """The converter of mmsegmentation is called; the package ``detail``, which no registry has, is played."""
+    voc = tmp_path / "VOCdevkit" / "VOC2010"
+    (voc / "JPEGImages").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        prepare_labels(monkeypatch, "pascal_context", voc.parent)
+    assert "trainval_merged.json is missing" in capsys.readouterr().err
+
+    (voc / "trainval_merged.json").touch()
+    detail = types.ModuleType("detail")  # another package has this name on PyPI
+    monkeypatch.setitem(sys.modules, "detail", detail)
+    with pytest.raises(SystemExit):
+        prepare_labels(monkeypatch, "pascal_context", voc.parent)
+    assert "zhanghang1989/detail-api" in capsys.readouterr().err
+
+    class Detail:
+        def __init__(self, json: str, images: str, split: str) -> None:
+            self.split = split
+
+        def getImgs(self) -> list[dict]:  # noqa: N802
+            return [dict(file_name=f"{self.split}_1.jpg")]
+
+        def getMask(self, image: dict) -> np.ndarray:  # noqa: N802
+            return np.array([[0, 2], [458, 9]])
+
+    detail.Detail = Detail
+    prepare_labels(monkeypatch, "pascal_context", voc.parent)
+    labels = np.asarray(Image.open(voc / "SegmentationClassContext" / "val_1.png"))
+    assert labels.tolist() == [[0, 1], [59, 2]]
+    assert (voc / "ImageSets" / "SegmentationContext" / "train.txt").read_text() == "train_1\n"
+
+
+def test_label_preparation_of_cityscapes(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("cityscapesscripts", reason="cityscapesscripts is not installed")
+    with pytest.raises(SystemExit):
+        prepare_labels(monkeypatch, "cityscapes", tmp_path)
+    assert "unpack gtFine_trainvaltest.zip" in capsys.readouterr().err
+    for split in ("train", "val", "test"):
+        folder = tmp_path / "gtFine" / split / "city"
+        folder.mkdir(parents=True)
+        road = dict(label="road", polygon=[[0, 0], [8, 0], [8, 4], [0, 4]])
+        car = dict(label="car", polygon=[[0, 0], [3, 0], [3, 3], [0, 3]])
+        annotation = dict(imgHeight=4, imgWidth=8, objects=[road, car])
+        (folder / "city_000000_000019_gtFine_polygons.json").write_text(json.dumps(annotation))
+    prepare_labels(monkeypatch, "cityscapes", tmp_path)
+    file = tmp_path / "gtFine" / "val" / "city" / "city_000000_000019_gtFine_labelTrainIds.png"
+    assert set(np.unique(np.asarray(Image.open(file)))) == {0, 13}
+
+
+# ---------------------------------------------------------------------- tools
+
+
+def dumped(cfg: Config, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.dump(folder / "config.py")
+    return folder / "config.py"
+
+
+def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path):
+    config = dumped(shrink("des_h6_l12_pascal_context_segmenter", sets["pascal_context"], tmp_path, gene), tmp_path)
+    options = ("--cfg-options", "log_level=INFO")
+    log = run(sys.executable, "tools/train.py", config, *options)
+    assert "of the backbone inherited" in log
+    show = tmp_path / "shown"
+    log = run(sys.executable, "tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show, *options)
+    for key in ("mIoU", "mAcc", "aAcc", "tvmonitor", "aeroplane"):
+        assert key in log
+    pictures = sorted(show.rglob("*.png"))
+    assert len(pictures) == 2
+    picture = np.asarray(Image.open(pictures[0]))
+    image = np.asarray(Image.open(sets["pascal_context"] / "JPEGImages" / "2008_000002.jpg"))
+    assert picture.shape == (64, 3 * 96, 3)
+    np.testing.assert_allclose(picture[:, :96], image, atol=3)  # two decoders of JPEG
+    assert (picture[:, 96:192] != picture[:, 192:]).any()
+
+
+@pytest.mark.parametrize("tool", ["train.py", "test.py"])
+def test_tools_stop_at_missing_data(tool, tmp_path, monkeypatch):
+    config = dumped(shrink("des_h6_l12_ade20k", tmp_path / "nowhere", tmp_path, None), tmp_path)
+    monkeypatch.setattr(sys, "argv", [tool, str(config)] + ["none.pth"] * (tool == "test.py"))
+    with pytest.raises(LearngeneError, match="nowhere/images/.* was looked for and is missing"):
+        runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
+    assert not list(tmp_path.rglob("*.log"))
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all below it; torchrun's workers are in sessions of their own."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        kill_tree(int(child))
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
+def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
+    cfg.merge_from_dict({"train_cfg.max_iters": 10000, "train_cfg.val_interval": 10000, "log_level": "INFO"})
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    config = dumped(cfg, tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = dict(PORT=str(free.getsockname()[1]))
+    command = ["tools/dist_train.sh", config, "2"]
+    with open(tmp_path / "first.log", "w") as log:
+        process = subprocess.Popen(
+            ["bash", *map(str, command)],
+            env=environment(**port),
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + 200
+            while process.poll() is None and time.monotonic() < deadline:
+                if (tmp_path / "last_checkpoint").exists():
+                    break
+                time.sleep(0.2)
+        finally:
+            if process.poll() is None:
+                kill_tree(process.pid)
+            process.wait()
+    assert (tmp_path / "last_checkpoint").exists(), (tmp_path / "first.log").read_text()[-3000:]
+    done = int(re.search(r"iter_(\d+)\.pth", (tmp_path / "last_checkpoint").read_text())[1])
+    options = ("--resume", "--cfg-options", f"train_cfg.max_iters={done + 2}")
+    log = run("bash", *command, *options, **port)
+    assert f"iter_{done}.pth" in log
+    state = torch.load(tmp_path / f"iter_{done + 2}.pth", weights_only=False)
+    assert state["meta"]["iter"] == done + 2
+    # BN's count goes on from the checkpoint: nothing was initialised anew
+    counts = [tensor for name, tensor in state["state_dict"].items() if name.endswith("num_batches_tracked")]
+    assert counts and all(count == done + 2 for count in counts)
+
+
+# ---------------------------------------------------------------------- a config of somebody else
+
+USERS_OWN = """
+default_scope = "mmseg"
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 64), pad_val=0, seg_pad_val=255),
+    backbone=dict(
+        type="mmpretrain.VisionTransformer",
+        arch=dict(embed_dims=32, num_layers=6, num_heads=8, feedforward_channels=128),
+        img_size=64,
+        with_cls_token=False,
+        out_type="featmap",
+    ),
+    decode_head=dict(type="FCNHead", in_channels=32, channels=8, num_classes=150, concat_input=False),
+    test_cfg=dict(mode="whole"),
+)
+pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="RandomCrop", crop_size=(64, 64)),
+    dict(type="PackSegInputs"),
+]
+train_dataloader = dict(
+    batch_size=2,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type="ADE20KDataset",
+        data_root="{root}",
+        data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
+        pipeline=pipeline,
+    ),
+)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-4))
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=2)
+"""
+
+
+def test_users_own_config_takes_the_two_lines_of_the_docs(gene, sets, tmp_path):
+    lines = re.search(r"```python\n(.*?init_cfg.*?)```", (ROOT / "docs" / "segmentation.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "my_config.py").write_text(USERS_OWN.format(root=sets["ade20k"]))
+    lines, count = re.subn(r'checkpoint="[^"]*"', f'checkpoint="{gene}"', lines)
+    assert count == 1
+    config = tmp_path / "with_learngene.py"
+    config.write_text(f'_base_ = "my_config.py"\n{lines}')
+    train = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"  # not this project's
+    log = run(sys.executable, train, config, "--work-dir", tmp_path)
+    share = re.search(r"h8-l6 from lets .*: ([\d.]+)% of the backbone inherited", log)
+    assert float(share[1]) > 99
