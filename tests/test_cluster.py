@@ -241,16 +241,19 @@ def test_attention_distance_of_uniform_attention_is_the_mean_distance(class_toke
     torch.testing.assert_close(found, torch.full((4, 4), expected, dtype=torch.float64))
 
 
-def test_attention_distance_of_a_head_that_looks_at_itself_is_zero():
-    weights = ancestry()
-    for name in ("qkv.weight", "qkv.bias"):
-        weights.tensors[name] = weights.tensors[name].clone()
-    weights.tensors["qkv.weight"][0, 1, 2] = 1000 * weights.tensors["qkv.weight"][0, 0, 2]  # k = 1000 q
-    weights.tensors["qkv.bias"][0, :, 2] = 0
-    weights.tensors["norm1.weight"], weights.tensors["norm1.bias"] = torch.ones(4, 32), torch.zeros(4, 32)
-    weights.tensors["pos_embed"] = 10 * torch.eye(16, 32)  # far apart, so that every token is most like itself
+@pytest.mark.parametrize("class_token", [False, True])
+def test_attention_distance_of_a_head_that_looks_at_one_patch(class_token):
+    weights = ancestry(class_token)
+    qkv, bias, pos = (weights.tensors[name] for name in ("qkv.weight", "qkv.bias", "pos_embed"))
+    # head 2 of layer 0: every query asks for channel 0, which the first patch alone has
+    qkv[0, :2, 2], bias[0, :2, 2] = 0, 0
+    bias[0, 0, 2, 0], qkv[0, 1, 2, 0, 0] = 100, 1
+    pos[:, 0] = -10
+    pos[int(class_token), 0] = 10
+    weights.tensors["norm1.weight"][0] = 1
     found = mean_attention_distance(weights, [torch.zeros(1, 3, 16, 16)])
-    assert found[0, 2] < 1e-3 and found[0, 1] > 1
+    expected = np.mean([np.hypot(4.0 * row, 4.0 * column) for row in range(4) for column in range(4)])
+    assert float(found[0, 2]) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.fixture
