@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmengine.dist import all_reduce_dict, get_world_size
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -119,6 +120,14 @@ class LearngeneDistiller(BaseClassifier):
             own = self.student.head._get_loss(logits, data_samples)
             losses |= {name: (1 - self.alpha) * value if "loss" in name else value for name, value in own.items()}
         return losses
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As mmengine's, but the logged values are means over all processes; mmengine would log the first one's."""
+        total, log_vars = super().parse_losses(losses)
+        if get_world_size() > 1:
+            log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
+            all_reduce_dict(log_vars, op="mean")
+        return total, log_vars
 
 
 class _Frozen:
