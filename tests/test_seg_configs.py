@@ -38,7 +38,7 @@ from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import seg_sizes
 
 from .shared import SHARED, needs_shared
-from .tiny_sets import make_ade20k, make_cityscapes, make_pascal_context
+from .tiny_sets import make_ade20k, make_cityscapes, make_pair, make_pascal_context
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "seg"
@@ -91,11 +91,19 @@ def shrink(name: str, root: Path, work_dir: Path, gene: Path | None) -> Config:
     return adapt_to_device(cfg)
 
 
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Laying out a config's text and listing the environment take longer than two tiny iterations."""
+    monkeypatch.setattr(Config, "pretty_text", property(repr))
+    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+
+
 def set_of(name: str, sets: dict[str, Path]) -> Path:
     return next(root for key, root in sets.items() if f"_{key}" in name)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+@pytest.mark.usefixtures("quick")
 def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
     cfg = shrink(name, set_of(name, sets), tmp_path, gene)
     check_seg_data(cfg)
@@ -112,12 +120,43 @@ def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
 
 @needs_shared
 @pytest.mark.parametrize("name", ["des_h6_l12_ade20k", "des_h6_l12_ade20k_segmenter"])
+@pytest.mark.usefixtures("quick")
 def test_real_ade20k_images(name, gene, tmp_path):
     cfg = shrink(name, ADE_MINI, tmp_path, gene)
     check_seg_data(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert 0 <= runner.message_hub.get_scalar("val/aAcc").current() <= 100
+
+
+@pytest.mark.usefixtures("quick")
+def test_camvid_study_from_ancestry_to_mask(tmp_path):
+    """The study's configs, one after the other, an epoch or two iterations each, on a handful of random images."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for i in range(4):
+            path = tmp_path / "cifar10" / split / f"class{i % 2}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    for split in ("train", "val", "test"):
+        make_pair(tmp_path / f"images/{split}/0.jpg", tmp_path / f"annotations/{split}/0.png", 11, (240, 180), 0)
+
+    def trained(name: str, **options: object) -> Path:
+        cfg = Config.fromfile(CONFIGS.parent / "study" / f"camvid_{name}.py")
+        cfg.merge_from_dict({**options, "work_dir": str(tmp_path / name), "log_level": "WARNING"})
+        for split, loader in (("train", cfg.train_dataloader), ("test", cfg.val_dataloader)):
+            loader.batch_size = 2
+            inside = loader.dataset.type == "CustomDataset"
+            loader.dataset.data_root = str(tmp_path / "cifar10" / split if inside else tmp_path)
+        Runner.from_cfg(adapt_to_device(cfg)).train()
+        return tmp_path / name
+
+    epoch = {"train_cfg.max_epochs": 1}
+    ancestry = trained("ancestry", **epoch) / "epoch_1.pth"
+    trained("prefin", **epoch)
+    aux = trained("aux", **epoch, **{"model.teacher.checkpoint": str(ancestry)}) / "epoch_1.learngene.safetensors"
+    checkpoint = {"model.init_cfg.checkpoint": str(aux), "default_hooks.checkpoint.interval": 2}
+    assert (trained("des", **checkpoint, **{"train_cfg.max_iters": 2}) / "iter_2.pth").exists()
 
 
 # ---------------------------------------------------------------------- initialisation

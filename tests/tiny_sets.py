@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 
-def _pair(image: Path, label: Path, classes: int, size: tuple[int, int], seed: int) -> None:
+def make_pair(image: Path, label: Path, classes: int, size: tuple[int, int], seed: int) -> None:
     """An image of coloured tiles and its label map; values 0 to ``classes`` - 1."""
     rng = np.random.default_rng(seed)
     tiles = rng.integers(0, classes, (4, 6))
@@ -24,7 +24,7 @@ def make_ade20k(root: Path) -> Path:
         for i in range(2):
             name = f"ADE_{short}_{i:08}"
             folder = root / "images" / split, root / "annotations" / split
-            _pair(folder[0] / f"{name}.jpg", folder[1] / f"{name}.png", 151, (96, 64), i)
+            make_pair(folder[0] / f"{name}.jpg", folder[1] / f"{name}.png", 151, (96, 64), i)
     return root
 
 
@@ -37,7 +37,7 @@ def make_pascal_context(root: Path) -> Path:
         (splits / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
         for i, name in enumerate(names, first):
             label = root / "SegmentationClassContext" / f"{name}.png"
-            _pair(root / "JPEGImages" / f"{name}.jpg", label, 60, (96, 64), i)
+            make_pair(root / "JPEGImages" / f"{name}.jpg", label, 60, (96, 64), i)
     return root
 
 
@@ -48,5 +48,5 @@ def make_cityscapes(root: Path) -> Path:
             name = f"{city}_{i:06}_000019"
             image = root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
             label = root / "gtFine" / split / city / f"{name}_gtFine_labelTrainIds.png"
-            _pair(image, label, 19, (96, 64), i)
+            make_pair(image, label, 19, (96, 64), i)
     return root
