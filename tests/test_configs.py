@@ -63,6 +63,8 @@ def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
     cfg.default_hooks.checkpoint.update(interval=warm_up + 1, save_best=None)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         pipeline = loader.dataset.pipeline
+        if pipeline[0].type != "LoadImageFromFile":  # CIFAR-100 comes as arrays
+            pipeline = [dict(type="LoadImageFromFile"), *pipeline]
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
         loader.dataset = dict(type="CustomDataset", data_root=str(images), pipeline=pipeline)
     cfg.update(work_dir=str(work_dir), log_level="ERROR", visualizer=None)
@@ -76,7 +78,7 @@ def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Pa
         spec = ViTSpec(6, 12, HEAD_DIM, patch_size=PATCH, class_token=class_token, pool="cls")
         weights = ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
         return extract(path.stem, weights).save(folder / path.name)
-    method = path.parents[1].name if path.parents[1].name != "work_dirs" else "lets"
+    method = path.parents[1].name
     cfg = Config.fromfile(CONFIGS / method / f"{path.parent.name}.py")
     assert path.name == f"epoch_{cfg.train_cfg.max_epochs}.learngene.safetensors"
     settings = {**cfg.model.student.learngene, "head_dim": HEAD_DIM, "patch_size": PATCH}
