@@ -240,7 +240,8 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
     for method in DISTILLED:
         aux = results[f"aux_{method}"]
         console.print(
-            f"Aux-Net of {method}, {DISTILLED[method]} epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
+            f"Aux-Net of {method}, {DISTILLED[method]} epochs: {aux.history[-1][1]:.1f} % "
+            f"with {aux.params:,} stored parameters"
         )
     for init in ("scratch", "lets"):
         history = results[f"seg {init}"].history

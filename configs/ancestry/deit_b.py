@@ -6,4 +6,3 @@ model = dict(
     backbone=dict(arch=dict(embed_dims=768, num_heads=12, num_layers=12, feedforward_channels=3072)),
     head=dict(in_channels=768),
 )
-work_dir = "work_dirs/ancestry/deit_b"

@@ -14,4 +14,3 @@ model = dict(
         dict(type="Constant", layer="LayerNorm", val=1.0, bias=0.0),
     ],
 )
-work_dir = "work_dirs/ancestry/deit_s"

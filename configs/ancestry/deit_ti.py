@@ -6,4 +6,3 @@ model = dict(
     backbone=dict(arch=dict(embed_dims=192, num_heads=3, num_layers=12, feedforward_channels=768)),
     head=dict(in_channels=192),
 )
-work_dir = "work_dirs/ancestry/deit_ti"

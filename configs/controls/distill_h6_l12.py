@@ -27,4 +27,3 @@ model = dict(
 optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={".pos_embed": dict(decay_mult=0.0)}),
 )
-work_dir = "work_dirs/controls/distill_h6_l12"

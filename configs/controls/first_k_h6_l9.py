@@ -3,4 +3,3 @@
 _base_ = "./des.py"
 
 model = dict(init_cfg=dict(checkpoint="work_dirs/controls/first-k.safetensors"))
-work_dir = "work_dirs/controls/first_k_h6_l9"

@@ -3,4 +3,3 @@
 _base_ = "./des.py"
 
 model = dict(init_cfg=dict(checkpoint="work_dirs/controls/heuristic.safetensors"))
-work_dir = "work_dirs/controls/heuristic_h6_l9"

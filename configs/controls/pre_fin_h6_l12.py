@@ -6,4 +6,3 @@ model = dict(
     backbone=dict(arch=dict(num_layers=12)),
     init_cfg=dict(checkpoint="work_dirs/controls/pre-fin.safetensors"),
 )
-work_dir = "work_dirs/controls/pre_fin_h6_l12"

@@ -9,4 +9,3 @@ _base_ = [
 
 model = dict(init_cfg=None)
 train_cfg = dict(max_epochs=100)
-work_dir = "work_dirs/controls/scratch_100e_h6_l12"

@@ -7,4 +7,3 @@ model = dict(
     head=dict(in_channels=192),
     init_cfg=dict(checkpoint="work_dirs/controls/weight-selection.safetensors"),
 )
-work_dir = "work_dirs/controls/weight_selection_h3_l12"

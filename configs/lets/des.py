@@ -8,5 +8,5 @@ _base_ = [
 ]
 
 model = dict(
-    init_cfg=dict(type="Learngene", checkpoint="work_dirs/aux_deit_b/epoch_300.learngene.safetensors"),
+    init_cfg=dict(type="Learngene", checkpoint="work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors"),
 )

@@ -4,4 +4,3 @@ _base_ = "./aux_deit_s.py"
 
 model = dict(student=dict(learngene=dict(aux="h12-l16")))
 train_cfg = dict(max_epochs=100)
-work_dir = "work_dirs/sws/aux_deit_b"

@@ -18,4 +18,3 @@ custom_hooks = [
     dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
 ]
-work_dir = "work_dirs/sws/aux_deit_s"

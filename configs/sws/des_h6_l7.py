@@ -3,4 +3,3 @@
 _base_ = "./des_h6.py"
 
 model = dict(backbone=dict(arch=dict(num_layers=7)))
-work_dir = "work_dirs/sws/des_h6_l7"

@@ -4,4 +4,3 @@ _base_ = "./aux_deit_s.py"
 
 model = dict(student=dict(learngene=dict(aux="h12-l12")))
 train_cfg = dict(max_epochs=100)
-work_dir = "work_dirs/tleg/aux_deit_b"

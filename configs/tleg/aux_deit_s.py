@@ -13,4 +13,3 @@ custom_hooks = [
     dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
 ]
-work_dir = "work_dirs/tleg/aux_deit_s"

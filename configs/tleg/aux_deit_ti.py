@@ -3,4 +3,3 @@
 _base_ = "./aux_deit_s.py"
 
 model = dict(student=dict(learngene=dict(aux="h3-l12")))
-work_dir = "work_dirs/tleg/aux_deit_ti"

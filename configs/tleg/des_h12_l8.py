@@ -3,4 +3,3 @@
 _base_ = "./des_h12.py"
 
 model = dict(backbone=dict(arch=dict(num_layers=8)))
-work_dir = "work_dirs/tleg/des_h12_l8"

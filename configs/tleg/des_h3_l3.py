@@ -3,4 +3,3 @@
 _base_ = "./des_h3.py"
 
 model = dict(backbone=dict(arch=dict(num_layers=3)))
-work_dir = "work_dirs/tleg/des_h3_l3"

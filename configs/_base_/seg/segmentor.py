@@ -4,7 +4,7 @@ _base_ = "./runtime.py"
 
 model = dict(
     type="EncoderDecoder",
-    init_cfg=dict(type="Learngene", checkpoint="work_dirs/aux_deit_b/epoch_300.learngene.safetensors"),
+    init_cfg=dict(type="Learngene", checkpoint="work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors"),
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],

@@ -1,0 +1,44 @@
+"""What tools/train.py and tools/test.py share: OpenMMLab's usual flags, and the config that they lead to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config and the flags that every tool takes."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--work-dir", help="where logs and checkpoints go; configs/a/b.py runs in work_dirs/a/b by default"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="override the config: key=value, nested as a.b=value"
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's overrides."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default_work_dir(args.config))
+    return cfg
+
+
+def default_work_dir(config: str | Path) -> Path:
+    """``work_dirs`` and the config's place below ``configs``: two methods may have configs of one name.
+
+    >>> str(default_work_dir("configs/lets/aux_deit_b.py"))
+    'work_dirs/lets/aux_deit_b'
+    """
+    parts = Path(config).with_suffix("").parts
+    below = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts else parts[-1:]
+    return Path("work_dirs", *below)
