@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
 from .errors import LearngeneError
 from .learngenes.cluster import Cluster
@@ -27,8 +30,8 @@ def plot_clusters(learngene: Cluster, path: str | Path) -> Path:
     config = learngene.config
     if config["distances"] is None or config["clusters"] is None:
         raise LearngeneError("the figure needs clustered heads; this learngene keeps heads that were given to it")
-    figure, axes = _canvas(1 + 0.5 * learngene.aux_spec.num_layers, 4)
-    colours = _colours()
+    figure, axes = _canvas(max(5, 1 + 0.5 * learngene.aux_spec.num_layers), 4)
+    colours = matplotlib.colormaps["tab10"].colors
     for layer, (clusters, row) in enumerate(zip(config["clusters"], config["distances"], strict=True)):
         for priority, cluster in enumerate(clusters):
             heights = [row[head] for head in cluster]
@@ -54,33 +57,27 @@ def plot_mixtures(learngene: PEG, path: str | Path, epoch: int = 0) -> Path:
     """
     mixtures = learngene.mixtures(epoch)
     layers, heads, inputs = mixtures["heads"].shape
-    figure, (left, right) = _canvas(9, 1 + 0.25 * max(layers * heads / 4, 8), columns=2)
+    figure, (left, right) = _canvas(9, max(3, 1 + 0.1 * layers * heads), columns=2)
     image = left.imshow(mixtures["heads"].flatten(0, 1), aspect="auto", vmin=0, vmax=1, cmap="viridis")
     left.set_yticks(np.arange(layers) * heads + (heads - 1) / 2, [str(layer) for layer in range(layers)])
     for layer in range(1, layers):
         left.axhline(layer * heads - 0.5, color="white", linewidth=1)
     left.set(xlabel="ancestry head", ylabel=f"layer, {heads} learngene heads each", title="heads")
     left.set_xticks(range(inputs))
+    right.set_xticks(range(layers))
+    right.set_yticks(range(len(mixtures["ffn"])))
     right.imshow(mixtures["ffn"], aspect="auto", vmin=0, vmax=1, cmap="viridis")
     right.set(xlabel="ancestry layer", ylabel="learngene FFN", title="feed-forward networks")
     figure.colorbar(image, ax=right, label="share")
     return _write(figure, path)
 
 
-def _canvas(width: float, height: float, columns: int = 1):
-    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
-
+def _canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes | np.ndarray]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns)
 
 
-def _colours() -> list:
-    from matplotlib import colormaps
-
-    return list(colormaps["tab10"].colors)
-
-
-def _write(figure, path: str | Path) -> Path:
+def _write(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

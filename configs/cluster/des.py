@@ -1,0 +1,19 @@
+"""Cluster-Learngene: what all descendants share. 50 epochs on ImageNet-1K, 5 of warm-up, AdamW 5e-4 at batch 512.
+
+The learngene comes out of a trained ancestry in minutes:
+
+    mmlearngene extract --method cluster --ancestry deit_small_patch16_224 --data data/imagenet/val -o work_dirs/cluster/deit_s.safetensors
+"""
+
+_base_ = [
+    "../_base_/models/descendant.py",
+    "../_base_/datasets/imagenet_deit.py",
+    "../_base_/schedules/deit_300e.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(
+    backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True),
+    init_cfg=dict(checkpoint="work_dirs/cluster/deit_s.safetensors", head="fresh"),
+)
+train_cfg = dict(max_epochs=50)

@@ -1,0 +1,16 @@
+"""Cluster-Learngene: descendant h6-l12 of DeiT-S on iNaturalist 2019: 100 epochs, 10 of warm-up; the head starts fresh."""
+
+_base_ = [
+    "../_base_/models/descendant.py",
+    "../_base_/datasets/inat2019.py",
+    "../_base_/schedules/transfer_500e.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(
+    backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True),
+    head=dict(num_classes=1010),
+    init_cfg=dict(checkpoint="work_dirs/cluster/deit_s.safetensors"),
+)
+train_cfg = dict(max_epochs=100)
+work_dir = "work_dirs/cluster/des_s_h6_l12_inat2019"
