@@ -99,7 +99,8 @@ def segment(arm: str, seed: int, data: Path) -> None:
     out = ROOT / name / "test.json"
     if not out.exists():
         command = ["tools/test.py", config, checkpoint, "--work-dir", ROOT / name / "test", "--out", out]
-        command += ["--show-dir", ROOT / name / "shown", "--cfg-options", *camvid]
+        command += ["--show-dir", ROOT / name / "shown"] if seed == 0 else []
+        command += ["--cfg-options", *camvid]
         subprocess.run([sys.executable, *map(str, command)], check=True)
 
 
