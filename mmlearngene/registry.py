@@ -1,7 +1,10 @@
 """Registries of scope ``mmlearngene``, children of mmengine's: their parts are found from any OpenMMLab config."""
 
-from mmengine import registry as mmengine_registry
-from mmengine.registry import Registry
+try:
+    from mmengine import registry as mmengine_registry
+    from mmengine.registry import Registry
+except ImportError as error:
+    raise ImportError("this part of mmlearngene needs OpenMMLab: pip install mmlearngene[mm]") from error
 
 from .learngenes import LEARNGENES, load
 from .learngenes.extracted import extract

@@ -1,6 +1,7 @@
 """The console command, as a user types it."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -358,3 +359,19 @@ def test_extract_refuses_bad_input(stem, ancestry, tmp_path, capsys, options, me
     command = ["extract", "--method", "stem", "--ancestry", ancestry, "--num-heads", 3, "-o", out, *options]
     assert message in fails(capsys, *command)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("part", ["registry", "models", "engine", "datasets"])
+def test_the_openmmlab_side_says_what_to_install(part):
+    """A core installation has no mmengine: the core works, the rest names what is missing."""
+    code = f"""
+import subprocess
+import sys
+sys.modules.update(dict.fromkeys(["mmengine", "mmcv", "mmpretrain", "mmseg", "sklearn", "matplotlib", "rich"]))
+import mmlearngene, mmlearngene.cli
+mmlearngene.LEARNGENES["lets"]("h1-l1", "h2-l2", groups=1, rows=1, head_dim=4, img_size=16).expand("h1-l3")
+import mmlearngene.{part}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("needs OpenMMLab: pip install mmlearngene[mm]")

@@ -1,5 +1,6 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
+from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .hooks import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor

@@ -1,5 +1,6 @@
 """OpenMMLab models: the Aux-Net, distillation of it, and teachers."""
 
+from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .aux_net import AuxNet
 from .distiller import DistillLoss, LearngeneDistiller
 from .elastic_vit import ElasticViT
