@@ -40,6 +40,8 @@ from rich.table import Table  # noqa: E402
 from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
+from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.extracted import extract  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +49,12 @@ CONFIGS = ROOT / "configs" / "demo"
 SIZES = ("h4-l6", "h5-l6", "h6-l8")  # LeTs reaches all of them
 COMPARED = "h6-l4"  # of the ancestry's width, which the other methods and the controls keep
 DISTILLED = {"lets": 30, "tleg": 20, "sws": 20}  # epochs
-EXTRACTED = ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "mimetic")
+# method -> options; attention distances of 4 x 4 patches of 2 pixels lie close together, so eps is small
+EXTRACTED: dict[str, dict] = {
+    "cluster": dict(data=str(CONFIGS / "ancestry.py"), num_images=500, eps=0.05),
+    "peg": {},
+    **{m: {} for m in ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "mimetic")},
+}
 SCRATCH = {"model.init_cfg": None, "optim_wrapper.optimizer.lr": 3e-3}  # from scratch trains best at a higher rate
 
 
@@ -58,7 +65,7 @@ class Job:
     Attributes:
         name: also the folder below the work dir.
         config: file in configs/demo.
-        options: overrides of the config.
+        options: overrides of the config, or options of the extraction.
         needs: jobs that have to be done before.
         method: extraction method.
     """
@@ -92,7 +99,7 @@ def jobs(work_dir: Path) -> list[Job]:
     teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / "epoch_20.pth")}
     todo = [Job("ancestry", "ancestry.py")]
     todo += [Job(f"aux_{m}", f"aux_{m}.py", teacher, ("ancestry",)) for m in DISTILLED]
-    todo += [Job(m, needs=("ancestry",), method=m) for m in EXTRACTED]
+    todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in EXTRACTED.items()]
     source = {m: f"aux_{m}" for m in DISTILLED} | {m: m for m in EXTRACTED}
 
     def descendant(size: str, init: str) -> Job:
@@ -138,7 +145,7 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     torch.set_num_threads(1)
     start = time.time()
     if job.method:
-        gene = extract(job.method, load_ancestry(work_dir / "ancestry" / "epoch_20.pth", num_heads=6))
+        gene = extract(job.method, load_ancestry(work_dir / "ancestry" / "epoch_20.pth", num_heads=6), **job.options)
         gene.save(gene_file(work_dir, job.method))
         return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start)
     cfg = Config.fromfile(CONFIGS / job.config)
@@ -322,12 +329,16 @@ def main() -> None:
     print_table(table, results, console)
     draw_curves(results, args.work_dir / "curves.png")
     draw_masks(args.work_dir, args.work_dir / "masks.png")
+    plot_clusters(load(gene_file(args.work_dir, "cluster")), args.work_dir / "clusters.png")
+    plot_mixtures(load(gene_file(args.work_dir, "peg")), args.work_dir / "mixtures.png")
     seconds = time.time() - start
     report = dict(seconds=seconds, descendants=table, runs={name: asdict(r) for name, r in results.items()})
     temporary = args.work_dir / "results.json.tmp"
     temporary.write_text(json.dumps(report, indent=1))
     temporary.replace(args.work_dir / "results.json")
-    console.print(f"{seconds:.0f} s; see {args.work_dir}/curves.png, masks.png and results.json")
+    console.print(
+        f"{seconds:.0f} s; see curves.png, masks.png, clusters.png, mixtures.png and results.json in {args.work_dir}"
+    )
 
 
 if __name__ == "__main__":
