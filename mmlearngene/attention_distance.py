@@ -26,7 +26,7 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
     """Mean attention distance of every head: attention x distance between patch centres, averaged over queries.
 
     The distance is Euclidean and in pixels of the network's input. A class token is removed, as query and as key,
-    without making up for its share of the attention (Raghu et al., NeurIPS 2021; Cluster-Learngene, eq. 1).
+    without making up for its share of the attention (Raghu et al., NeurIPS 2021; what Cluster-Learngene clusters by).
 
     Args:
         weights: a trained ViT.

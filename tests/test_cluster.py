@@ -5,13 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.registry import DefaultScope
 from PIL import Image
 
+import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, initialize, load
 from mmlearngene.attention_distance import mean_attention_distance, read_images, timm_preprocessing
 from mmlearngene.figures import plot_clusters
-from mmlearngene.layouts import TIMM
-from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.layouts import LAYOUTS, TIMM
+from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import build
 from mmlearngene.learngenes.cluster import (
     Cluster,
@@ -212,6 +214,26 @@ def test_initializes_plain_and_elastic_vits(size):
         report = initialize(model, learngene)
         assert report.share == 1 and report.size == size
         torch.testing.assert_close(model.eval()(x), logits(learngene.expand(size), x), rtol=0, atol=1e-5)
+
+
+def test_initializes_an_elastic_backbone_of_a_segmentor(tmp_path):
+    from mmseg.registry import MODELS as SEG_MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    learngene = Cluster.extract(ancestry(), distances=torch.rand(4, 4) * 40, eps=10)
+    file = learngene.save(tmp_path / "gene.safetensors")
+    spec = learngene.target("h2,3,6-l3").replace(img_size=32)
+    backbone = backbone_cfg(spec, out_type="featmap", out_indices=[1, 2])
+    backbone["init_cfg"] = dict(type="Learngene", checkpoint=str(file))
+    head = dict(type="FCNHead", in_channels=32, channels=8, in_index=1, num_convs=1, num_classes=4)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = SEG_MODELS.build(dict(type="EncoderDecoder", backbone=backbone, decode_head=head, test_cfg={}))
+        model.init_weights()
+    expected = LAYOUTS["mmpretrain"].state_dict(learngene.expand(spec))
+    for name, tensor in model.backbone.state_dict().items():
+        if not name.startswith("ln1"):  # the final norm of feature maps, which the learngene's pooling has not
+            assert torch.equal(tensor, expected[f"backbone.{name}"]), name
 
 
 def test_deit_s_inherits_15_09_million():

@@ -7,6 +7,7 @@ heads are shared among them, those of large clusters first.
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -196,6 +197,11 @@ class Cluster(Extracted):
         spec = ordinary(ancestry.spec)
         if eps < 0:
             raise LearngeneError(f"eps={eps} must be 0 (every head) or more pixels")
+        to_cluster = heads is None and eps > 0
+        if to_cluster and not importlib.util.find_spec("sklearn"):
+            raise LearngeneError(
+                "clustering heads needs scikit-learn, which is not installed: pip install scikit-learn"
+            )
         provenance = {"eps": eps, "equal_counts": equal_counts}
         if distances is None and data is not None:
             from ..attention_distance import mean_attention_distance, read_images
@@ -208,8 +214,8 @@ class Cluster(Extracted):
             distances = torch.as_tensor(distances, dtype=torch.float64)
             if distances.shape != (spec.num_layers, spec.num_heads):
                 raise LearngeneError(f"distances of shape {tuple(distances.shape)} do not fit the ancestry {spec}")
-            distances = distances.tolist()
-        elif heads is None and eps > 0:
+            distances = [[round(distance, 3) for distance in row] for row in distances.tolist()]  # of a pixel
+        elif to_cluster:
             raise LearngeneError(
                 "clustering heads needs images: give data (a folder or an OpenMMLab config), or distances, or heads; "
                 "or eps=0 to keep every head"

@@ -1,0 +1,55 @@
+"""Every config of Cluster-Learngene and PEG, its ViT and data made tiny, trains from a learngene of a tiny ancestry."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmlearngene import ViTSpec, ViTWeights, load
+from mmlearngene.files import save_tensors
+from mmlearngene.layouts import TIMM
+from mmlearngene.learngenes.extracted import extract
+
+from .test_configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
+
+NAMES = [f"{folder}/{path.name}" for folder in ("cluster", "peg") for path in sorted((CONFIGS / folder).glob("*.py"))]
+HEADS = {"deit_ti": 3, "deit_s": 6, "deit_b": 12}
+OPTIONS = {"cluster": dict(heads=[[0, 2]] * 12, ffns=[*range(10), 9, 9]), "peg": {}}
+
+
+def tiny_ancestry(name: str) -> ViTWeights:
+    spec = ViTSpec(HEADS[name], 12, HEAD_DIM, patch_size=PATCH, class_token=True, pool="cls")
+    return ViTWeights(spec, {key: 0.1 * torch.randn(shape) for key, shape in spec.shapes().items()})
+
+
+def gene(path: str, folder: Path) -> str:
+    """The file that a config asks for, from a tiny ancestry."""
+    method, name = Path(path).parent.name, Path(path).stem
+    return str(extract(method, tiny_ancestry(name), **OPTIONS[method]).save(folder / f"{name}.safetensors"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("/des.py")])
+def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):  # noqa: F811
+    cfg = Config.fromfile(CONFIGS / name)
+    learngene = cfg.model.pop("learngene", None)
+    shrink(cfg, images, teacher, tmp_path)
+    if learngene is None:
+        cfg.model.init_cfg.checkpoint = gene(cfg.model.init_cfg.checkpoint, tmp_path)
+        if "head_dims" in cfg.model.backbone:
+            cfg.model.backbone.head_dims = HEAD_DIM
+    elif learngene.type == "mmlearngene.LoadLearngene":
+        cfg.model.learngene = dict(type=learngene.type, path=gene(learngene.path, tmp_path))
+    else:
+        file = save_tensors(tmp_path / "ancestry.safetensors", TIMM.state_dict(tiny_ancestry("deit_s")))
+        cfg.model.learngene = {**learngene, "ancestry": str(file), "num_heads": 6}
+    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
+    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
+    exported = tmp_path / f"epoch_{cfg.train_cfg.max_epochs}.learngene.safetensors"
+    assert exported.exists() == (learngene is not None)
+    if learngene is not None:
+        load(exported).expand("h4-l10")
