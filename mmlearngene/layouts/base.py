@@ -32,11 +32,17 @@ class Layout:
     norms: Mapping[str, str]
 
     def key(self, canonical: str, pool: str, layer: int | None = None) -> str:
-        """The framework's name of a canonical tensor, of layer ``layer`` where it belongs to one."""
+        """The framework's name of a canonical tensor, of layer ``layer`` where it belongs to one.
+
+        Raises:
+            LearngeneError: the framework's ViTs have no such tensor (maps in the attention, outside mmpretrain).
+        """
         module, _, kind = canonical.rpartition(".")
         module = module or canonical
         kind = f".{kind}" if module != canonical else ""
-        name = self.norms[pool] if module == "norm" else self.modules[module]
+        name = self.norms[pool] if module == "norm" else self.modules.get(module)
+        if name is None:
+            raise LearngeneError(f"a ViT of {self.name} has no place for {canonical!r}; only mmlearngene.PEGViT has")
         return (self.block.format(layer) if layer is not None else "") + name + kind
 
     def state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:

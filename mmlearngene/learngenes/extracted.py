@@ -137,14 +137,13 @@ def map_start(mixture: Tensor) -> dict[str, Tensor]:
     }
 
 
-def mapped(tensor: Tensor, maps: Mapping[str, Tensor], name: str, outputs: int | None = None) -> Tensor:
+def mapped(tensor: Tensor, maps: Mapping[str, Tensor], name: str) -> Tensor:
     """A map of :func:`map_start`, found under ``name``, applied to whole weights: every number of them by itself.
 
     Args:
         tensor: (..., inputs, *shape), with as many leading axes as the map is batched over.
         maps: canonical name -> parameter.
         name: of the map.
-        outputs: take only the first of the map's outputs.
 
     Returns:
         (..., outputs, *shape).
@@ -152,5 +151,5 @@ def mapped(tensor: Tensor, maps: Mapping[str, Tensor], name: str, outputs: int |
     first, bias, second, bias2 = (maps[f"{name}.{part}"] for part in ("0.weight", "0.bias", "2.weight", "2.bias"))
     axis = first.ndim - 2
     hidden = (first @ tensor.flatten(axis + 1) + bias[..., None]).relu()
-    result = second[..., :outputs, :] @ hidden + bias2[..., :outputs, None]
+    result = second @ hidden + bias2[..., None]
     return result.unflatten(-1, tensor.shape[axis + 1 :])

@@ -217,7 +217,6 @@ class PEG(Extracted):
         check_choice(form, FORMS, "form")
         own, maps = self.learngene.tensors(), self.maps.tensors()
         sources = chosen_layers(depth, spec.num_layers, self.aux_spec.num_layers)
-        widest = max(spec.heads)
         own = {
             name: tensor if name in FFN or name not in BLOCK_TENSORS else tensor[sources]
             for name, tensor in own.items()
@@ -227,27 +226,24 @@ class PEG(Extracted):
         blocks = {name: own[name] for name in KEPT}
         for name in FFN:
             blocks[name] = mapped(own[name], maps, "ffn")
-        blocks["proj.weight"] = own["proj.weight"][:, :, :widest]
+        blocks["proj.weight"] = own["proj.weight"]
         if self.config["projection"] == "mixed":
-            blocks["proj.weight"] = _mapped_heads(own["proj.weight"], maps, "values", widest)
+            blocks["proj.weight"] = _mapped_heads(own["proj.weight"], maps, "values")
+        head_axes = {"proj.weight": 1}  # of one layer's tensors
         for name in ("qkv.weight", "qkv.bias"):
             blocks[name] = own[name]
             if form == "folded":
                 qk, v = own[name].split([2, 1], 1)
-                parts = _mapped_heads(qk, maps, "logits", widest), _mapped_heads(v, maps, "values", widest)
-                blocks[name] = torch.cat(parts, 1)
+                blocks[name] = torch.cat([_mapped_heads(qk, maps, "logits"), _mapped_heads(v, maps, "values")], 1)
+                head_axes[name] = 1
         if form == "maps":
-            for name in ATTENTION_MAPS:
-                blocks[name] = maps[name][:, :widest] if ".2." in name else maps[name]
-
-        if not isinstance(spec.num_heads, int):  # each layer takes the first of its own number
-            cut = {"proj.weight": 1, "qkv.weight": 1, "qkv.bias": 1} if form == "folded" else {"proj.weight": 1}
-            cut |= {name: 0 for name in ATTENTION_MAPS if form == "maps" and ".2." in name}
-            for name, axis in cut.items():
-                blocks[name] = [t.narrow(axis, 0, heads) for t, heads in zip(blocks[name], spec.heads, strict=True)]
+            blocks |= {name: maps[name] for name in ATTENTION_MAPS}
+            head_axes |= {name: 0 for name in ATTENTION_MAPS if ".2." in name}
+        for name, axis in head_axes.items():  # each layer takes the first heads
+            blocks[name] = [t.narrow(axis, 0, heads) for t, heads in zip(blocks[name], spec.heads, strict=True)]
         return ViTWeights(spec, {**{name: own[name] for name in spec.stem_shapes()}, **blocks})
 
 
-def _mapped_heads(tensor: Tensor, maps: Mapping[str, Tensor], name: str, outputs: int) -> Tensor:
+def _mapped_heads(tensor: Tensor, maps: Mapping[str, Tensor], name: str) -> Tensor:
     """The map of each layer over the axis of heads of (layers, x, heads, ...)."""
-    return mapped(tensor.transpose(1, 2), maps, name, outputs).transpose(1, 2)
+    return mapped(tensor.transpose(1, 2), maps, name).transpose(1, 2)
