@@ -121,13 +121,15 @@ def test_every_head_in_any_priority_gives_the_ancestry():
     torch.testing.assert_close(logits(learngene.expand(), x), logits(weights, x), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", ["h8-l4", "h5-l4", "h4,5,9,16-l4"])
-def test_repeated_heads_leave_the_function_of_a_layer_alone(size):
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(4, 16), min_size=4, max_size=4))
+def test_repeated_heads_leave_the_function_of_a_layer_alone(heads):
     weights, x = ancestry(), torch.randn(3, 3, 16, 16)
+    size = f"h{','.join(map(str, heads))}-l4"
     learngene = Cluster.extract(weights, eps=0)
     torch.testing.assert_close(logits(learngene.expand(size), x), logits(weights, x), rtol=0, atol=1e-5)
     uncorrected = logits(learngene.expand(size, repeat_correction=False), x)
-    assert (uncorrected - logits(weights, x)).abs().max() > 1e-2
+    assert ((uncorrected - logits(weights, x)).abs().max() > 1e-3) == (max(heads) > 4)
 
 
 def test_heads_follow_priority_with_their_biases_and_projection_columns():
