@@ -1,4 +1,4 @@
-"""How far each attention head of a ViT looks: its mean attention distance in pixels, over images."""
+"""How far each attention head of a ViT or Swin looks: its mean attention distance in pixels, over images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import timm
 import torch
 from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .errors import LearngeneError
-from .layouts import TIMM
+from .layouts import SWIN, TIMM
+from .layouts.swin import swin_cfg
 from .layouts.timm import build
+from .swin import SwinSpec
 from .vit import ViTSpec, ViTWeights
 
 BATCH_SIZE = 32
@@ -27,9 +29,10 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
 
     The distance is Euclidean and in pixels of the network's input. A class token is removed, as query and as key,
     without making up for its share of the attention (Raghu et al., NeurIPS 2021; what Cluster-Learngene clusters by).
+    A Swin's heads look within windows, shifted ones included; its patches are larger from stage to stage.
 
     Args:
-        weights: a trained ViT.
+        weights: a trained ViT or Swin; the latter needs mmpretrain.
         images: batches of preprocessed images, each (B, C, H, W).
 
     Returns:
@@ -39,37 +42,63 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
         LearngeneError: there are no images.
     """
     spec = weights.spec
-    model = build(spec).eval()
-    model.load_state_dict(TIMM.state_dict(weights))
+    model, dropouts, distances = (_swin if isinstance(spec, SwinSpec) else _vit)(weights)
     device = next(iter(weights.stem().values())).device
-    model.to(device)
-    distances = _patch_distances(spec).to(device)
-    first = int(spec.class_token)
+    model.to(device).eval()
     sums = [torch.zeros(heads, dtype=torch.float64, device=device) for heads in spec.heads]
+    counts = [0] * spec.num_layers
 
     def watch(layer: int):
+        of_layer = distances[layer].to(device)
+        first = -len(of_layer)  # behind a class token
+
         def hook(_, inputs: tuple[Tensor]) -> None:  # what enters the attention dropout is the softmax
             attention = inputs[0][..., first:, first:]
-            sums[layer] += (attention * distances).sum(-1).mean(-1).sum(0, dtype=torch.float64)
+            sums[layer] += (attention * of_layer).sum(-1).mean(-1).sum(0, dtype=torch.float64)
+            counts[layer] += len(attention)  # images, or windows of all of them
 
         return hook
 
-    for layer, block in enumerate(model.blocks):
-        block.attn.fused_attn = False
-        block.attn.attn_drop.register_forward_pre_hook(watch(layer))
-    count = 0
+    for layer, dropout in enumerate(dropouts):
+        dropout.register_forward_pre_hook(watch(layer))
     for batch in images:
-        model.forward_features(batch.to(device))
-        count += len(batch)
-    if not count:
+        model(batch.to(device))
+    if not all(counts):
         raise LearngeneError("mean attention distances need at least one image")
-    return torch.nn.utils.rnn.pad_sequence(sums, batch_first=True, padding_value=float("nan")).cpu() / count
+    means = [total / count for total, count in zip(sums, counts, strict=True)]
+    return torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan")).cpu()
 
 
-def _patch_distances(spec: ViTSpec) -> Tensor:
+def _vit(weights: ViTWeights) -> tuple[nn.Module, list[nn.Module], list[Tensor]]:
+    """A ViT, and for each layer the dropout of its attention and the distances between its patches."""
+    spec = weights.spec
+    model = build(spec)
+    model.load_state_dict(TIMM.state_dict(weights))
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    distances = _patch_distances(spec.grid, spec.patch_size)
+    return model, [block.attn.attn_drop for block in model.blocks], [distances] * spec.num_layers
+
+
+def _swin(weights: ViTWeights) -> tuple[nn.Module, list[nn.Module], list[Tensor]]:
+    """The same of a Swin, the patches being those of a window."""
+    from .registry import MODELS  # the OpenMMLab side, which the core does without
+
+    spec = weights.spec
+    model = MODELS.build(swin_cfg(spec))
+    state = {name.removeprefix("backbone."): tensor for name, tensor in SWIN.state_dict(weights).items()}
+    model.load_state_dict(state, strict=False)
+    dropouts, distances = [], []
+    for number, stage in enumerate(model.stages):
+        dropouts += [block.attn.w_msa.attn_drop for block in stage.blocks]
+        distances += [_patch_distances((spec.window_size,) * 2, spec.patch_size << number)] * len(stage.blocks)
+    return model, dropouts, distances
+
+
+def _patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:
     """Distances in pixels between the centres of all pairs of patches, (patches, patches)."""
-    rows, columns = (torch.arange(side, dtype=torch.float32) for side in spec.grid)
-    centres = torch.cartesian_prod(rows, columns) * spec.patch_size
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in grid)
+    centres = torch.cartesian_prod(rows, columns) * patch_size
     return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -12,14 +12,15 @@ import torch
 
 from . import files
 from .errors import LearngeneError
-from .layouts import LAYOUTS
+from .layouts import LAYOUTS, SWIN
 from .layouts.official import READERS, read_official
 from .learngenes import LEARNGENES, Learngene, load
 from .learngenes.base import HEADS
 from .learngenes.extracted import extract, extraction_methods
+from .swin import SwinSpec
 from .tables import table
 from .version import __version__
-from .vit import POOLS, ViTSpec, spread
+from .vit import POOLS, ViTSpec
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
@@ -95,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         "gene.safetensors --arch h6-l12 --layout timm -o vit_h6_l12.safetensors",
     )
     sub.add_argument("gene", metavar="GENE", help="the learngene file")
-    sub.add_argument("--arch", required=True, metavar="SIZE", help="heads and layers, as in h6-l12")
+    sub.add_argument(
+        "--arch", required=True, metavar="SIZE", help="heads and layers, as in h6-l12; of each stage of a Swin"
+    )
     sub.add_argument("--layout", choices=sorted(LAYOUTS), default="timm", help="whose names to use (default: timm)")
     sub.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
     sub.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
@@ -200,9 +203,14 @@ def _expand(arguments: argparse.Namespace) -> None:
     learngene = load(arguments.gene)
     spec = learngene.target(arguments.arch).replace(**_given(arguments, "img_size", "patch_size", "num_classes"))
     options = {**_given(arguments, "rows", "selection", "unit", "stages"), **dict(arguments.options)}
+    layout = LAYOUTS[arguments.layout]
+    if isinstance(spec, SwinSpec):
+        if layout.name != SWIN.name:
+            raise LearngeneError(f"--layout {layout.name}: the weights of a Swin are written with --layout {SWIN.name}")
+        layout = SWIN
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
-    state = LAYOUTS[arguments.layout].state_dict(weights)
+    state = layout.state_dict(weights)
     source = f"{learngene.method} {Path(arguments.gene).name}"
     metadata = dict(size=str(spec), layout=arguments.layout, source=source, spec=json.dumps(spec.asdict()))
     files.save_tensors(arguments.output, state, metadata)
@@ -263,12 +271,7 @@ def _learngene_dicts(node: object, classes: dict[str, type[Learngene]]) -> Itera
 
 def _describe(learngene: Learngene) -> dict:
     """All that ``inspect`` says, as JSON values."""
-    heads = learngene.head_choices
-    depth = learngene.aux_spec.num_layers
-    some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
     layers = learngene.layer_choices
-    some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers or range(1, depth + 1)))
-    sizes = [learngene.target(f"h{h}-l{d}") for h in some_heads for d in some_depths]
     return {
         "method": learngene.method,
         "learngene": _spec(learngene.learngene_spec),
@@ -276,12 +279,12 @@ def _describe(learngene: Learngene) -> dict:
         "config": learngene.config,
         "stored_params": learngene.stored_params(),
         "expands_to": {
-            "heads": list(heads),
+            "heads": list(learngene.head_choices),
             "layers": list(layers) if layers else "any",
             "words": learngene.span,
             "options": learngene.expand_options(),
         },
-        "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in sizes],
+        "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in learngene.some_sizes()],
         "classes": learngene.classes,
         "provenance": learngene.provenance,
     }
@@ -298,7 +301,8 @@ def _text(described: dict) -> str:
         height, width = of["img_size"]
         return (
             f"{of['size']}, {of['embed_dims']} wide, patch {of['patch_size']} at {height} x {width}, "
-            f"{of['num_classes']} classes, pool {of['pool']}{', class token' if of['class_token'] else ''}"
+            f"{of['num_classes']} classes{', pool ' + of['pool'] if 'pool' in of else ''}"
+            f"{', class token' if of.get('class_token') else ''}"
         )
 
     counts = described["stored_params"]

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from .errors import LearngeneError
-from .layouts import LAYOUTS, Layout
+from .layouts import LAYOUTS, SWIN, Layout
 from .learngenes import Learngene, load
+from .swin import SwinSpec
 from .tables import table
 from .vit import ViTSpec
 
@@ -66,12 +67,13 @@ def initialize(
     head: str = "auto",
     **options,
 ) -> LoadReport:
-    """Initialise the plain ViT in ``model`` from a learngene: everything is checked first, then all is copied.
+    """Initialise the plain ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
 
     Args:
         model: timm's ``VisionTransformer``, mmpretrain's, or any model with the latter as its ``backbone`` (an
             ``ImageClassifier``, a segmentor). Its size says which descendant is expanded. A backbone's
-            ``expand_options`` are defaults of ``options``.
+            ``expand_options`` are defaults of ``options``. For a Swin's learngene: mmpretrain's ``SwinTransformer``
+            or mmsegmentation's, in the same places.
         learngene: a learngene, or the path of its file.
         min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit. The
             method's own when omitted: 0.9, but 0 where layers are left random by design (scratch, mimetic, ...).
@@ -88,7 +90,7 @@ def initialize(
     if min_inherited is None:
         min_inherited = learngene.min_inherited
     aux = learngene.aux_spec
-    found = _find_vit(model, aux)
+    found = (_find_swin if isinstance(aux, SwinSpec) else _find_vit)(model, aux)
     options = {**getattr(getattr(model, "backbone", model), "expand_options", {}), **options}
     weights = learngene.expand(found.spec, head=head, **options)
     state = {found.model_key(key): tensor for key, tensor in found.layout.state_dict(weights).items()}
@@ -173,3 +175,18 @@ def _find_vit(model: nn.Module, aux: ViTSpec) -> _FoundViT:
     )
     norm = layers[0].norm1  # mmpretrain has it as a property too
     return _FoundViT(layout, spec, norm.eps, prefix)
+
+
+def _find_swin(model: nn.Module, aux: SwinSpec) -> _FoundViT:
+    """Find the plain Swin by its parameters' names."""
+    swin = getattr(model, "backbone", model)
+    prefix = "backbone." if swin is model else ""
+    state = {prefix + name: parameter for name, parameter in model.named_parameters()}
+    if "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight" not in state:
+        raise LearngeneError(
+            f"{type(swin).__name__} is not a plain Swin that this learngene could initialise; expected mmpretrain's "
+            "SwinTransformer or a model with it as its `backbone`; the nearest is "
+            "backbone=dict(type='mmpretrain.SwinTransformer', ...)"
+        )
+    spec = SWIN.infer_spec(state, img_size=aux.img_size, norm_eps=aux.norm_eps)
+    return _FoundViT(SWIN, spec, swin.stages[0].blocks[0].norm1.eps, prefix)

@@ -28,7 +28,7 @@ BLOCK_TENSORS = tuple(
 ATTENTION_MAPS = tuple(
     f"{module}.{kind}" for module in ("logits.0", "logits.2", "values.0", "values.2") for kind in ("weight", "bias")
 )
-_LAYER_TENSORS = {*BLOCK_TENSORS, *ATTENTION_MAPS}
+_LAYER_TENSORS = {*BLOCK_TENSORS, *ATTENTION_MAPS, "bias_table"}  # the last is a Swin's
 _SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+)", re.IGNORECASE)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .base import Layout
 from .mmpretrain import MMPRETRAIN
+from .swin import SWIN
 from .timm import TIMM
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (TIMM, MMPRETRAIN)}
 
-__all__ = ["LAYOUTS", "MMPRETRAIN", "TIMM", "Layout"]
+__all__ = ["LAYOUTS", "MMPRETRAIN", "SWIN", "TIMM", "Layout"]

@@ -31,7 +31,11 @@ class Layout:
     block: str
     norms: Mapping[str, str]
 
-    def key(self, canonical: str, pool: str, layer: int | None = None) -> str:
+    def layer_names(self, spec: ViTSpec) -> Sequence[int | str]:
+        """What :attr:`block` has in the place of ``{}`` for each layer: its number."""
+        return range(spec.num_layers)
+
+    def key(self, canonical: str, pool: str, layer: int | str | None = None) -> str:
         """The framework's name of a canonical tensor, of layer ``layer`` where it belongs to one.
 
         Raises:
@@ -52,7 +56,7 @@ class Layout:
         """
         pool = weights.spec.pool
         state = {self.key(name, pool): _merged(name, tensor) for name, tensor in weights.stem().items()}
-        for layer, tensors in enumerate(weights.layers()):
+        for layer, tensors in zip(self.layer_names(weights.spec), weights.layers(), strict=True):
             state |= {self.key(name, pool, layer): _merged(name, tensor) for name, tensor in tensors.items()}
         return state
 
@@ -73,7 +77,7 @@ class Layout:
         pool = spec.pool
         missing, tensors, left = [], {}, dict(state)
 
-        def take(name: str, shape: tuple[int, ...], layer: int | None = None) -> Tensor | None:
+        def take(name: str, shape: tuple[int, ...], layer: int | str | None = None) -> Tensor | None:
             key = self.key(name, pool, layer)
             tensor = left.pop(key, None)
             if tensor is None or tensor.numel() != math.prod(shape):
@@ -83,8 +87,8 @@ class Layout:
 
         for name, shape in spec.stem_shapes().items():
             tensors[name] = take(name, shape)
-        for layer in range(spec.num_layers):
-            for name, shape in spec.block_shapes(layer).items():
+        for number, layer in enumerate(self.layer_names(spec)):
+            for name, shape in spec.block_shapes(number).items():
                 tensors.setdefault(name, []).append(take(name, shape, layer))
         if missing or left:
             raise LearngeneError(

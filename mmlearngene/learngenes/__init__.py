@@ -8,7 +8,6 @@ import torch
 
 from .. import files
 from ..errors import LearngeneError, check_choice
-from ..vit import ViTSpec
 from .base import Learngene
 
 LEARNGENES: dict[str, type[Learngene]] = {}
@@ -29,7 +28,7 @@ def load(path: str | Path) -> Learngene:
     """
     tensors, header = files.read(path)
     cls = LEARNGENES[check_choice(header["method"], LEARNGENES, f"{path}: method")]
-    learngene_spec, aux_spec = (ViTSpec.parse(header[key]) for key in ("learngene_spec", "aux_spec"))
+    learngene_spec, aux_spec = (cls.spec_type.parse(header[key]) for key in ("learngene_spec", "aux_spec"))
     with torch.device("meta"):  # no time spent on start values that the file replaces
         learngene = cls(learngene=learngene_spec, aux=aux_spec, **header["config"])
     try:
@@ -42,6 +41,18 @@ def load(path: str | Path) -> Learngene:
     return learngene
 
 
-from . import cluster, controls, lets, peg, sws, tleg  # noqa: E402  (each registers itself)
+from . import cluster, cluster_swin, controls, lets, peg, sws, tleg  # noqa: E402  (each registers itself)
 
-__all__ = ["LEARNGENES", "Learngene", "cluster", "controls", "lets", "load", "peg", "register", "sws", "tleg"]
+__all__ = [
+    "LEARNGENES",
+    "Learngene",
+    "cluster",
+    "cluster_swin",
+    "controls",
+    "lets",
+    "load",
+    "peg",
+    "register",
+    "sws",
+    "tleg",
+]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import LearngeneError, check_choice
-from ..vit import ViTSpec, ViTWeights
+from ..vit import ViTSpec, ViTWeights, spread
 
 HEADS = ("auto", "inherit", "fresh")
 # fields in which a descendant may differ from the Aux-Net; all others follow from the weights themselves
@@ -95,10 +95,8 @@ def derived_spec(method: str, given: str | ViTSpec | Mapping | None, derived: Vi
     Raises:
         LearngeneError: another size was given.
     """
-    if given is not None and str(ViTSpec.parse(given)) != str(derived):
-        raise LearngeneError(
-            f"the learngene {ViTSpec.parse(given)} does not fit; with this Aux-Net a {method} learngene is {derived}"
-        )
+    if given is not None and str(given := type(derived).parse(given)) != str(derived):
+        raise LearngeneError(f"the learngene {given} does not fit; with this Aux-Net a {method} learngene is {derived}")
     return derived
 
 
@@ -118,6 +116,7 @@ class Learngene(nn.Module):
     """
 
     method: ClassVar[str]
+    spec_type: ClassVar[type] = ViTSpec  # of the networks that it expands to
     keeps_width: ClassVar[bool] = False  # whether a descendant keeps the Aux-Net's embed_dims, whatever its heads
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
@@ -205,13 +204,24 @@ class Learngene(nn.Module):
                 f"this {self.method} learngene expands to {self.span}, not to {spec}; "
                 f"the nearest size is h{near_heads}-l{near_layers}"
             )
-        free = _FREE_FIELDS - {"embed_dims"} if self.keeps_width else _FREE_FIELDS
-        for name, value in spec.asdict().items():
-            if name not in free and value != aux.asdict()[name]:
-                raise LearngeneError(
-                    f"the descendant has {name}={value}, but the learngene's weights need {name}={aux.asdict()[name]}"
-                )
+        self._check_fields(spec, _FREE_FIELDS - {"embed_dims"} if self.keeps_width else _FREE_FIELDS)
         return spec
+
+    def _check_fields(self, spec: ViTSpec, free: set[str]) -> None:
+        aux = self.aux_spec.asdict()
+        for name, value in spec.asdict().items():
+            if name not in free and value != aux[name]:
+                raise LearngeneError(
+                    f"the descendant has {name}={value}, but the learngene's weights need {name}={aux[name]}"
+                )
+
+    def some_sizes(self) -> list[ViTSpec]:
+        """A few of the sizes that this learngene expands to, spread over its range."""
+        heads, depth = self.head_choices, self.aux_spec.num_layers
+        layers = self.layer_choices or range(1, depth + 1)
+        some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
+        some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers))
+        return [self.target(f"h{h}-l{d}") for h in some_heads for d in some_depths]
 
     @property
     def span(self) -> str:

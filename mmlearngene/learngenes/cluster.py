@@ -8,8 +8,9 @@ heads are shared among them, those of large clusters first.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,12 @@ from ..errors import LearngeneError, check_choice
 from ..vit import ViTSpec, ViTWeights
 from . import register
 from .base import TensorTree, derived_spec
-from .extracted import FFN, KEPT, Extracted, chosen_layers, map_start, mapped, ordinary, stacked_layers
+from .extracted import FFN, KEPT, Extracted, chosen_layers, map_start, mapped, ordinary
 
 CENTROIDS = ("nearest", "average")
 EPS = 10.0
 MAX_HEADS = 64
-HEADS = ("qkv.weight", "qkv.bias", "proj.weight")
+HEADS = ("qkv.weight", "qkv.bias", "proj.weight", "bias_table")  # the last is a Swin's
 HEAD_AXIS = 1  # of each of them, in a layer
 
 
@@ -124,11 +125,11 @@ class Cluster(Extracted):
         centroid: str = "nearest",
         learngene: str | ViTSpec | dict | None = None,
     ) -> None:
-        aux = ordinary(aux)
+        aux = self._parse(aux)
         heads = [list(layer) for layer in heads]
         ffns = list(range(aux.num_layers) if ffns is None else ffns)
         _check_heads(heads, aux)
-        _check_ffns(ffns, aux)
+        _check_ffns(ffns, aux, [layers[0] for layers in self._stages(aux).values()])
         own = aux.replace(num_heads=[len(layer) for layer in heads], embed_dims=aux.embed_dims)
         own = derived_spec(self.method, learngene, own)
         super().__init__(
@@ -143,18 +144,29 @@ class Cluster(Extracted):
         self.counts = [len(layer) for layer in heads]
         self.runs = Counter(ffns)  # the layer an FFN is from -> how many layers use it
         shapes = own.stem_shapes()
-        for name, shape in own.block_shapes().items():
-            if name in HEADS:
-                shape = (shape[0], sum(self.counts), *shape[2:])
-            else:
-                shape = (len(self.runs) if name in FFN else aux.num_layers, *shape)
-            shapes[name] = shape
+        for prefix, layers in self._stages(aux).items():
+            for name, shape in own.block_shapes(layers[0]).items():
+                if name in HEADS:
+                    shape = (shape[0], sum(self.counts[layer] for layer in layers), *shape[2:])
+                else:
+                    shape = (sum(layer in self.runs for layer in layers) if name in FFN else len(layers), *shape)
+                shapes[prefix + name] = shape
         self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
         maps = {}
         for source, layers in self.runs.items():
             if layers > 1:
                 maps |= {f"ffn{source}.{name}": tensor for name, tensor in map_start(torch.ones(layers, 1)).items()}
         self.maps = TensorTree(maps)
+
+    @staticmethod
+    def _parse(aux: str | ViTSpec | Mapping) -> ViTSpec:
+        """The checked spec of an ancestry."""
+        return ordinary(aux)
+
+    @staticmethod
+    def _stages(spec: ViTSpec) -> dict[str, range]:
+        """The layers of equal shapes, by the prefix of their tensors in the learngene: in a ViT all are equal."""
+        return {"": range(spec.num_layers)}
 
     @classmethod
     def extract(
@@ -194,7 +206,7 @@ class Cluster(Extracted):
             LearngeneError: no images where they are needed, or heads, FFNs or distances that do not fit the ancestry.
         """
         check_choice(centroid, CENTROIDS, "centroid")
-        spec = ordinary(ancestry.spec)
+        spec = cls._parse(ancestry.spec)
         if eps < 0:
             raise LearngeneError(f"eps={eps} must be 0 (every head) or more pixels")
         to_cluster = heads is None and eps > 0
@@ -211,10 +223,13 @@ class Cluster(Extracted):
                 data = read_images(data, spec, num_images, seed, **(preprocessing or {}))
             distances = mean_attention_distance(ancestry, data)
         if distances is not None:
-            distances = torch.as_tensor(distances, dtype=torch.float64)
-            if distances.shape != (spec.num_layers, spec.num_heads):
-                raise LearngeneError(f"distances of shape {tuple(distances.shape)} do not fit the ancestry {spec}")
-            distances = [[round(distance, 3) for distance in row] for row in distances.tolist()]  # of a pixel
+            rows = distances.tolist() if isinstance(distances, Tensor) else distances
+            # of a pixel; NaN fills the rows of layers with fewer heads
+            distances = [[round(distance, 3) for distance in row if not math.isnan(distance)] for row in rows]
+            if [len(row) for row in distances] != list(spec.heads):
+                raise LearngeneError(
+                    f"distances of {[len(row) for row in distances]} heads do not fit the ancestry {spec}"
+                )
         elif to_cluster:
             raise LearngeneError(
                 "clustering heads needs images: give data (a folder or an OpenMMLab config), or distances, or heads; "
@@ -225,14 +240,17 @@ class Cluster(Extracted):
                 raise LearngeneError("centroid='average' needs clusters, which given heads do not have")
             clusters = None
         else:
-            rows = distances or [[0.0] * spec.num_heads] * spec.num_layers
+            rows = distances or [[0.0] * count for count in spec.heads]
             clusters = [cluster_heads(row, eps) for row in rows]
             heads = [[centroid_head(c, row) for c in layer] for layer, row in zip(clusters, rows, strict=True)]
         _check_heads(heads, spec)
         if ffns is None and distances is not None:
-            ffns = merge_ffns(
-                [[row[head] for head in layer] for layer, row in zip(heads, distances, strict=True)], eps, equal_counts
-            )
+            kept = [[row[head] for head in layer] for layer, row in zip(heads, distances, strict=True)]
+            ffns = [
+                layers[source]
+                for layers in cls._stages(spec).values()
+                for source in merge_ffns([kept[layer] for layer in layers], eps, equal_counts)
+            ]
         learngene = cls(spec, heads, ffns, clusters, distances, centroid)
         learngene._take(ancestry)
         learngene.provenance |= provenance
@@ -241,22 +259,21 @@ class Cluster(Extracted):
     @torch.no_grad()
     def _take(self, ancestry: ViTWeights) -> None:
         """Copy what the learngene keeps of the ancestry."""
-        own, blocks = self.learngene.tensors(), stacked_layers(ancestry)
+        own, blocks = self.learngene.tensors(), ancestry.layers()
         for name, tensor in ancestry.stem().items():
             own[name].copy_(tensor)
-        for name in KEPT:
-            own[name].copy_(blocks[name])
-        for name in FFN:
-            own[name].copy_(blocks[name][list(self.runs)])
         average = self.config["centroid"] == "average"
         groups = self.config["clusters"] if average else [[[h] for h in layer] for layer in self.config["heads"]]
-        for name in HEADS:
-            kept = [
-                layer[:, group].mean(HEAD_AXIS)
-                for layer, layer_groups in zip(blocks[name], groups, strict=True)
-                for group in layer_groups
-            ]
-            own[name].copy_(torch.stack(kept, HEAD_AXIS))
+        for prefix, layers in self._stages(self.aux_spec).items():
+            for name in blocks[layers[0]]:
+                if name in HEADS:
+                    kept = [
+                        blocks[layer][name][:, group].mean(HEAD_AXIS) for layer in layers for group in groups[layer]
+                    ]
+                    own[prefix + name].copy_(torch.stack(kept, HEAD_AXIS))
+                else:
+                    kept = [blocks[layer][name] for layer in layers if name in KEPT or layer in self.runs]
+                    own[prefix + name].copy_(torch.stack(kept))
 
     # ------------------------------------------------------------------ expansion
 
@@ -274,50 +291,56 @@ class Cluster(Extracted):
             repeat_correction: divide the projection of a head that is used n times by n, so that repeating heads does
                 not change what the layer computes.
         """
-        own = self.learngene.tensors()
-        sources = chosen_layers(depth, spec.num_layers, self.aux_spec.num_layers)
-        entries = list(dict.fromkeys(zip(sources, spec.heads, strict=True)))
-        centroids = {name: own[name].split(self.counts, HEAD_AXIS) for name in HEADS}
-        ffns = self._ffns()
-        blocks = {name: [] for name in (*KEPT, *HEADS, *FFN)}
+        own, layers = self.learngene.tensors(), self._layers()
+        sources = [
+            choices[choice]
+            for wanted, choices in zip(self._stages(spec).values(), self._stages(self.aux_spec).values(), strict=True)
+            for choice in chosen_layers(depth, len(wanted), len(choices))
+        ]
+        chosen = list(zip(sources, spec.heads, strict=True))
+        entries = list(dict.fromkeys(chosen))
+        blocks = {name: [] for name in layers[0]}
         for source, heads in entries:
-            for name in KEPT:
-                blocks[name].append(own[name][source])
-            for name in FFN:
-                blocks[name].append(ffns[source][name])
-            index = torch.tensor(share_heads(self.counts[source], heads), device=own["norm1.weight"].device)
-            for name in HEADS:
-                blocks[name].append(centroids[name][source].index_select(HEAD_AXIS, index))
-            if repeat_correction:
-                blocks["proj.weight"][-1] = blocks["proj.weight"][-1] / index.bincount()[index, None]
+            index = torch.tensor(share_heads(self.counts[source], heads), device=own["norm.weight"].device)
+            for name, tensor in layers[source].items():
+                tensor = tensor.index_select(HEAD_AXIS, index) if name in HEADS else tensor
+                if name == "proj.weight" and repeat_correction:
+                    tensor = tensor / index.bincount()[index, None]
+                blocks[name].append(tensor)
         stem = {name: own[name] for name in spec.stem_shapes()}
-        layer_map = [entries.index(entry) for entry in zip(sources, spec.heads, strict=True)]
-        return ViTWeights(spec, {**stem, **blocks}, layer_map)
+        return ViTWeights(spec, {**stem, **blocks}, [entries.index(entry) for entry in chosen])
 
-    def _ffns(self) -> list[dict[str, Tensor]]:
-        """The FFN of each layer of the ancestry: the run's own, through the run's map."""
+    def _layers(self) -> list[dict[str, Tensor]]:
+        """The tensors of each layer of the ancestry, of its heads the centroids, its FFN from the run's map."""
         own, maps = self.learngene.tensors(), self.maps.tensors()
-        ffns = []
-        for row, (source, layers) in enumerate(self.runs.items()):
-            run = {name: own[name][row : row + 1] for name in FFN}
-            if layers > 1:
-                run = {name: mapped(tensor, maps, f"ffn{source}") for name, tensor in run.items()}
-            ffns += [{name: run[name][layer] for name in FFN} for layer in range(layers)]
-        return ffns
+        found = []
+        for prefix, layers in self._stages(self.aux_spec).items():
+            counts = [self.counts[layer] for layer in layers]
+            heads = {name: own[prefix + name].split(counts, HEAD_AXIS) for name in HEADS if prefix + name in own}
+            ffns = []
+            for row, source in enumerate(layer for layer in layers if layer in self.runs):
+                run = {name: own[prefix + name][row : row + 1] for name in FFN}
+                if self.runs[source] > 1:
+                    run = {name: mapped(tensor, maps, f"ffn{source}") for name, tensor in run.items()}
+                ffns += [{name: run[name][number] for name in FFN} for number in range(self.runs[source])]
+            for row in range(len(layers)):
+                kept = {name: own[prefix + name][row] for name in KEPT}
+                found.append({**kept, **{name: heads[name][row] for name in heads}, **ffns[row]})
+        return found
 
 
 def _check_heads(heads: Sequence[Sequence[int]], aux: ViTSpec) -> None:
     if len(heads) != aux.num_layers:
         raise LearngeneError(f"heads has {len(heads)} layers; the ancestry {aux} has {aux.num_layers}")
     for layer, chosen in enumerate(heads):
-        if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(aux.num_heads)):
-            raise LearngeneError(
-                f"heads {list(chosen)} of layer {layer}: expected different ones of 0 to {aux.num_heads - 1}"
-            )
+        count = aux.heads[layer]
+        if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(count)):
+            raise LearngeneError(f"heads {list(chosen)} of layer {layer}: expected different ones of 0 to {count - 1}")
 
 
-def _check_ffns(ffns: Sequence[int], aux: ViTSpec) -> None:
-    runs = [source == layer or (layer > 0 and source == ffns[layer - 1]) for layer, source in enumerate(ffns)]
+def _check_ffns(ffns: Sequence[int], aux: ViTSpec, firsts: Sequence[int]) -> None:
+    """``firsts`` are the layers with none above that they could share with."""
+    runs = [source == layer or (layer not in firsts and source == ffns[layer - 1]) for layer, source in enumerate(ffns)]
     if len(ffns) != aux.num_layers or not all(runs):
         raise LearngeneError(
             f"ffns={list(ffns)}: expected for each of {aux.num_layers} layers its own number, or that of the layer "

@@ -73,6 +73,13 @@ def extract(method: str, ancestry: str | Path | ViTWeights, *, num_heads: int | 
             from ..attention_distance import timm_preprocessing
 
             options["preprocessing"] = {**timm_preprocessing(source), **(options.get("preprocessing") or {})}
+    if not isinstance(ancestry.spec, cls.spec_type):
+        takes, found = (kind.__name__.removesuffix("Spec") for kind in (cls.spec_type, type(ancestry.spec)))
+        others = [m for m in extraction_methods() if isinstance(ancestry.spec, LEARNGENES[m].spec_type)]
+        raise LearngeneError(
+            f"{method} takes a {takes} as ancestry, and {source} is a {found}, {ancestry.spec}; methods for it: "
+            f"{', '.join(others)}"
+        )
     learngene = cls.extract(ancestry, **options)
     learngene.provenance.setdefault("ancestry", Path(source).name)
     return learngene

@@ -10,9 +10,11 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..errors import LearngeneError
 from ..layouts.mmpretrain import MMPRETRAIN, classifier_cfg
 from ..learngenes import Learngene
 from ..registry import MODELS
+from ..vit import ViTSpec
 
 
 @MODELS.register_module()
@@ -45,6 +47,11 @@ class AuxNet(BaseClassifier):
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
         self.learngene = learngene if isinstance(learngene, Learngene) else MODELS.build(learngene)
         self.spec = self.learngene.target(size)
+        if not isinstance(self.spec, ViTSpec):
+            raise LearngeneError(
+                f"an AuxNet is a ViT, and a {self.learngene.method} learngene expands to {self.spec}; "
+                "initialise a plain backbone from its file with init_cfg=dict(type='Learngene', checkpoint=...)"
+            )
         cfg = classifier_cfg(self.spec, copy.deepcopy(backbone), copy.deepcopy(head))
         with torch.device("meta"):
             template = MODELS.build(cfg)
