@@ -92,7 +92,7 @@ class SwinSpec:
         if isinstance(size, SwinSpec):
             return size.replace(**fields)
         if not isinstance(size, Mapping):
-            match = _SIZE.fullmatch(str(size).strip())
+            match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
             if not match:
                 raise LearngeneError(
                     f"{size!r} is not a Swin's size; expected heads and blocks of 4 stages as in 'h3,6,12,24-l2,2,6,2'"

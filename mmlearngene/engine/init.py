@@ -33,6 +33,7 @@ class LearngeneInit:
         for child in module.children():
             if isinstance(child, BaseModule) and not child.is_init:
                 child.init_weights()
+                child.is_init = True  # mmsegmentation's Swin does not say so itself and would start anew
         if isinstance(getattr(module, "pos_embed", None), nn.Parameter):
             nn.init.trunc_normal_(module.pos_embed, std=0.02)  # as OpenMMLab's ViTs do, but after their initializers
         report = initialize(module, self.checkpoint, **self.arguments)

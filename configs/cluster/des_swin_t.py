@@ -1,0 +1,17 @@
+"""Cluster-Learngene: descendant of Swin-T with its own heads, a plain Swin: h3,6,12,24-l2,2,6,2.
+
+The ancestry is a checkpoint of mmpretrain's Swin-T:
+
+    mmlearngene extract --method cluster-swin --ancestry swin_tiny.pth --data data/imagenet/val -o work_dirs/cluster/swin_t.safetensors
+"""
+
+_base_ = "./des.py"
+
+model = dict(
+    backbone=dict(_delete_=True, type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.2),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(in_channels=768),
+    init_cfg=dict(checkpoint="work_dirs/cluster/swin_t.safetensors"),
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={".relative_position_bias_table": dict(decay_mult=0.0)}))
+work_dir = "work_dirs/cluster/des_swin_t"
