@@ -3,6 +3,7 @@
 from .errors import LearngeneError
 from .initialize import LoadReport, initialize
 from .learngenes import LEARNGENES, Learngene, load
+from .swin import SwinSpec
 from .version import __version__
 from .vit import ViTSpec, ViTWeights
 
@@ -11,6 +12,7 @@ __all__ = [
     "Learngene",
     "LearngeneError",
     "LoadReport",
+    "SwinSpec",
     "ViTSpec",
     "ViTWeights",
     "__version__",

@@ -14,11 +14,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor
 
 from .errors import LearngeneError, check_choice
+
+if TYPE_CHECKING:
+    from .swin import SwinSpec
 
 POOLS = ("avg_norm", "norm_avg", "cls")
 BLOCK_TENSORS = tuple(
@@ -247,7 +251,7 @@ class ViTWeights:
     """The weights of a ViT in canonical form.
 
     Args:
-        spec: the ViT they are for.
+        spec: the ViT they are for, or a :class:`~mmlearngene.SwinSpec`.
         tensors: canonical name -> tensor. Tensors of a layer have a leading axis over *distinct* layers. Tensors
             may be missing: the ViT keeps its own initial values there.
         layer_map: for each layer of the ViT, its entry on that leading axis; None where nothing is given for the
@@ -255,7 +259,7 @@ class ViTWeights:
             layer is computed and stored once.
     """
 
-    spec: ViTSpec
+    spec: ViTSpec | SwinSpec
     tensors: dict[str, Tensor | Sequence[Tensor]]
     layer_map: tuple[int | None, ...] = ()
 

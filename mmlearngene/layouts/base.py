@@ -91,8 +91,9 @@ class Layout:
             for name, shape in spec.block_shapes(number).items():
                 tensors.setdefault(name, []).append(take(name, shape, layer))
         if missing or left:
+            kind = type(spec).__name__.removesuffix("Spec")
             raise LearngeneError(
-                f"not a plain {self.name} ViT {spec}: missing or of another shape: {_some(missing)}; not understood: "
+                f"not a plain {self.name} {kind} {spec}: missing or of another shape: {_some(missing)}; not understood: "
                 f"{_some(left)}"
             )
         for name in BLOCK_TENSORS:
