@@ -93,8 +93,8 @@ class Layout:
         if missing or left:
             kind = type(spec).__name__.removesuffix("Spec")
             raise LearngeneError(
-                f"not a plain {self.name} {kind} {spec}: missing or of another shape: {_some(missing)}; not understood: "
-                f"{_some(left)}"
+                f"not a plain {self.name} {kind} {spec}: missing or of another shape: {_some(missing)}; "
+                f"not understood: {_some(left)}"
             )
         for name in BLOCK_TENSORS:
             if len({tensor.shape for tensor in tensors[name]}) == 1:  # else the heads differ from layer to layer
