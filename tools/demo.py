@@ -41,14 +41,17 @@ from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
+from mmlearngene.files import load_state_dict  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.extracted import extract  # noqa: E402
+from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"
 SIZES = ("h4-l6", "h5-l6", "h6-l8")  # LeTs reaches all of them
 COMPARED = "h6-l4"  # of the ancestry's width, which the other methods and the controls keep
-DISTILLED = {"lets": 30, "tleg": 20, "sws": 20}  # epochs
+ANCESTRY_EPOCHS = 15
+DISTILLED = {"lets": 20, "tleg": 12, "sws": 12}  # epochs
 # method -> options; attention distances of 4 x 4 patches of 2 pixels lie close together, so eps is small
 EXTRACTED: dict[str, dict] = {
     "cluster": dict(data=str(CONFIGS / "ancestry.py"), num_images=500, eps=0.05),
@@ -96,7 +99,7 @@ def gene_file(work_dir: Path, init: str) -> Path:
 
 def jobs(work_dir: Path) -> list[Job]:
     """The whole demo, long runs first where the order is free."""
-    teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / "epoch_20.pth")}
+    teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth")}
     todo = [Job("ancestry", "ancestry.py")]
     todo += [Job(f"aux_{m}", f"aux_{m}.py", teacher, ("ancestry",)) for m in DISTILLED]
     todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in EXTRACTED.items()]
@@ -136,7 +139,8 @@ class _Recorder(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         accuracy = metrics.get("accuracy/top1")
-        self.history.append((runner.iter, metrics["mIoU"]) if accuracy is None else (runner.epoch, accuracy))
+        step, value = (runner.iter, metrics["mIoU"]) if accuracy is None else (runner.epoch, accuracy)
+        self.history.append((step, float(value)))
 
 
 def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
@@ -145,7 +149,11 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     torch.set_num_threads(1)
     start = time.time()
     if job.method:
-        gene = extract(job.method, load_ancestry(work_dir / "ancestry" / "epoch_20.pth", num_heads=6), **job.options)
+        gene = extract(
+            job.method,
+            load_ancestry(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth", num_heads=6),
+            **job.options,
+        )
         gene.save(gene_file(work_dir, job.method))
         return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start)
     cfg = Config.fromfile(CONFIGS / job.config)
@@ -243,7 +251,9 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
         view.add_row(row["size"], row["init"], f"{row['params']:,}", f"{row['inherited']:.0%}", *scores)
     console.print(view)
     ancestry = results["ancestry"]
-    console.print(f"ancestry h6-l8, 20 epochs: {ancestry.history[-1][1]:.1f} % with {ancestry.params:,} parameters")
+    console.print(
+        f"ancestry h6-l8, {ANCESTRY_EPOCHS} epochs: {ancestry.history[-1][1]:.1f} % with {ancestry.params:,} parameters"
+    )
     for method in DISTILLED:
         aux = results[f"aux_{method}"]
         console.print(
@@ -284,12 +294,12 @@ def draw_masks(work_dir: Path, path: Path, count: int = 4) -> None:
     columns = {"image": None, "truth": None}
     for init in ("scratch", "lets"):
         cfg = Config.fromfile(next((work_dir / f"seg_{init}").glob("*.py")))
-        runner = Runner.from_cfg(cfg)
-        runner.load_checkpoint(str(work_dir / f"seg_{init}" / "iter_240.pth"))
-        dataset = runner.test_dataloader.dataset
+        model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmseg"}).eval()
+        model.load_state_dict(load_state_dict(work_dir / f"seg_{init}" / f"iter_{cfg.train_cfg.max_iters}.pth"))
+        dataset = DATASETS.build({**cfg.test_dataloader.dataset, "_scope_": "mmseg"})
         batch = pseudo_collate([dataset[i] for i in range(count)])
         with torch.no_grad():
-            predictions = runner.model.eval().test_step(batch)
+            predictions = model.test_step(batch)
         columns["image"] = [image[0] for image in batch["inputs"]]
         columns["truth"] = [sample.gt_sem_seg.data[0] for sample in batch["data_samples"]]
         columns[f"from {init}"] = [sample.pred_sem_seg.data[0] for sample in predictions]

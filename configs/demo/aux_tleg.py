@@ -3,4 +3,4 @@
 _base_ = ["./distill.py"]
 
 model = dict(student=dict(learngene=dict(type="mmlearngene.TLEG", aux="h6-l8")))
-train_cfg = dict(max_epochs=20)
+train_cfg = dict(max_epochs=12)

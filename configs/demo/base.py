@@ -35,7 +35,7 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=2, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", eta_min=1e-5, by_epoch=True, begin=2, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=1)
 default_hooks = dict(
     logger=dict(interval=45),
     checkpoint=dict(type="CheckpointHook", interval=10, max_keep_ckpts=1, save_best=None),

@@ -1,4 +1,4 @@
-"""The demo's stage 1: a learngene in its Aux-Net, 30 epochs of soft distillation from the demo's ancestry."""
+"""The demo's stage 1: a learngene in its Aux-Net, 20 epochs of soft distillation from the demo's ancestry."""
 
 _base_ = ["./base.py"]
 
@@ -11,11 +11,11 @@ model = dict(
     teacher=dict(
         type="mmlearngene.ClassifierTeacher",
         config="configs/demo/ancestry.py",
-        checkpoint="work_dirs/demo/ancestry/epoch_20.pth",
+        checkpoint="work_dirs/demo/ancestry/epoch_15.pth",
     ),
     distill=dict(tau=1.0, reduction="batchmean"),
 )
-train_cfg = dict(max_epochs=30, val_interval=5)
+train_cfg = dict(max_epochs=20, val_interval=4)
 custom_hooks = [
     dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="demo h6-l8", dataset="digits")),

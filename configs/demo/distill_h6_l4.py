@@ -19,5 +19,5 @@ model = dict(
         head=dict(type="LinearClsHead", num_classes=10, in_channels=96),
     ),
 )
-train_cfg = dict(max_epochs=6, val_interval=1)
+train_cfg = dict(max_epochs=5, val_interval=1)
 custom_hooks = [dict(type="mmlearngene.EpochSeedHook"), dict(type="mmlearngene.InitialValHook")]
