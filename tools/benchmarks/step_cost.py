@@ -4,9 +4,9 @@
     python tools/benchmarks/step_cost.py --batch 64 --amp     the same on a GPU, in bfloat16
 
 A step is forward, backward and AdamW; the plain ViT has more to update than the learngene, so the ratio of forward and
-backward alone is given too. All three run in one process, one step each per round, and ratios are taken within a round: a machine that slows down
-slows all of them. The naive expansion generates every Aux layer on its own, as the released LeTs code does. Then the
-time and peak memory of initialising one descendant.
+backward alone is given too. All three run in one process, one step each per round, and ratios are taken within a
+round: a machine that slows down slows all of them. The naive expansion generates every Aux layer on its own, as the
+released LeTs code does. Then the time and peak memory of initialising one descendant.
 """
 
 from __future__ import annotations
