@@ -50,7 +50,10 @@ def pascal_context(args: argparse.Namespace) -> list[str]:
     voc = args.root / "VOC2010"
     for path, source in (
         (voc / "JPEGImages", "unpack VOCtrainval_03-May-2010.tar (host.robots.ox.ac.uk/pascal/VOC/voc2010)"),
-        (voc / "trainval_merged.json", "download https://codalabuser.blob.core.windows.net/public/trainval_merged.json"),
+        (
+            voc / "trainval_merged.json",
+            "download https://codalabuser.blob.core.windows.net/public/trainval_merged.json",
+        ),
     ):
         if not path.exists():
             raise LearngeneError(f"{path} is missing; {source}")
