@@ -272,6 +272,7 @@ def draw_curves(results: dict[str, Result], path: Path) -> None:
     """Accuracy over epochs for each size, and mIoU over iterations."""
     figure, axes = plt.subplots(1, len(SIZES) + 2, figsize=(20, 4), layout="constrained")
     for axis, size in zip(axes, (*SIZES, COMPARED, "seg"), strict=True):
+        axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for name, result in results.items():
             prefix, _, init = name.partition(" ")
             if prefix == size and init:
@@ -281,11 +282,11 @@ def draw_curves(results: dict[str, Result], path: Path) -> None:
         axis.set(title="UperNet h4-l6" if seg else size, xlabel="iteration" if seg else "epoch", ylim=(0, 100))
         axis.set_ylabel("mIoU in %" if seg else "top-1 accuracy in %")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="lower right")
+        axis.legend(fontsize=7, loc="upper left" if seg else "lower right")
     scratch, gene = (dict(results[f"{SIZES[0]} {init}"].history) for init in ("scratch", "lets"))
     figure.suptitle(
         f"{SIZES[0]} from the LeTs learngene: {gene[0]:.0f} % before any tuning, {gene[1]:.0f} % after one epoch; "
-        f"from scratch {scratch[5]:.0f} % after five\n(learning rate 5e-4 from a distilled learngene, 3e-3 from scratch)"
+        f"from scratch {scratch[5]:.0f} % after five\n(learning rate 5e-4 after distillation, 3e-3 from scratch)"
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
