@@ -25,7 +25,7 @@ demo: env
 	$(BIN)/python tools/demo.py
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 lint: env
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
