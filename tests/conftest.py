@@ -2,7 +2,11 @@
 
 import sys
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes says nothing
+hypothesis.settings.load_profile("shared-machine")
 
 
 @pytest.fixture(autouse=True)
