@@ -117,12 +117,12 @@ def jobs(work_dir: Path) -> list[Job]:
         return Job(f"{size} {init}", config, options, (source[init],))
 
     todo += [descendant(size, init) for size in SIZES for init in ("scratch", "lets")]
-    todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
     learngene = {"model.init_cfg.checkpoint": str(gene_file(work_dir, "lets"))}
     todo += [
         Job("seg scratch", "seg_h4_l6.py", {"model.init_cfg": None}),
         Job("seg lets", "seg_h4_l6.py", learngene, ("aux_lets",)),
     ]
+    todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
     return todo
 
 
