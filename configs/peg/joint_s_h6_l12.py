@@ -1,19 +1,11 @@
-"""PEG: descendant h6-l12 of DeiT-S that trains together with the maps that make it; exports a learngene."""
+"""PEG: descendant h6-l12 of DeiT-S that trains together with the maps that make it; exports a learngene.
 
-_base_ = ["./des.py"]
+As with Cluster-Learngene, but for 100 epochs and with clipping, as all of PEG's descendants.
+"""
 
-model = dict(
-    _delete_=True,
-    type="mmlearngene.AuxNet",
-    learngene=dict(type="mmlearngene.LoadLearngene", path="work_dirs/peg/deit_s.safetensors"),
-    size="h6-l12",
-    backbone=dict(drop_path_rate=0.1),
-    head=dict(loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"), topk=(1, 5)),
-    train_cfg=dict(augments=[dict(type="Mixup", alpha=0.8), dict(type="CutMix", alpha=1.0)]),
-)
-optim_wrapper = dict(constructor="mmlearngene.LearngeneOptimWrapperConstructor", paramwise_cfg=dict(_delete_=True))
-custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
-    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
-]
+_base_ = ["../cluster/joint_s_h6_l12.py"]
+
+model = dict(learngene=dict(path="work_dirs/peg/deit_s.safetensors"))
+optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
+train_cfg = dict(max_epochs=100)
 work_dir = "work_dirs/peg/joint_s_h6_l12"

@@ -1,6 +1,7 @@
 """The CamVid study: UperNet on the descendant h4-l6 (heads of 16, patch 8), CamVid at 240 x 180, 300 iterations."""
 
-_base_ = ["../_base_/seg/upernet.py"]
+_base_ = ["../_base_/seg/upernet.py", "../_base_/seg/evaluation.py"]
+from mmlearngene.datasets.seg_loaders import train_loader, val_loader
 from mmlearngene.models.seg_sizes import upernet
 
 crop_size = (160, 160)
@@ -33,51 +34,27 @@ metainfo = dict(
     ],
 )
 data = dict(type="BaseSegDataset", data_root="../shared/data/camvid_half", metainfo=metainfo)
-test_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
-train_dataloader = dict(
+scale = (240, 180)
+here = dict(num_workers=0, persistent_workers=False)
+train_dataloader = train_loader(
+    dict(**data, data_prefix=dict(img_path="images/train", seg_map_path="annotations/train")),
+    scale,
+    crop_size,
+    ratio_range=(0.8, 1.5),
     batch_size=4,
-    num_workers=0,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        **data,
-        data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="LoadAnnotations"),
-            dict(type="RandomResize", scale=(240, 180), ratio_range=(0.8, 1.5), keep_ratio=True),
-            dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
-            dict(type="RandomFlip", prob=0.5),
-            dict(type="PhotoMetricDistortion"),
-            dict(type="PackSegInputs"),
-        ],
-    ),
+    **here,
 )
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        **data,
-        data_prefix=dict(img_path="images/val", seg_map_path="annotations/val"),
-        pipeline=test_pipeline,
-    ),
+val_dataloader = val_loader(
+    dict(**data, data_prefix=dict(img_path="images/val", seg_map_path="annotations/val")), scale, batch_size=8, **here
 )
-test_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        **data,
-        data_prefix=dict(img_path="images/test", seg_map_path="annotations/test"),
-        pipeline=test_pipeline,
-    ),
+test_dataloader = val_loader(
+    dict(**data, data_prefix=dict(img_path="images/test", seg_map_path="annotations/test")), scale, batch_size=8, **here
 )
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
 optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="mmlearngene.LayerDecayOptimWrapperConstructor",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"pos_embed": dict(decay_mult=0.0)}),
+    paramwise_cfg=dict(layer_decay_rate=1.0, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
@@ -85,8 +62,6 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=30, end=300, by_epoch=False),
 ]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=300, val_interval=50)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
 default_hooks = dict(
     logger=dict(interval=25),
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=300, max_keep_ckpts=1, save_best=None),

@@ -1,6 +1,6 @@
 """CIFAR-100 enlarged to 224 pixels, the transfer setting of the learngene papers; global batch 512 on 4 GPUs."""
 
-_base_ = ["mmpretrain::_base_/datasets/cifar100_bs16.py"]
+_base_ = ["mmpretrain::_base_/datasets/cifar100_bs16.py", "./rand_augment.py"]
 
 data_preprocessor = dict(
     num_classes=100,
@@ -11,15 +11,7 @@ data_preprocessor = dict(
 train_pipeline = [
     dict(type="RandomResizedCrop", scale=224, backend="pillow", interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
-    dict(
-        type="RandAugment",
-        policies="timm_increasing",
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[129, 124, 112], interpolation="bicubic"),
-    ),
+    dict(**_base_.rand_augment, hparams=dict(pad_val=[129, 124, 112], interpolation="bicubic")),
     dict(type="PackInputs"),
 ]
 test_pipeline = [

@@ -4,7 +4,7 @@ The global batch is 512: 128 images on each of 4 GPUs, or 64 on each of 8. DeiT'
 its code does not apply it either: timm switches it off beside RandAugment.
 """
 
-_base_ = ["mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py"]
+_base_ = ["mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py", "./rand_augment.py"]
 
 data_preprocessor = dict(
     num_classes=1000,
@@ -16,15 +16,7 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="RandomResizedCrop", scale=224, backend="pillow", interpolation="bicubic"),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
-    dict(
-        type="RandAugment",
-        policies="timm_increasing",
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation="bicubic"),
-    ),
+    dict(**_base_.rand_augment, hparams=dict(pad_val=[104, 116, 124], interpolation="bicubic")),
     dict(
         type="RandomErasing",
         erase_prob=0.25,
