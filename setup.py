@@ -25,7 +25,7 @@ MM = [
     "scikit-learn",
     "matplotlib",
 ]
-DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
+DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
 
 setup(
     name="mmlearngene",

@@ -382,7 +382,6 @@ def test_label_preparation_of_pascal_context(tmp_path, monkeypatch, capsys):
 
 
 def test_label_preparation_of_cityscapes(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("cityscapesscripts", reason="cityscapesscripts is not installed")
     with pytest.raises(SystemExit):
         prepare_labels(monkeypatch, "cityscapes", tmp_path)
     assert "unpack gtFine_trainvaltest.zip" in capsys.readouterr().err
