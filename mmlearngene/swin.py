@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .errors import LearngeneError, check_choice
+from .vit import block_shapes
 
 _SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+(?:,\d+)*)", re.IGNORECASE)
 
@@ -155,22 +156,9 @@ class SwinSpec:
 
     def block_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """Canonical shape of one block's tensors."""
-        d, heads, width = self.head_dim, self.heads[layer], self.embed_dims << self.stage(layer)
-        return {
-            "norm1.weight": (width,),
-            "norm1.bias": (width,),
-            "qkv.weight": (3, heads, d, width),
-            "qkv.bias": (3, heads, d),
-            "bias_table": ((2 * self.window_size - 1) ** 2, heads),
-            "proj.weight": (width, heads, d),
-            "proj.bias": (width,),
-            "norm2.weight": (width,),
-            "norm2.bias": (width,),
-            "fc1.weight": (4 * width, width),
-            "fc1.bias": (4 * width,),
-            "fc2.weight": (width, 4 * width),
-            "fc2.bias": (width,),
-        }
+        heads, width = self.heads[layer], self.embed_dims << self.stage(layer)
+        table = {"bias_table": ((2 * self.window_size - 1) ** 2, heads)}
+        return block_shapes(width, heads, self.head_dim, hidden=4 * width) | table
 
     def stem_shapes(self) -> dict[str, tuple[int, ...]]:
         """Canonical shape of the tensors outside the blocks: patch, downsampling, final norm, head."""

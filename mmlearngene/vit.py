@@ -36,6 +36,24 @@ _LAYER_TENSORS = {*BLOCK_TENSORS, *ATTENTION_MAPS, "bias_table"}  # the last is 
 _SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+)", re.IGNORECASE)
 
 
+def block_shapes(width: int, heads: int, head_dim: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """Canonical shape of the tensors of one transformer block, of a ViT's layer as of a Swin's block."""
+    return {
+        "norm1.weight": (width,),
+        "norm1.bias": (width,),
+        "qkv.weight": (3, heads, head_dim, width),
+        "qkv.bias": (3, heads, head_dim),
+        "proj.weight": (width, heads, head_dim),
+        "proj.bias": (width,),
+        "norm2.weight": (width,),
+        "norm2.bias": (width,),
+        "fc1.weight": (hidden, width),
+        "fc1.bias": (hidden,),
+        "fc2.weight": (width, hidden),
+        "fc2.bias": (width,),
+    }
+
+
 @dataclass(frozen=True)
 class ViTSpec:
     """The size of a plain Vision Transformer.
@@ -185,21 +203,7 @@ class ViTSpec:
 
     def block_shapes(self, layer: int = 0) -> dict[str, tuple[int, ...]]:
         """Canonical shape of one layer's tensors, without the leading layer axis."""
-        d, heads, width, hidden = self.head_dim, self.heads[layer], self.embed_dims, self.feedforward_channels
-        return {
-            "norm1.weight": (width,),
-            "norm1.bias": (width,),
-            "qkv.weight": (3, heads, d, width),
-            "qkv.bias": (3, heads, d),
-            "proj.weight": (width, heads, d),
-            "proj.bias": (width,),
-            "norm2.weight": (width,),
-            "norm2.bias": (width,),
-            "fc1.weight": (hidden, width),
-            "fc1.bias": (hidden,),
-            "fc2.weight": (width, hidden),
-            "fc2.bias": (width,),
-        }
+        return block_shapes(self.embed_dims, self.heads[layer], self.head_dim, self.feedforward_channels)
 
     def stem_shapes(self) -> dict[str, tuple[int, ...]]:
         """Canonical shape of the tensors outside the layers: patch, class token, positions, final norm, head."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmlearngene import ViTWeights
 from mmlearngene.layouts import LAYOUTS
 from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.learngenes import Learngene
 
 DATA = Path(__file__).parent / "data"
 
@@ -36,3 +37,21 @@ def timm_logits(weights: ViTWeights, images: Tensor) -> Tensor:
     model.load_state_dict(LAYOUTS["timm"].state_dict(weights))
     with torch.no_grad():
         return model(images)
+
+
+def assert_descendant(golden: Golden, name: str, weights: ViTWeights) -> None:
+    """``weights`` are the released code's descendant, tensor by tensor and in what they compute."""
+    expected, state = golden.descendant(name), LAYOUTS["timm"].state_dict(weights)
+    assert state.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(state[key], tensor, rtol=0, atol=1e-6)
+    logits = timm_logits(weights, golden.tensors["x"])
+    torch.testing.assert_close(logits, golden.tensors[f"des_logits/{name}"], rtol=0, atol=1e-5)
+
+
+def assert_aux_net(golden: Golden, learngene: Learngene) -> None:
+    """The Aux-Net pools and normalises as the released code and computes its logits; a descendant of its size is it."""
+    assert (learngene.aux_spec.pool, learngene.aux_spec.norm_eps) == ("norm_avg", 1e-5)
+    logits = timm_logits(learngene.expand(), golden.tensors["x"])
+    torch.testing.assert_close(logits, golden.tensors["aux_logits"], rtol=0, atol=1e-5)
+    assert torch.equal(logits, timm_logits(learngene.expand(str(learngene.aux_spec)), golden.tensors["x"]))

@@ -119,7 +119,7 @@ def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
 
 
 @needs_shared
-@pytest.mark.parametrize("name", ["des_h6_l12_ade20k", "des_h6_l12_ade20k_segmenter"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*_ade20k*.py")))
 @pytest.mark.usefixtures("quick")
 def test_real_ade20k_images(name, gene, tmp_path):
     cfg = shrink(name, ADE_MINI, tmp_path, gene)

@@ -4,12 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlearngene import LearngeneError, load
-from mmlearngene.layouts import LAYOUTS
 from mmlearngene.layouts.official import read_official
 from mmlearngene.learngenes.tleg import TLEG
 from mmlearngene.vit import BLOCK_TENSORS
 
-from .parity import Golden, timm_logits
+from .parity import Golden, assert_aux_net, assert_descendant
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 
@@ -94,21 +93,12 @@ def test_learngene_size_follows_from_the_aux():
 @pytest.mark.parametrize("size", ["l3", "l6", "l12"])
 def test_official_descendants(golden, size):
     learngene = read_official(golden.path, "tleg", head_dim=8, pool="avg_norm")
-    weights = learngene.expand(f"h4-{size}")
-    expected, state = golden.descendant(size), LAYOUTS["timm"].state_dict(weights)
-    assert state.keys() == expected.keys()
-    for name, tensor in expected.items():
-        torch.testing.assert_close(state[name], tensor, rtol=0, atol=1e-6)
-    logits = timm_logits(weights, golden.tensors["x"])
-    torch.testing.assert_close(logits, golden.tensors[f"des_logits/{size}"], rtol=0, atol=1e-5)
+    assert_descendant(golden, size, learngene.expand(f"h4-{size}"))
 
 
 def test_official_aux_net_keeps_its_pooling_and_eps(golden):
     learngene = read_official(golden.path, "tleg", head_dim=8)
-    assert (learngene.aux_spec.pool, learngene.aux_spec.norm_eps) == ("norm_avg", 1e-5)
-    logits = timm_logits(learngene.expand(), golden.tensors["x"])
-    torch.testing.assert_close(logits, golden.tensors["aux_logits"], rtol=0, atol=1e-5)
-    assert torch.equal(logits, timm_logits(learngene.expand("h4-l12"), golden.tensors["x"]))
+    assert_aux_net(golden, learngene)
 
 
 def test_official_checkpoint_of_another_method(golden):

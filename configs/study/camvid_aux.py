@@ -22,7 +22,7 @@ model = dict(
     teacher=dict(
         type="mmlearngene.ClassifierTeacher",
         config="configs/study/camvid_ancestry.py",
-        checkpoint="work_dirs/camvid/ancestry/epoch_5.pth",
+        checkpoint="work_dirs/camvid/ancestry/epoch_10.pth",
     ),
     distill=dict(tau=1.0, reduction="batchmean"),
 )

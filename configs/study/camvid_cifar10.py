@@ -2,10 +2,10 @@
 
 _base_ = "../_base_/runtime.py"
 
-epochs = 5
+epochs = 10
 data_preprocessor = dict(num_classes=10, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], to_rgb=True)
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=64,
     num_workers=0,
     dataset=dict(
         type="CustomDataset",
@@ -33,7 +33,7 @@ val_evaluator = dict(type="Accuracy", topk=(1,))
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="mmlearngene.LearngeneOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0),
 )

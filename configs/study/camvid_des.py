@@ -1,9 +1,10 @@
-"""The CamVid study: UperNet on the descendant h4-l6 (heads of 16, patch 8), CamVid at 240 x 180, 300 iterations."""
+"""The CamVid study: UperNet on the descendant h4-l6 (heads of 16, patch 8), CamVid at 240 x 180, 600 iterations."""
 
 _base_ = ["../_base_/seg/upernet.py", "../_base_/seg/evaluation.py"]
 from mmlearngene.datasets.seg_loaders import train_loader, val_loader
 from mmlearngene.models.seg_sizes import upernet
 
+iterations = 600
 crop_size = (160, 160)
 model = upernet(
     dict(num_heads=4, num_layers=6, head_dim=16, patch_size=8),
@@ -11,7 +12,7 @@ model = upernet(
     crop_size=crop_size,
     test_cfg=dict(mode="whole"),
 )
-model["init_cfg"] = dict(checkpoint="work_dirs/camvid/aux/epoch_5.learngene.safetensors")
+model["init_cfg"] = dict(checkpoint="work_dirs/camvid/aux/epoch_10.learngene.safetensors")
 model["backbone"]["drop_path_rate"] = 0.0
 model["neck"]["rescales"] = [2, 1, 0.5, 0.25]  # a pyramid at strides 4 to 32, as patches are 8 wide
 for head in ("decode_head", "auxiliary_head"):
@@ -53,16 +54,16 @@ test_dataloader = val_loader(
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="mmlearngene.LayerDecayOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(layer_decay_rate=1.0, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+    optimizer=dict(type="AdamW", lr=3e-3, weight_decay=0.05),
+    paramwise_cfg=dict(layer_decay_rate=0.6, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=30),
-    dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=30, end=300, by_epoch=False),
+    dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=30, end=iterations, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=300, val_interval=50)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=100)
 default_hooks = dict(
     logger=dict(interval=25),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=300, max_keep_ckpts=1, save_best=None),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=iterations, max_keep_ckpts=1, save_best=None),
 )

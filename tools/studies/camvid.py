@@ -10,8 +10,8 @@ The descendant h4-l6 then segments CamVid, its backbone
 * ``lets``: expanded from the learngene, not tuned;
 * ``pre-fin``: the same network, trained on CIFAR-10 by itself for as many epochs as the ancestry.
 
-Everything is written to ``work_dirs/camvid``, the figures to ``docs/images``. What is finished is not done again, and
-what was interrupted is resumed.
+``--change`` repeats the runs on CamVid with one thing changed, ``--epochs`` with shorter or longer pre-training.
+Everything is written to the work dir. What is finished is not done again, and what was interrupted is resumed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -35,14 +38,23 @@ from mmlearngene.learngenes.extracted import extract
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-ROOT = Path("work_dirs/camvid")
 CONFIGS = Path("configs/study")
-LAST = f"epoch_{Config.fromfile(CONFIGS / 'camvid_cifar10.py').epochs}"
-GENES = {
-    "scratch": None,
-    "weight-selection": ROOT / "weight-selection.learngene.safetensors",
-    "lets": ROOT / "aux" / f"{LAST}.learngene.safetensors",
-    "pre-fin": ROOT / "pre-fin.learngene.safetensors",
+CIFAR10 = Path("work_dirs/camvid/cifar10")  # the configs look for it there
+EPOCHS = Config.fromfile(CONFIGS / "camvid_cifar10.py").epochs
+ITERATIONS = Config.fromfile(CONFIGS / "camvid_des.py").iterations  # of a run on CamVid
+ARMS = ("scratch", "weight-selection", "lets", "pre-fin")
+SPLITS = ("train", "val", "test")
+INIT = "model.init_cfg.checkpoint"
+LR, DECAY = "optim_wrapper.optimizer.lr", "optim_wrapper.paramwise_cfg.layer_decay_rate"
+LENGTH = ("train_cfg.max_iters", "param_scheduler.1.end", "default_hooks.checkpoint.interval")
+# what may differ from the study's own protocol, one thing at a time
+CHANGES = {
+    "long": {**dict.fromkeys(LENGTH, 1800), "train_cfg.val_interval": 300},
+    "low-lr": {LR: 1e-3},
+    "high-lr": {LR: 6e-3},
+    "no-decay": {DECAY: 1.0},
+    "frozen": {"model.backbone.frozen_stages": 6},
+    "41-images": {"train_dataloader.dataset.indices": ",".join(map(str, range(0, 367, 9)))},
 }
 SHOWN = 3  # test images in the figure
 
@@ -56,7 +68,7 @@ def unpack_cifar10(data: Path) -> None:
     jpgpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(jpgpack)
     for split in ("train", "test"):
-        folder = ROOT / "cifar10" / split
+        folder = CIFAR10 / split
         if (folder / "done").exists():
             continue
         pack = jpgpack.JpgPack(data / "cifar10_jpeg" / f"{split}.npz")
@@ -67,113 +79,165 @@ def unpack_cifar10(data: Path) -> None:
         (folder / "done").touch()
 
 
-def train(config: str, name: str, last: str, *options: str) -> Path:
-    """Train ``config`` in ``work_dirs/camvid/<name>`` unless its checkpoint ``last`` is there; returns that."""
-    work_dir = ROOT / name
-    if not (work_dir / f"{last}.pth").exists():
-        command = ["tools/train.py", CONFIGS / f"{config}.py", "--work-dir", work_dir, "--resume"]
-        command += ["--cfg-options", *options] if options else []
-        subprocess.run([sys.executable, *map(str, command)], check=True)
-    return work_dir / f"{last}.pth"
+def call(tool: str, config: Path, *arguments: str | Path, options: dict) -> None:
+    """Run one of the tools with one thread, silently: it logs to its work dir. Its last lines are shown if it fails."""
+    command = [sys.executable, tool, config, *arguments, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
 
 
-def pretrain() -> None:
-    """Ancestry, Pre-Fin control and Aux-Net on CIFAR-10, and the learngenes that come out of them."""
-    ancestry = train("camvid_ancestry", "ancestry", LAST)
-    control = train("camvid_prefin", "pre-fin", LAST)
-    train("camvid_aux", "aux", LAST)
-    for method, source, heads in (("weight-selection", ancestry, 6), ("pre-fin", control, 4)):
-        if not GENES[method].exists():
-            extract(method, load_ancestry(source, num_heads=heads)).save(GENES[method])
+def train(config: str, work_dir: Path, last: str, options: dict) -> Path:
+    """Train ``config`` in ``work_dir`` unless its checkpoint ``last`` is there; returns that."""
+    checkpoint = work_dir / f"{last}.pth"
+    if not checkpoint.exists():
+        call("tools/train.py", CONFIGS / f"{config}.py", "--work-dir", work_dir, "--resume", options=options)
+        print(f"{work_dir} is done", flush=True)
+    return checkpoint
 
 
-def segment(arm: str, seed: int, data: Path) -> None:
-    """Train and test one descendant on CamVid."""
-    config = CONFIGS / "camvid_des.py"
-    last = f"iter_{Config.fromfile(config).train_cfg.max_iters}"
-    name = f"{arm}_seed{seed}"
-    gene = GENES[arm]
-    camvid = [f"{split}_dataloader.dataset.data_root={data / 'camvid_half'}" for split in ("train", "val", "test")]
-    init = f"model.init_cfg.checkpoint={gene}" if gene else "model.init_cfg=None"
-    checkpoint = train("camvid_des", name, last, f"randomness.seed={seed}", init, *camvid)
-    out = ROOT / name / "test.json"
-    if not out.exists():
-        command = ["tools/test.py", config, checkpoint, "--work-dir", ROOT / name / "test", "--out", out]
-        command += ["--show-dir", ROOT / name / "shown"] if seed == 0 else []
-        command += ["--cfg-options", *camvid]
-        subprocess.run([sys.executable, *map(str, command)], check=True)
+@dataclass
+class Study:
+    """All runs of one work dir.
 
+    Attributes:
+        root: the work dir.
+        data: the folder with cifar10_jpeg and camvid_half.
+        epochs: on CIFAR-10, of ancestry, Aux-Net and Pre-Fin alike.
+        arms: those of :data:`ARMS` that are run.
+        seeds: runs of each arm.
+        change: name of one of :data:`CHANGES`, or none.
+    """
 
-def curve(arm: str, seed: int) -> dict[int, float]:
-    """Iteration -> mIoU (percent) on the validation images."""
-    points = {}
-    for log in sorted((ROOT / f"{arm}_seed{seed}").glob("*/vis_data/scalars.json")):
-        rows = map(json.loads, log.read_text().splitlines())
-        points |= {row["step"]: row["mIoU"] for row in rows if "mIoU" in row and "step" in row}
-    return points
+    root: Path
+    data: Path
+    epochs: int = EPOCHS
+    arms: tuple[str, ...] = ARMS
+    seeds: int = 3
+    change: str | None = None
 
+    def gene(self, arm: str) -> Path:
+        """The learngene file of an arm."""
+        stem = f"aux/epoch_{self.epochs}" if arm == "lets" else arm
+        return self.root / f"{stem}.learngene.safetensors"
 
-def report(seeds: int) -> None:
-    """The table, the curves and the pictures."""
-    results = {}
-    figure, axes = plt.subplots(figsize=(6, 3.6), dpi=100)
-    for arm in GENES:
-        curves = [curve(arm, seed) for seed in range(seeds)]
-        steps = sorted(set.intersection(*map(set, curves)))
-        values = np.array([[points[step] for step in steps] for points in curves])
-        tests = [json.loads((ROOT / f"{arm}_seed{seed}" / "test.json").read_text()) for seed in range(seeds)]
-        results[arm] = dict(steps=steps, val_mIoU=values.tolist(), test=tests)
-        axes.plot(steps, values.mean(0), marker="o", markersize=3, label=arm)
-        axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2)
-        scores = np.array([[test[key] for key in ("mIoU", "mAcc", "aAcc")] for test in tests])
-        cells = " | ".join(f"{m:.1f} +- {s:.1f}" for m, s in zip(scores.mean(0), scores.std(0), strict=True))
-        print(f"| {arm} | {values[:, 0].mean():.1f} | {cells} |")
-    axes.set(xlabel="iterations", ylabel="mIoU on CamVid val (%)", title="Descendant h4-l6 with UperNet")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
-    images = Path("docs/images")
-    images.mkdir(parents=True, exist_ok=True)
-    figure.savefig(images / "camvid_curves.png")
-    (ROOT / "results.json").write_text(json.dumps(results, indent=2))
-    pictures(images / "camvid_masks.png")
+    def run_dir(self, arm: str, seed: int) -> Path:
+        """Where a descendant is trained."""
+        return self.root / (self.change or "") / f"{arm}_seed{seed}"
 
+    def run(self, processes: int) -> None:
+        """Do everything, ``processes`` runs at a time."""
+        with ThreadPoolExecutor(processes) as pool:
+            ancestry = pool.submit(self.pretrain, "ancestry")
+            control = pool.submit(self.pretrain, "prefin")
+            self.extract("weight-selection", ancestry.result(), num_heads=6)
+            aux = pool.submit(self.pretrain, "aux", {"model.teacher.checkpoint": ancestry.result()})
+            self.extract("pre-fin", control.result(), num_heads=4)
+            # the runs that wait for the Aux-Net come last
+            arms = sorted(self.arms, key=lambda arm: arm == "lets")
+            runs = []
+            for arm in arms:
+                if arm == "lets":
+                    aux.result()
+                runs += [pool.submit(self.segment, arm, seed) for seed in range(self.seeds)]
+            for run in runs:
+                run.result()
 
-def pictures(target: Path) -> None:
-    """Rows: test images. Columns: image, truth, then the prediction of each arm (seed 0)."""
-    rows = []
-    names = sorted(path.name for path in (ROOT / "scratch_seed0" / "shown").rglob("*.png"))
-    for name in names[:: len(names) // SHOWN][:SHOWN]:
-        shown = [np.asarray(Image.open(next((ROOT / f"{arm}_seed0" / "shown").rglob(name)))) for arm in GENES]
-        width = shown[0].shape[1] // 3
-        rows.append(np.hstack([shown[0][:, : 2 * width], *(picture[:, 2 * width :] for picture in shown)]))
-    figure, axes = plt.subplots(figsize=(9, 3.6), dpi=100)
-    axes.imshow(np.vstack(rows))
-    titles = ["image", "truth", *GENES]
-    width = rows[0].shape[1] // len(titles)
-    axes.set_xticks([width * (i + 0.5) for i in range(len(titles))], titles)
-    axes.set_yticks([])
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    figure.tight_layout()
-    figure.savefig(target)
+    def pretrain(self, name: str, options: dict | None = None) -> Path:
+        """Train ``camvid_<name>`` on CIFAR-10; returns the checkpoint."""
+        length = {"train_cfg.max_epochs": self.epochs, "param_scheduler.1.end": self.epochs}
+        return train(f"camvid_{name}", self.root / name, f"epoch_{self.epochs}", {**length, **(options or {})})
+
+    def extract(self, method: str, checkpoint: Path, num_heads: int) -> None:
+        """Turn a checkpoint into the learngene file of an arm."""
+        if not self.gene(method).exists():
+            extract(method, load_ancestry(checkpoint, num_heads=num_heads)).save(self.gene(method))
+
+    def segment(self, arm: str, seed: int) -> None:
+        """Train and test one descendant on CamVid."""
+        folder = self.run_dir(arm, seed)
+        camvid = {f"{split}_dataloader.dataset.data_root": self.data / "camvid_half" for split in SPLITS}
+        # layer decay protects what was inherited; a random backbone has nothing to protect
+        init = {"model.init_cfg": None, DECAY: 1.0} if arm == "scratch" else {INIT: self.gene(arm)}
+        options = {"randomness.seed": seed, **init, **camvid, **CHANGES.get(self.change, {})}
+        checkpoint = train("camvid_des", folder, f"iter_{options.get(LENGTH[0], ITERATIONS)}", options)
+        if not (folder / "test.json").exists():
+            show = ["--show-dir", folder / "shown"] if seed == 0 else []
+            arguments = [checkpoint, "--work-dir", folder / "test", "--out", folder / "test.json", *show]
+            call("tools/test.py", CONFIGS / "camvid_des.py", *arguments, options=camvid)
+
+    def curve(self, arm: str, seed: int) -> dict[int, float]:
+        """Iteration -> mIoU (percent) on the validation images."""
+        points = {}
+        for log in sorted(self.run_dir(arm, seed).glob("*/vis_data/scalars.json")):
+            rows = map(json.loads, log.read_text().splitlines())
+            points |= {row["step"]: row["mIoU"] for row in rows if "mIoU" in row and "step" in row}
+        return points
+
+    def report(self) -> None:
+        """The table, the curves and the pictures, in the folder of the runs."""
+        folder = self.root / (self.change or "")
+        results = {}
+        figure, axes = plt.subplots(figsize=(6, 3.6), dpi=100)
+        for arm in self.arms:
+            curves = [self.curve(arm, seed) for seed in range(self.seeds)]
+            steps = sorted(set.intersection(*map(set, curves)))
+            values = np.array([[points[step] for step in steps] for points in curves])
+            tests = [json.loads((self.run_dir(arm, seed) / "test.json").read_text()) for seed in range(self.seeds)]
+            results[arm] = dict(steps=steps, val_mIoU=values.tolist(), test=tests)
+            axes.plot(steps, values.mean(0), marker="o", markersize=3, label=arm)
+            axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2)
+            scores = np.array([[test[key] for key in ("mIoU", "mAcc", "aAcc")] for test in tests])
+            cells = [f"{mean:.1f}" for mean in values.mean(0)]
+            cells += [f"{m:.1f} ± {s:.1f}" for m, s in zip(scores.mean(0), scores.std(0), strict=True)]
+            print(f"| {arm} | {' | '.join(cells)} |")
+        axes.set(xlabel="iterations", ylabel="mIoU on CamVid val (%)", title="Descendant h4-l6 with UperNet")
+        axes.legend()
+        axes.grid(alpha=0.3)
+        figure.tight_layout()
+        figure.savefig(folder / "curves.png")
+        (folder / "results.json").write_text(json.dumps(results, indent=2))
+        self.pictures(folder / "masks.png")
+
+    def pictures(self, target: Path) -> None:
+        """Rows: test images. Columns: image, truth, then the prediction of each arm (seed 0)."""
+        rows = []
+        shown = {arm: self.run_dir(arm, 0) / "shown" for arm in self.arms}
+        names = sorted(path.name for path in shown[self.arms[0]].rglob("*.png"))
+        for name in names[:: len(names) // SHOWN][:SHOWN]:
+            triplets = [np.asarray(Image.open(next(folder.rglob(name)))) for folder in shown.values()]
+            width = triplets[0].shape[1] // 3
+            rows.append(np.hstack([triplets[0][:, : 2 * width], *(picture[:, 2 * width :] for picture in triplets)]))
+        figure, axes = plt.subplots(figsize=(9, 3.6), dpi=100)
+        axes.imshow(np.vstack(rows))
+        titles = ["image", "truth", *self.arms]
+        width = rows[0].shape[1] // len(titles)
+        axes.set_xticks([width * (i + 0.5) for i in range(len(titles))], titles)
+        axes.set_yticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        figure.tight_layout()
+        figure.savefig(target)
 
 
 def main() -> None:
-    """Run the whole study."""
+    """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg and camvid_half"
     )
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/camvid"), help="where everything goes")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs of each pre-training")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="which initialisations")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each on CamVid")
+    parser.add_argument("--change", choices=CHANGES, help="one thing that differs from the protocol")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     args = parser.parse_args()
     unpack_cifar10(args.data)
-    pretrain()
-    for seed in range(args.seeds):
-        for arm in GENES:
-            segment(arm, seed, args.data)
-    report(args.seeds)
+    study = Study(args.work_dir, args.data, args.epochs, tuple(args.arms), args.seeds, args.change)
+    study.run(args.processes)
+    study.report()
 
 
 if __name__ == "__main__":
