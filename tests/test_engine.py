@@ -21,7 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
 from mmlearngene import LearngeneError, load
-from mmlearngene.engine import EpochSeedHook, LearngeneExportHook, LearngeneInitHook
+from mmlearngene.engine import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
 from mmlearngene.layouts import MMPRETRAIN, TIMM
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import model_kwargs
@@ -169,6 +169,29 @@ def test_init_cfg_fails_loudly(path, tmp_path):
     model = MODELS.build(backbone_cfg(spec, init_cfg=dict(type="Learngene", checkpoint=path, min_inherited=1.01)))
     with pytest.raises(LearngeneError, match="less than min_inherited"):
         model.init_weights()
+
+
+# ---------------------------------------------------------------- InitialValHook
+
+
+@pytest.mark.parametrize("averaging", [False, True])
+def test_the_first_validation_sees_the_untuned_descendant(path, tmp_path, averaging):
+    class Seen(Hook):
+        priority = "LOWEST"  # after EMAHook has put its weights into the model
+
+        def __init__(self):
+            self.weights = []
+
+        def before_val_epoch(self, runner):
+            self.weights.append(copy_of(runner.model.state_dict()))
+
+    seen = Seen()
+    cfg = classifier_cfg(load(path).target("h2-l5"), init_cfg=dict(type="Learngene", checkpoint=path))
+    hooks = [*([EMAHook()] if averaging else []), InitialValHook(), seen]
+    make_runner(cfg, tmp_path / "run", hooks, epochs=1, val=True).train()
+    assert len(seen.weights) == 2  # before and after the only epoch
+    assert same(seen.weights[0], expanded(path))
+    assert not same(seen.weights[1], expanded(path))
 
 
 # ---------------------------------------------------------------- LearngeneInitHook

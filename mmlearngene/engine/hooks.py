@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dist import get_rank, master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
@@ -169,5 +169,9 @@ class InitialValHook(Hook):
     priority = "LOW"
 
     def before_train(self, runner: Runner) -> None:
-        if runner.iter == 0:
-            runner.val_loop.run()
+        if runner.iter:
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):  # its copy is older than init_cfg's weights, and averages from step 1 on
+                hook.ema_model.module.load_state_dict(hook.src_model.state_dict())
+        runner.val_loop.run()
