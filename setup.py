@@ -13,7 +13,7 @@ def version() -> str:
     return re.search(r'__version__ = "(.+)"', (ROOT / "mmlearngene" / "version.py").read_text())[1]
 
 
-CORE = ["torch>=2.6", "numpy", "safetensors>=0.4", "timm>=1.0", "rich>=13"]
+CORE = ["torch>=2.6", "numpy", "safetensors>=0.4", "timm>=1.0", "scikit-learn", "rich>=13"]
 MM = [
     "torchvision",
     "onedl-mmengine>=0.10.8",
@@ -22,7 +22,6 @@ MM = [
     "onedl-mmsegmentation>=1.3.1",
     "ftfy",  # imported by mmsegmentation's text encoders
     "regex",
-    "scikit-learn",
     "matplotlib",
 ]
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
