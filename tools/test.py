@@ -25,7 +25,7 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     if args.show_dir:
-        cfg.default_hooks.visualization.draw = True
+        cfg.default_hooks.visualization.update(draw=True, interval=1)  # every batch
         cfg.visualizer.save_dir = args.show_dir
     check_seg_data(cfg, loaders=("test_dataloader",))
     metrics = Runner.from_cfg(adapt_to_device(cfg)).test()
