@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.runner import Runner
 
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.launch import add_arguments, load_config
+from mmlearngene.engine.launch import add_arguments, leave_process_group, load_config
 
 
 def main() -> None:
@@ -29,8 +30,9 @@ def main() -> None:
         cfg.visualizer.save_dir = args.show_dir
     check_seg_data(cfg, loaders=("test_dataloader",))
     metrics = Runner.from_cfg(adapt_to_device(cfg)).test()
-    if args.out:
+    if args.out and is_main_process():
         dump(metrics, args.out)
+    leave_process_group()
 
 
 if __name__ == "__main__":

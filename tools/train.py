@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.launch import add_arguments, load_config
+from mmlearngene.engine.launch import add_arguments, leave_process_group, load_config
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def main() -> None:
         cfg.load_from = None if args.resume == "auto" else args.resume
     check_seg_data(cfg)
     Runner.from_cfg(adapt_to_device(cfg)).train()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from pathlib import Path
 
+import torch.distributed as dist
 from mmengine.config import Config, DictAction
 
 
@@ -42,3 +44,15 @@ def default_work_dir(config: str | Path) -> Path:
     parts = Path(config).with_suffix("").parts
     below = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts else parts[-1:]
     return Path("work_dirs", *below)
+
+
+def leave_process_group() -> None:
+    """Leave the process group that the runner has joined, if any: the last thing a tool does, its runner let go.
+
+    The group's threads would otherwise outlive the interpreter, and with gloo now and then abort a process whose
+    work is done ("terminate called without an active exception").
+    """
+    if dist.is_available() and dist.is_initialized():
+        # runner and loops refer to each other, and the runner's DistributedDataParallel holds on to the group
+        gc.collect()
+        dist.destroy_process_group()
