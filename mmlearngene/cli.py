@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -305,13 +306,14 @@ def _text(described: dict) -> str:
             f"{', class token' if of.get('class_token') else ''}"
         )
 
-    counts = described["stored_params"]
+    counts, config = described["stored_params"], described["config"].items()
     facts = [
         ("file", described["file"]),
         ("method", described["method"]),
         ("learngene", spec(described["learngene"])),
         ("Aux-Net", spec(described["aux"])),
-        ("config", ", ".join(f"{key}={value}" for key, value in described["config"].items())),
+        # lists of every layer's heads: whole in --json
+        *((f"config {key}", textwrap.shorten(str(value), 72, placeholder=" ...")) for key, value in config),
         (
             "stored",
             f"{counts['total']:,} parameters: learngene {counts['learngene']:,}, maps {counts['maps']:,}, "

@@ -17,6 +17,7 @@ from mmlearngene.layouts.official import read_official
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.learngenes.base import TensorTree
+from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.extracted import Extracted
 from mmlearngene.learngenes.lets import LeTs
 
@@ -239,6 +240,17 @@ def test_inspect_a_file(gene, capsys):
         f"{found['file_size']:,}",
     ):
         assert part in text
+
+
+def test_inspect_keeps_the_facts_of_many_layers_short(tmp_path, capsys):
+    heads = [[0, 1, 2, 3]] * 12
+    ancestry = ViTSpec(num_heads=4, num_layers=12, head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    gene = Cluster(ancestry, heads).save(tmp_path / "gene.safetensors")
+    assert inspected(capsys, gene)["config"]["heads"] == heads
+    assert run("inspect", gene) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.endswith(" ...") for row in rows if row.startswith("config heads")] == [True]
+    assert max(map(len, rows)) < 120
 
 
 def test_inspect_the_papers_config(capsys):
