@@ -173,7 +173,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
     path = arguments.output
     if path.is_dir():
         raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
-    if path.suffix in (".pth", ".pt", ".bin", ".npz"):
+    if path.suffix in files.CHECKPOINT_SUFFIXES:
         raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
     if path.exists() and not arguments.force:
         raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
@@ -190,6 +190,8 @@ def _extract(arguments: argparse.Namespace) -> None:
     _check_output(arguments)
     options = {**_given(arguments, "data", "num_images", "seed"), **dict(arguments.options)}
     learngene = extract(arguments.method, arguments.ancestry, num_heads=arguments.num_heads, **options)
+    if arguments.num_heads is None and Path(arguments.ancestry).is_file() and isinstance(learngene.aux_spec, ViTSpec):
+        print(f"{arguments.ancestry}: {learngene.aux_spec}, if its heads are 64 channels wide; else say --num-heads N")
     _save(learngene, arguments.output)
 
 

@@ -23,6 +23,8 @@ from .errors import LearngeneError
 from .version import __version__
 
 FORMAT = 1
+SUFFIX = ".learngene.safetensors"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".bin", ".npz")
 _KEY = "mmlearngene"
 _ENTRIES = ("method", "config", "learngene_spec", "aux_spec", "classes", "provenance", "sha256")
 
@@ -84,6 +86,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             tensors are not those that were saved.
     """
     path = existing(path)
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        beside = path.with_suffix(SUFFIX)
+        hint = f"`mmlearngene extract --method pre-fin --ancestry {path} -o {beside.name}` makes one of its own size"
+        hint = f"did you mean {beside}?" if beside.is_file() else hint
+        raise LearngeneError(f"{path} is a checkpoint, not a learngene; {hint}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -94,7 +101,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     if _KEY not in metadata:
         raise LearngeneError(
             f"{path} is a safetensors file but not a learngene: its header has no {_KEY!r} entry; "
-            "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints)"
+            "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints, and "
+            f"`mmlearngene extract --method pre-fin --ancestry {path} -o FILE` any ViT's)"
         )
     try:
         header = json.loads(metadata[_KEY])

@@ -166,6 +166,13 @@ def _find_vit(model: nn.Module, aux: ViTSpec) -> _FoundViT:
             "VisionTransformer, mmpretrain's VisionTransformer, or a model with the latter as its `backbone`; "
             "the nearest is backbone=dict(type='mmpretrain.VisionTransformer', ...)"
         )
+    class_token = any(name.rpartition(".")[2] == "cls_token" for name in state)
+    if class_token != aux.class_token:
+        has, wants = ("a", "none") if class_token else ("no", "one")
+        raise LearngeneError(
+            f"{type(vit).__name__} has {has} class token and the learngene has {wants}; expected with_cls_token="
+            f"{aux.class_token} in mmpretrain's VisionTransformer, class_token={aux.class_token} in timm's"
+        )
     spec = layout.infer_spec(
         {prefix + name: parameter for name, parameter in state.items()},
         num_heads=[layer.attn.num_heads for layer in layers],

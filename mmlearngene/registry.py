@@ -10,7 +10,12 @@ from .learngenes import LEARNGENES, load
 from .learngenes.extracted import extract
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
-HOOKS = Registry("hook", parent=mmengine_registry.HOOKS, scope="mmlearngene", locations=["mmlearngene.engine"])
+HOOKS = Registry(
+    "hook",
+    parent=mmengine_registry.HOOKS,
+    scope="mmlearngene",
+    locations=["mmlearngene.engine", "mmlearngene.engine.visualization"],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim_wrapper_constructor",
     parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
@@ -22,12 +27,6 @@ DATASETS = Registry(
 )
 TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
-)
-VISUALIZERS = Registry(
-    "visualizer",
-    parent=mmengine_registry.VISUALIZERS,
-    scope="mmlearngene",
-    locations=["mmlearngene.engine.visualization"],
 )
 # mmengine looks initializers up in its root registry, in whatever scope a config runs
 WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS

@@ -350,8 +350,13 @@ def test_extract(stem, ancestry, tmp_path, capsys):
     assert found.aux_spec == ViTSpec(3, 2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
     assert torch.equal(found.state_dict()["learngene.patch_embed.bias"], bias * 2.5 + 5)
     assert found.provenance["ancestry"] == "ancestry.pth"
-    capsys.readouterr()
+    assert "--num-heads" not in capsys.readouterr().out
     assert "exists" in fails(capsys, *command)
+
+
+def test_extract_tells_what_the_checkpoint_does_not_show(stem, ancestry, tmp_path, capsys):
+    assert run("extract", "--method", "stem", "--ancestry", ancestry, "-o", tmp_path / "gene.safetensors") == 0
+    assert "h1-l2, if its heads are 64 channels wide; else say --num-heads N" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import LearngeneError, initialize
+from mmlearngene import LearngeneError, ViTSpec, initialize
 from mmlearngene.layouts import MMPRETRAIN, TIMM
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.learngenes.extracted import extract
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tables import table
 
@@ -225,6 +226,19 @@ def test_a_vit_of_another_make(gene, fields):
     before = values(model)
     with pytest.raises(LearngeneError, match=f"{next(iter(fields))}="):
         initialize(model, gene)
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("framework", ["timm", "mmpretrain"])
+def test_a_class_token_too_many_or_too_few(framework, wanted):
+    aux = ViTSpec(2, 4, head_dim=4, img_size=8, patch_size=4, class_token=wanted, pool="cls" if wanted else "avg_norm")
+    learngene = extract("pre-fin", TIMM.from_state_dict(VisionTransformer(**model_kwargs(aux)).state_dict(), 2))
+    other = aux.replace(class_token=not wanted, pool="norm_avg" if wanted else "cls")
+    model = VisionTransformer(**model_kwargs(other)) if framework == "timm" else build(classifier_cfg(other))
+    before = values(model)
+    with pytest.raises(LearngeneError, match=f"expected with_cls_token={wanted} in .* class_token={wanted} in timm's"):
+        initialize(model, learngene)
     assert_unchanged(model, before)
 
 

@@ -23,15 +23,19 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmengine.structures import PixelData
+from mmseg.datasets import ADE20KDataset
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
+from torch.utils.checkpoint import checkpoint
 
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.engine.init_check import check_learngenes
+from mmlearngene.engine.visualization import SegPictureHook
 from mmlearngene.layouts import LAYOUTS
 from mmlearngene.learngenes.extracted import extract
 from mmlearngene.learngenes.lets import LeTs
@@ -267,9 +271,10 @@ def test_layer_decay_and_drop_path_know_the_depth(num_layers, sets, tmp_path):
     assert drops == pytest.approx(np.linspace(0, 0.1, num_layers))
 
 
-def test_gradient_checkpointing_changes_nothing(gene, sets, tmp_path):
+@pytest.mark.parametrize("frozen_stages", [-1, 4])
+def test_gradient_checkpointing_changes_nothing(frozen_stages, gene, sets, tmp_path):
     cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
-    cfg.model.backbone.drop_path_rate = 0.0
+    cfg.model.backbone.frozen_stages = frozen_stages
     images = torch.randn(2, 3, *CROP)
     samples = [SegDataSample() for _ in range(2)]
     for sample in samples:
@@ -278,15 +283,31 @@ def test_gradient_checkpointing_changes_nothing(gene, sets, tmp_path):
     for checkpointed in (False, True):
         model = segmentor(cfg)
         calls = []
-        model.backbone.layers[3].ln1.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        model.backbone.layers[6].ln1.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         if checkpointed:
-            turn_on_activation_checkpointing(model, [f"backbone.layers.{i}" for i in range(12)])
-        torch.manual_seed(0)
-        losses = model(images, samples, mode="loss")
+            GradientCheckpointingHook().before_train(types.SimpleNamespace(model=model))
+        torch.manual_seed(0)  # of drop-path
+        losses = model.train()(images, samples, mode="loss")
         sum(value for name, value in losses.items() if "loss" in name).backward()
-        gradients.append(model.backbone.patch_embed.projection.weight.grad)
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
         assert len(calls) == 1 + checkpointed
+    assert f"backbone.layers.{frozen_stages + 1}.attn.qkv.weight" in gradients[0]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.usefixtures("quick")
+def test_gradient_checkpointing_is_one_option(gene, sets, tmp_path):
+    option = re.search(r"default_hooks\.\w+\.type=mmlearngene\.\w+", (ROOT / "docs" / "segmentation.md").read_text())[0]
+    cfg = shrink("des_h6_l12_ade20k_segmenter", sets["ade20k"], tmp_path, gene)
+    cfg.merge_from_dict(dict([option.split("=")]))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert all(layer.forward.func is checkpoint for layer in runner.model.backbone.layers)
+
+
+def test_gradient_checkpointing_needs_layers():
+    with pytest.raises(LearngeneError, match="Linear has no backbone with layers"):
+        GradientCheckpointingHook().before_train(types.SimpleNamespace(model=torch.nn.Linear(1, 1)))
 
 
 # ---------------------------------------------------------------------- data
@@ -318,7 +339,24 @@ def test_missing_data_is_named(name, lost, advice, tmp_path):
     path = root / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     message = data_error(f"des_h6_l12_{name}", root, tmp_path / "run")
-    assert str(path) in message and advice in message and "docs/segmentation.md" in message
+    assert str(path) in message and advice in message and "README.md" in message
+    loader = "val" if "val" in lost else "train"
+    assert f"--cfg-options {loader}_dataloader.dataset.data_root=FOLDER" in message
+
+
+def test_empty_split_is_named(tmp_path):
+    root = make_pascal_context(tmp_path / "set")
+    split = root / "ImageSets" / "SegmentationContext" / "train.txt"
+    split.write_text("")
+    assert f"{split} is empty" in data_error("des_h6_l12_pascal_context", root, tmp_path / "run")
+
+
+def test_a_data_set_that_is_named_by_its_class(tmp_path):
+    dataset = dict(
+        type=ADE20KDataset, data_root=str(tmp_path / "none"), data_prefix=dict(img_path="a", seg_map_path="b")
+    )
+    with pytest.raises(LearngeneError, match="^ADE20KDataset: .*none/a was looked for"):
+        check_seg_data(Config(dict(train_dataloader=dict(dataset=dataset))))
 
 
 def test_folder_without_images_is_named(tmp_path):
@@ -386,6 +424,9 @@ def test_label_preparation_of_cityscapes(tmp_path, monkeypatch, capsys):
         prepare_labels(monkeypatch, "cityscapes", tmp_path)
     assert "unpack gtFine_trainvaltest.zip" in capsys.readouterr().err
     for split in ("train", "val", "test"):
+        with pytest.raises(SystemExit):
+            prepare_labels(monkeypatch, "cityscapes", tmp_path)
+        assert f"gtFine/{split}/<city>" in capsys.readouterr().err
         folder = tmp_path / "gtFine" / split / "city"
         folder.mkdir(parents=True)
         road = dict(label="road", polygon=[[0, 0], [8, 0], [8, 4], [0, 4]])
@@ -411,12 +452,14 @@ def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path)
     options = ("--cfg-options", "log_level=INFO")
     log = run(sys.executable, "tools/train.py", config, *options)
     assert "of the backbone inherited" in log
-    show = tmp_path / "shown"
-    log = run(sys.executable, "tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show, *options)
+    show, out = tmp_path / "shown", tmp_path / "new" / "metrics.json"
+    command = ["bash", "tools/dist_test.sh", config, tmp_path / "iter_2.pth", 2, "--show-dir", show, "--out", out]
+    log = run(*command, *options, PORT=free_port())
     for key in ("mIoU", "mAcc", "aAcc", "tvmonitor", "aeroplane"):
         assert key in log
-    pictures = sorted(show.rglob("*.png"))
-    assert len(pictures) == 2
+    assert json.loads(out.read_text()).keys() >= {"mIoU", "mAcc", "aAcc"}
+    pictures = sorted(show.iterdir())  # one from each process
+    assert [picture.name for picture in pictures] == ["2008_000002.png", "2008_000003.png"]
     picture = np.asarray(Image.open(pictures[0]))
     image = np.asarray(Image.open(sets["pascal_context"] / "JPEGImages" / "2008_000002.jpg"))
     assert picture.shape == (64, 3 * 96, 3)
@@ -424,13 +467,92 @@ def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path)
     assert (picture[:, 96:192] != picture[:, 192:]).any()
 
 
+def test_pictures_need_colours(tmp_path):
+    digits = types.SimpleNamespace(metainfo=dict(classes=("0", "1")))
+    runner = types.SimpleNamespace(test_dataloader=types.SimpleNamespace(dataset=digits))
+    with pytest.raises(LearngeneError, match="SimpleNamespace has no palette"):
+        SegPictureHook(tmp_path).before_test(runner)
+
+
 @pytest.mark.parametrize("tool", ["train.py", "test.py"])
-def test_tools_stop_at_missing_data(tool, tmp_path, monkeypatch):
+def test_tools_stop_at_missing_data(tool, tmp_path, monkeypatch, capsys):
     config = dumped(shrink("des_h6_l12_ade20k", tmp_path / "nowhere", tmp_path, None), tmp_path)
-    monkeypatch.setattr(sys, "argv", [tool, str(config)] + ["none.pth"] * (tool == "test.py"))
-    with pytest.raises(LearngeneError, match="nowhere/images/.* was looked for and is missing"):
+    (tmp_path / "some.pth").touch()
+    monkeypatch.setattr(sys, "argv", [tool, str(config)] + [str(tmp_path / "some.pth")] * (tool == "test.py"))
+    with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and message.startswith(f"{tool}: error: ADE20KDataset: ")
+    assert re.search("nowhere/images/.* was looked for and is missing", message)
     assert not list(tmp_path.rglob("*.log"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--out", "metrics"), "--out metrics: expected the name of a JSON file, such as metrics.json"),
+        (("--out", "metrics.txt"), "expected the name of a JSON file, such as metrics.json"),
+        (("--out", "folder.json"), "expected the name of a JSON file"),
+        ((), "no such checkpoint: no.pth"),
+    ],
+)
+def test_files_of_a_test_are_looked_at_first(option, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.json").mkdir()
+    monkeypatch.setattr(sys, "argv", ["test.py", "no_config.py", "no.pth", *option])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")
+    assert message in capsys.readouterr().err
+
+
+def init_error(settings: dict, tmp_path: Path) -> str:
+    with pytest.raises(LearngeneError) as error:
+        check_learngenes(Config(dict(work_dir=str(tmp_path), **settings)))
+    return str(error.value)
+
+
+def test_a_learngene_that_cannot_be_used_is_told_first(gene, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = Config.fromfile(CONFIGS / "des_h6_l12_ade20k.py")
+    cfg.work_dir = str(tmp_path)
+    with pytest.raises(LearngeneError) as error:
+        check_learngenes(cfg)
+    assert "no such file: work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors" in str(error.value)
+    assert "run tools/train.py configs/lets/aux_deit_b.py first" in str(error.value)
+    assert "--cfg-options model.init_cfg.checkpoint=FILE, or start from scratch with model.init_cfg=None" in str(
+        error.value
+    )
+
+    (tmp_path / "tuned.pth").touch()
+    checkpoint = str(tmp_path / "tuned.pth")
+    message = init_error(
+        dict(model=dict(backbone=dict(init_cfg=[dict(type="Learngene", checkpoint=checkpoint)]))), tmp_path
+    )
+    assert f"mmlearngene extract --method pre-fin --ancestry {checkpoint}" in message
+    hook = dict(type="mmlearngene.LearngeneInitHook", checkpoint=checkpoint)
+    (tmp_path / "tuned.learngene.safetensors").touch()
+    message = init_error(dict(custom_hooks=[hook]), tmp_path)
+    assert "did you mean" in message and "custom_hooks.0.checkpoint=FILE" in message
+
+    hook["checkpoint"] = str(gene)
+    check_learngenes(Config(dict(work_dir=str(tmp_path), custom_hooks=[hook])))
+
+
+def test_a_resumed_run_needs_no_learngene(tmp_path):
+    init = dict(type="Learngene", checkpoint="gone.learngene.safetensors")
+    cfg = Config(dict(work_dir=str(tmp_path), resume=True, model=dict(init_cfg=init)))
+    cfg.model.backbone = dict(init_cfg=[init, dict(type="Constant"), init])
+    with pytest.raises(LearngeneError, match="no such file: gone"):  # nothing to resume from: the run starts anew
+        check_learngenes(cfg)
+    (tmp_path / "last_checkpoint").write_text("iter_1.pth")
+    check_learngenes(cfg)
+    assert cfg.model.to_dict() == dict(backbone=dict(init_cfg=[dict(type="Constant")]))
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def kill_tree(pid: int) -> None:
@@ -442,13 +564,12 @@ def kill_tree(pid: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
 def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
+    gene = Path(shutil.copy(gene, tmp_path))
     cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
     cfg.merge_from_dict({"train_cfg.max_iters": 10000, "train_cfg.val_interval": 10000, "log_level": "INFO"})
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     config = dumped(cfg, tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = dict(PORT=str(free.getsockname()[1]))
+    port = dict(PORT=free_port())
     command = ["tools/dist_train.sh", config, "2"]
     with open(tmp_path / "first.log", "w") as log:
         process = subprocess.Popen(
@@ -469,6 +590,7 @@ def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
                 kill_tree(process.pid)
             process.wait()
     assert (tmp_path / "last_checkpoint").exists(), (tmp_path / "first.log").read_text()[-3000:]
+    gene.unlink()  # a resumed run needs none
     done = int(re.search(r"iter_(\d+)\.pth", (tmp_path / "last_checkpoint").read_text())[1])
     options = ("--resume", "--cfg-options", f"train_cfg.max_iters={done + 2}")
     log = run("bash", *command, *options, **port)
@@ -515,6 +637,23 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-4))
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=2)
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2))
+"""
+
+
+USERS_TEST = """
+test_dataloader = dict(
+    batch_size=2,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="ADE20KDataset",
+        data_root="{root}",
+        data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
+        pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")],
+    ),
+)
+test_cfg = dict()
+test_evaluator = dict(type="IoUMetric")
 """
 
 
@@ -529,3 +668,10 @@ def test_users_own_config_takes_the_two_lines_of_the_docs(gene, sets, tmp_path):
     log = run(sys.executable, train, config, "--work-dir", tmp_path)
     share = re.search(r"h8-l6 from lets .*: ([\d.]+)% of the backbone inherited", log)
     assert float(share[1]) > 99
+
+    # and with this project's tools, though the config has no visualizer
+    with config.open("a") as file:
+        file.write(USERS_TEST.format(root=sets["ade20k"]))
+    show = tmp_path / "shown"
+    log = run(sys.executable, "tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show)
+    assert "mIoU" in log and len(list(show.glob("ADE_val_*.png"))) == 2

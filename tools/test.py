@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
@@ -10,7 +11,7 @@ from mmengine.runner import Runner
 
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.launch import add_arguments, leave_process_group, load_config
+from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
 
 
 def main() -> None:
@@ -21,19 +22,23 @@ def main() -> None:
     parser.add_argument(
         "--show-dir", help="segmentation: write image, truth and prediction side by side to this folder"
     )
-    parser.add_argument("--out", help="write the metrics to this JSON file")
+    parser.add_argument("--out", type=Path, help="write the metrics to this JSON file")
     args = parser.parse_args()
+    if args.out and (args.out.suffix != ".json" or args.out.is_dir()):
+        parser.error(f"--out {args.out}: expected the name of a JSON file, such as {args.out.with_suffix('.json')}")
+    if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
+        parser.error(f"no such checkpoint: {args.checkpoint}")
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     if args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, interval=1)  # every batch
-        cfg.visualizer.save_dir = args.show_dir
-    check_seg_data(cfg, loaders=("test_dataloader",))
+        pictures = dict(type="mmlearngene.SegPictureHook", folder=args.show_dir)
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), pictures]
+    if first_on_this_machine():
+        check_seg_data(cfg, loaders=("test_dataloader",))
     metrics = Runner.from_cfg(adapt_to_device(cfg)).test()
     if args.out and is_main_process():
         dump(metrics, args.out)
-    leave_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

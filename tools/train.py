@@ -8,7 +8,8 @@ from mmengine.runner import Runner
 
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.launch import add_arguments, leave_process_group, load_config
+from mmlearngene.engine.init_check import check_learngenes
+from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
 
 
 def main() -> None:
@@ -36,10 +37,11 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
-    check_seg_data(cfg)
+    check_learngenes(cfg)
+    if first_on_this_machine():
+        check_seg_data(cfg)
     Runner.from_cfg(adapt_to_device(cfg)).train()
-    leave_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

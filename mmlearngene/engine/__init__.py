@@ -1,6 +1,7 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
+from .gradient_checkpointing import GradientCheckpointingHook
 from .hooks import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
@@ -9,6 +10,7 @@ from .redraw import RedrawHook
 
 __all__ = [
     "EpochSeedHook",
+    "GradientCheckpointingHook",
     "InitialValHook",
     "LayerDecayOptimWrapperConstructor",
     "LearngeneExportHook",

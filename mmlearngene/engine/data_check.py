@@ -37,7 +37,7 @@ def check_seg_data(cfg: Config, loaders: tuple[str, ...] = ("train_dataloader", 
     init_default_scope(cfg.get("default_scope", "mmseg"))
     for name in loaders:
         for dataset in _seg_datasets((cfg.get(name) or {}).get("dataset") or {}):
-            _check(dataset)
+            _check(dataset, name)
 
 
 def _seg_datasets(dataset: dict) -> Iterator[dict]:
@@ -48,36 +48,36 @@ def _seg_datasets(dataset: dict) -> Iterator[dict]:
         yield dataset
 
 
-def _check(dataset: dict) -> None:
+def _check(dataset: dict, loader: str) -> None:
     kind, root = dataset["type"], Path(dataset.get("data_root") or "")
-    wanted = [root / folder for folder in dataset["data_prefix"].values()]
-    if dataset.get("ann_file"):
-        wanted.append(root / dataset["ann_file"])
-    for path in wanted:
-        _demand(path, kind)
+    kind = getattr(kind, "__name__", kind)  # a config may hold the class itself
+    advice = _advice(kind, loader)
+    folders = [root / folder for folder in dataset["data_prefix"].values()]
+    split = root / dataset["ann_file"] if dataset.get("ann_file") else None
+    for path in [*folders, *([split] if split else [])]:
+        _demand(path, kind, advice)
     from mmseg.registry import DATASETS  # here, as runs on other data need no mmsegmentation
 
     built = DATASETS.build({**dataset, "pipeline": [], "serialize_data": False})  # serialising fails on nothing
     if not len(built):
-        raise LearngeneError(
-            f"{kind}: no file *{built.img_suffix} in {wanted[0].resolve()}. What to do: {_advice(kind)}"
-        )
+        lack = f"{split.resolve()} is empty" if split else f"no file *{built.img_suffix} in {folders[0].resolve()}"
+        raise LearngeneError(f"{kind}: {lack}. What to do: {advice}")
     for index in range(len(built)):
         info = built.get_data_info(index)
         for key in ("img_path", "seg_map_path"):
-            _demand(Path(info[key]), kind)
+            _demand(Path(info[key]), kind, advice)
 
 
-def _demand(path: Path, kind: str) -> None:
+def _demand(path: Path, kind: str, advice: str) -> None:
     if path.exists():
         return
     found = next(parent for parent in path.resolve().parents if parent.exists())
     raise LearngeneError(
-        f"{kind}: {path.resolve()} was looked for and is missing ({found} exists). What to do: {_advice(kind)}"
+        f"{kind}: {path.resolve()} was looked for and is missing ({found} exists). What to do: {advice}"
     )
 
 
-def _advice(kind: str) -> str:
+def _advice(kind: str, loader: str) -> str:
     known = WHAT_TO_DO.get(kind.rpartition(".")[2])
-    end = "; or link the set there, or set data_root in train_dataloader.dataset and val_dataloader.dataset"
-    return (known + end if known else "set data_root and data_prefix of the data set") + "; see docs/segmentation.md"
+    end = f"; or link the set there, or name its folder by --cfg-options {loader}.dataset.data_root=FOLDER"
+    return (known + end if known else f"set data_root and data_prefix of {loader}.dataset") + "; see README.md"

@@ -11,17 +11,18 @@ from mmengine.dist import get_rank, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
+from ..files import SUFFIX
 from ..initialize import initialize
 from ..learngenes import Learngene
 from ..registry import HOOKS
+from .init_check import resumes
 
-SUFFIX = ".learngene.safetensors"
 
-
-def _unwrapped(runner: Runner) -> nn.Module:
+def unwrapped(runner: Runner) -> nn.Module:
+    """The runner's model itself, also where several processes train it."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
@@ -46,13 +47,11 @@ class LearngeneInitHook(Hook):
         self.arguments = dict(min_inherited=min_inherited, head=head, **options)
 
     def before_run(self, runner: Runner) -> None:
-        # --resume in an empty work_dir starts anew, from the learngene; a trained checkpoint that is tested needs none
-        loaded = runner._load_from or (runner._resume and find_latest_checkpoint(runner.work_dir))
-        training = isinstance(runner._train_loop, BaseLoop)
-        if loaded and (runner._resume or not training):
+        tested = runner._load_from and not isinstance(runner._train_loop, BaseLoop)
+        if tested or resumes(runner._resume, runner._load_from, runner.work_dir):
             return
         # The Runner calls init_weights only after this point, and calling it again does nothing: so do it here, first.
-        model = _unwrapped(runner)
+        model = unwrapped(runner)
         if hasattr(model, "init_weights"):
             model.init_weights()
         report = initialize(model, self.checkpoint, **self.arguments)
@@ -130,7 +129,7 @@ class LearngeneExportHook(Hook):
         live = {name: tensor.clone() for name, tensor in learngene.state_dict().items()}
         learngene.load_state_dict(tensors)
         try:
-            own = getattr(_unwrapped(runner), "provenance", {})
+            own = getattr(unwrapped(runner), "provenance", {})
             learngene.provenance = {**own, **self.provenance, **progress}
             learngene.classes = runner.train_dataloader.dataset.metainfo.get("classes")
             learngene.save(target)
@@ -140,10 +139,10 @@ class LearngeneExportHook(Hook):
 
     @staticmethod
     def _find(runner: Runner) -> tuple[str, Learngene]:
-        for name, module in _unwrapped(runner).named_modules():
+        for name, module in unwrapped(runner).named_modules():
             if isinstance(module, Learngene):
                 return f"{name}." if name else "", module
-        raise TypeError(f"LearngeneExportHook: {type(_unwrapped(runner)).__name__} holds no learngene to export")
+        raise TypeError(f"LearngeneExportHook: {type(unwrapped(runner)).__name__} holds no learngene to export")
 
 
 @HOOKS.register_module()

@@ -1,14 +1,18 @@
-"""What tools/train.py and tools/test.py share: OpenMMLab's usual flags, and the config that they lead to."""
+"""What tools/train.py and tools/test.py share: OpenMMLab's usual flags, the config they lead to, how a tool ends."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
+
+from ..errors import LearngeneError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +50,23 @@ def default_work_dir(config: str | Path) -> Path:
     return Path("work_dirs", *below)
 
 
+def first_on_this_machine() -> bool:
+    """Whether this process is the one of its machine that looks at files before the others open them."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool's ``main``. Bad input ends it with one line and status 2; at its end it leaves its process group."""
+    try:
+        main()
+    except LearngeneError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    leave_process_group()
+
+
 def leave_process_group() -> None:
-    """Leave the process group that the runner has joined, if any: the last thing a tool does, its runner let go.
+    """Leave the process group that a runner has joined, if any, once the runner is let go.
 
     The group's threads would otherwise outlive the interpreter, and with gloo now and then abort a process whose
     work is done ("terminate called without an active exception").

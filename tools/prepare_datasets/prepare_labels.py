@@ -36,11 +36,12 @@ def need(module: str, name: str, install: str) -> None:
 
 def cityscapes(args: argparse.Namespace) -> list[str]:
     """Check Cityscapes and give the converter's arguments; it writes ``*_gtFine_labelTrainIds.png``."""
-    if not any((args.root / "gtFine" / "train").glob("*/*_gtFine_polygons.json")):
-        raise LearngeneError(
-            f"no *_gtFine_polygons.json in {args.root / 'gtFine' / 'train'}/<city>; unpack gtFine_trainvaltest.zip "
-            f"(cityscapes-dataset.com) in {args.root}"
-        )
+    for folder in (args.root / "gtFine" / split for split in ("train", "val", "test")):  # the converter wants all
+        if not any(folder.glob("*/*_gtFine_polygons.json")):
+            raise LearngeneError(
+                f"no *_gtFine_polygons.json in {folder}/<city>; unpack gtFine_trainvaltest.zip "
+                f"(cityscapes-dataset.com) in {args.root}"
+            )
     need("cityscapesscripts.preparation.json2labelImg", "json2labelImg", "cityscapesscripts")
     return [str(args.root), "--nproc", str(args.nproc)]
 
@@ -57,7 +58,12 @@ def pascal_context(args: argparse.Namespace) -> list[str]:
     ):
         if not path.exists():
             raise LearngeneError(f"{path} is missing; {source}")
-    need("detail", "Detail", '"git+https://github.com/zhanghang1989/detail-api#subdirectory=PythonAPI"')
+    need(
+        "detail",
+        "Detail",
+        "cython numpy setuptools, then pip install --no-build-isolation "
+        '"git+https://github.com/zhanghang1989/detail-api#subdirectory=PythonAPI"',
+    )
     return [str(args.root), str(voc / "trainval_merged.json")]
 
 
