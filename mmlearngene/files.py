@@ -88,8 +88,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     path = existing(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         beside = path.with_suffix(SUFFIX)
-        hint = f"`mmlearngene extract --method pre-fin --ancestry {path} -o {beside.name}` makes one of its own size"
-        hint = f"did you mean {beside}?" if beside.is_file() else hint
+        if beside.is_file():
+            hint = f"did you mean {beside}?"
+        else:
+            hint = (
+                f"`mmlearngene extract --method pre-fin --ancestry {path} -o {beside.name}` makes one of its own size"
+            )
         raise LearngeneError(f"{path} is a checkpoint, not a learngene; {hint}")
     try:
         with safe_open(path, framework="pt") as file:

@@ -166,7 +166,7 @@ def _find_vit(model: nn.Module, aux: ViTSpec) -> _FoundViT:
             "VisionTransformer, mmpretrain's VisionTransformer, or a model with the latter as its `backbone`; "
             "the nearest is backbone=dict(type='mmpretrain.VisionTransformer', ...)"
         )
-    class_token = any(name.rpartition(".")[2] == "cls_token" for name in state)
+    class_token = getattr(vit, "cls_token", None) is not None
     if class_token != aux.class_token:
         has, wants = ("a", "none") if class_token else ("no", "one")
         raise LearngeneError(

@@ -34,7 +34,7 @@ from mmlearngene import LearngeneError, ViTSpec, initialize, load
 from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes
+from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
 from mmlearngene.engine.visualization import SegPictureHook
 from mmlearngene.layouts import LAYOUTS
 from mmlearngene.learngenes.extracted import extract
@@ -542,9 +542,11 @@ def test_a_resumed_run_needs_no_learngene(tmp_path):
     init = dict(type="Learngene", checkpoint="gone.learngene.safetensors")
     cfg = Config(dict(work_dir=str(tmp_path), resume=True, model=dict(init_cfg=init)))
     cfg.model.backbone = dict(init_cfg=[init, dict(type="Constant"), init])
+    drop_learngenes_if_resumed(cfg)
     with pytest.raises(LearngeneError, match="no such file: gone"):  # nothing to resume from: the run starts anew
         check_learngenes(cfg)
     (tmp_path / "last_checkpoint").write_text("iter_1.pth")
+    drop_learngenes_if_resumed(cfg)
     check_learngenes(cfg)
     assert cfg.model.to_dict() == dict(backbone=dict(init_cfg=[dict(type="Constant")]))
 
@@ -619,41 +621,31 @@ model = dict(
     decode_head=dict(type="FCNHead", in_channels=32, channels=8, num_classes=150, concat_input=False),
     test_cfg=dict(mode="whole"),
 )
-pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
-    dict(type="RandomCrop", crop_size=(64, 64)),
-    dict(type="PackSegInputs"),
-]
+ade20k = dict(type="ADE20KDataset", data_root="{root}")
+load, pack = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")], [dict(type="PackSegInputs")]
 train_dataloader = dict(
     batch_size=2,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="ADE20KDataset",
-        data_root="{root}",
+        **ade20k,
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
-        pipeline=pipeline,
+        pipeline=[*load, dict(type="RandomCrop", crop_size=(64, 64)), *pack],
     ),
 )
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-4))
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=2)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2))
-"""
-
-
-USERS_TEST = """
 test_dataloader = dict(
     batch_size=2,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="ADE20KDataset",
-        data_root="{root}",
+        **ade20k,
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")],
+        pipeline=[*load, *pack],
     ),
 )
 test_cfg = dict()
 test_evaluator = dict(type="IoUMetric")
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-4))
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=2)
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2))
 """
 
 
@@ -670,8 +662,6 @@ def test_users_own_config_takes_the_two_lines_of_the_docs(gene, sets, tmp_path):
     assert float(share[1]) > 99
 
     # and with this project's tools, though the config has no visualizer
-    with config.open("a") as file:
-        file.write(USERS_TEST.format(root=sets["ade20k"]))
     show = tmp_path / "shown"
     log = run(sys.executable, "tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show)
     assert "mIoU" in log and len(list(show.glob("ADE_val_*.png"))) == 2

@@ -41,7 +41,7 @@ from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
-from mmlearngene.files import load_state_dict  # noqa: E402
+from mmlearngene.files import SUFFIX, load_state_dict  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.extracted import extract  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
@@ -94,7 +94,7 @@ class Result:
 def gene_file(work_dir: Path, init: str) -> Path:
     """Where the learngene of a method is, once its job is done."""
     stem = f"aux_{init}/epoch_{DISTILLED[init]}" if init in DISTILLED else init
-    return work_dir / f"{stem}.learngene.safetensors"
+    return work_dir / f"{stem}{SUFFIX}"
 
 
 def jobs(work_dir: Path) -> list[Job]:

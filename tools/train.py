@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes
+from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
 from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
 
 
@@ -37,8 +37,9 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
-    check_learngenes(cfg)
+    drop_learngenes_if_resumed(cfg)
     if first_on_this_machine():
+        check_learngenes(cfg)
         check_seg_data(cfg)
     Runner.from_cfg(adapt_to_device(cfg)).train()
 

@@ -52,15 +52,16 @@ def _check(dataset: dict, loader: str) -> None:
     kind, root = dataset["type"], Path(dataset.get("data_root") or "")
     kind = getattr(kind, "__name__", kind)  # a config may hold the class itself
     advice = _advice(kind, loader)
-    folders = [root / folder for folder in dataset["data_prefix"].values()]
-    split = root / dataset["ann_file"] if dataset.get("ann_file") else None
-    for path in [*folders, *([split] if split else [])]:
+    wanted = [root / folder for folder in dataset["data_prefix"].values()]
+    if split := dataset.get("ann_file"):
+        wanted.append(root / split)
+    for path in wanted:
         _demand(path, kind, advice)
     from mmseg.registry import DATASETS  # here, as runs on other data need no mmsegmentation
 
     built = DATASETS.build({**dataset, "pipeline": [], "serialize_data": False})  # serialising fails on nothing
     if not len(built):
-        lack = f"{split.resolve()} is empty" if split else f"no file *{built.img_suffix} in {folders[0].resolve()}"
+        lack = f"{wanted[-1].resolve()} is empty" if split else f"no file *{built.img_suffix} in {wanted[0].resolve()}"
         raise LearngeneError(f"{kind}: {lack}. What to do: {advice}")
     for index in range(len(built)):
         info = built.get_data_info(index)

@@ -18,23 +18,21 @@ def resumes(resume: bool, load_from: str | None, work_dir: str) -> bool:
     return bool(resume and (load_from or find_latest_checkpoint(work_dir)))
 
 
+def drop_learngenes_if_resumed(cfg: Config) -> None:
+    """Take the learngenes out of the config of a run that is resumed: its checkpoint has all weights."""
+    if resumes(cfg.get("resume"), cfg.get("load_from"), cfg.work_dir):
+        for parent, key, path in reversed(list(_learngenes(cfg._cfg_dict))):  # so positions in a list stay right
+            del parent[key]
+            print_log(f"the run is resumed: {path} is not used", logger="current")
+
+
 def check_learngenes(cfg: Config) -> None:
     """Check the file of every ``init_cfg=dict(type="Learngene")`` and ``LearngeneInitHook`` in ``cfg``.
-
-    A run that is resumed has all weights in its checkpoint: there the ``init_cfg`` are taken out of ``cfg`` instead
-    (the hook knows by itself), as the learngene may be gone.
 
     Raises:
         LearngeneError: names the file, where the config has it, and what to do.
     """
-    found = list(_learngenes(cfg._cfg_dict))
-    if resumes(cfg.get("resume"), cfg.get("load_from"), cfg.work_dir):
-        for parent, key, path in reversed(found):  # the last ones first: positions in a list stay right
-            if _kind(parent[key]) == "Learngene":
-                del parent[key]
-                print_log(f"the run is resumed: {path} is not used", logger="current")
-        return
-    for parent, key, path in found:
+    for parent, key, path in _learngenes(cfg._cfg_dict):
         checkpoint = parent[key].checkpoint
         try:
             files.read(checkpoint)
@@ -49,14 +47,10 @@ def _learngenes(node: object, path: str = "") -> Iterator[tuple[dict | list, str
     """Where the settings of learngenes are, below ``node``: the dict or list that holds them, its key, and the path."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         here = f"{path}.{key}".lstrip(".")
-        if isinstance(value, dict) and _kind(value) in ("Learngene", "LearngeneInitHook"):
+        if isinstance(value, dict) and str(value.get("type")).rpartition(".")[2] in ("Learngene", "LearngeneInitHook"):
             yield node, key, here
         elif isinstance(value, dict | list | tuple):
             yield from _learngenes(value, here)
-
-
-def _kind(settings: dict) -> str:
-    return str(settings.get("type")).rpartition(".")[2]
 
 
 def _maker(checkpoint: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..learngenes.peg import PEG
 from ..registry import HOOKS
+from .hooks import unwrapped
 
 
 @HOOKS.register_module()
@@ -19,7 +19,6 @@ class RedrawHook(Hook):
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for module in model.modules():
+        for module in unwrapped(runner).modules():
             if isinstance(module, PEG):
                 module.draw(runner.epoch)

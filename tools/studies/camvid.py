@@ -33,6 +33,7 @@ from PIL import Image
 
 from mmlearngene import LearngeneError
 from mmlearngene.ancestry import load_ancestry
+from mmlearngene.files import SUFFIX
 from mmlearngene.learngenes.extracted import extract
 
 matplotlib.use("Agg")
@@ -120,7 +121,7 @@ class Study:
     def gene(self, arm: str) -> Path:
         """The learngene file of an arm."""
         stem = f"aux/epoch_{self.epochs}" if arm == "lets" else arm
-        return self.root / f"{stem}.learngene.safetensors"
+        return self.root / f"{stem}{SUFFIX}"
 
     def run_dir(self, arm: str, seed: int) -> Path:
         """Where a descendant is trained."""
