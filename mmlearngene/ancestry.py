@@ -1,65 +1,252 @@
-"""Read a trained ViT, the ancestry, into canonical weights: a timm name, or a timm or mmpretrain checkpoint."""
+"""Read a trained ViT of any framework, the ancestry, into canonical weights; and take learngenes out of one."""
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from . import files
-from .errors import LearngeneError
-from .layouts import LAYOUTS, SWIN, Layout
-from .vit import ViTWeights
+from .attention import mean_attention_distance, read_images, timm_preprocessing
+from .errors import LearngeneError, check_choice
+from .layouts import FRAMEWORKS, find_vit, tables, weights_of
+from .layouts.base import UNSEEN, Layout
+from .layouts.live import left_aside
+from .learngenes import LEARNGENES
+from .learngenes.extracted import Extracted, extraction_methods
+from .spec import ViTSpec
+from .weights import ViTWeights
+
+CHECKPOINTS = (*files.CHECKPOINT_SUFFIXES, ".safetensors")
+IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing")
+# what a model that is like a checkpoint's tells of it: all that tensors do not show
+_TOLD = (
+    *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
+    "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid", "init_values",
+)  # fmt: skip
+
+Source = str | Path | nn.Module | ViTWeights
 
 
-def load_ancestry(source: str | Path, num_heads: int | None = None, **fields) -> ViTWeights:
-    """The weights of a trained ancestry: a ViT with or without class token, or mmpretrain's Swin.
+def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None = None, **fields) -> ViTWeights:
+    """The weights of a trained ViT or Swin of timm, Hugging Face, mmpretrain or mmsegmentation.
+
+    What is beside it in the model (a neck, a decode head, a pre-training decoder) is left aside, which is said in one
+    line.
 
     Args:
-        source: a checkpoint file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``) in timm's or mmpretrain's layout, or
-            the name of a timm model, which is then loaded with ``pretrained=True``.
-        num_heads: heads of a layer, which no tensor shows; a checkpoint's are taken to be 64 wide when omitted. A
-            Swin's tensors do show them.
-        **fields: other fields of :class:`~mmlearngene.ViTSpec` that a checkpoint does not show (``norm_eps``,
-            ``pool``, ``img_size`` of an oblong image).
+        source: a live model that is one or holds one; a Hugging Face folder (``config.json`` and weights); a checkpoint
+            file (``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.safetensors``); or the name of a timm model, which is then
+            loaded with ``pretrained=True``.
+        like: for a checkpoint, whose tensors do not show heads, activation, epsilon, pooling, positions that rotate: a
+            model that is like it: a timm name, a Hugging Face folder, an OpenMMLab config (``.py``), a live model or a
+            spec. Sizes are the checkpoint's own. A file of our own says what it is.
+        **fields: fields of :class:`~mmlearngene.ViTSpec` for a checkpoint, beside or instead of ``like``:
+            ``num_heads``, ``act``, ``norm_eps``, ``pool``, ``img_size`` of an oblong image, ...
 
     Raises:
-        LearngeneError: no such file or timm model, or not a plain ViT or Swin.
+        LearngeneError: no such file, folder or timm model; it is no ViT that is known here; or a field is not known.
+            Nothing is guessed.
     """
-    if Path(source).suffix in (".pth", ".pt", ".bin", ".safetensors") or Path(source).exists():
-        state = files.load_state_dict(source)
-    else:
-        import timm
-
-        if not timm.is_model(str(source)):
-            raise LearngeneError(
-                f"{source!r} is neither a checkpoint file (.pth, .pt, .bin, .safetensors) nor a timm model; "
-                f"nearest timm models: {', '.join(timm.list_models(f'*{str(source)[:8]}*')[:3]) or 'none'}"
-            )
-        model = timm.create_model(str(source), pretrained=True)
-        state = model.state_dict()
-        if "blocks.0.attn.qkv.weight" in state:
-            num_heads = model.blocks[0].attn.num_heads
-            fields = {"norm_eps": model.blocks[0].norm1.eps, **fields}
-    layout, state = _recognise(state)
-    return layout.from_state_dict(state, num_heads, **fields)
+    if isinstance(source, ViTWeights):
+        return source
+    if isinstance(source, nn.Module):
+        return _of_model(source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _of_model(_hugging_face(path))
+    if path.suffix in CHECKPOINTS or path.exists():
+        return _of_checkpoint(files.existing(path), like, fields)
+    return _of_model(_timm_model(str(source), pretrained=True))
 
 
-def _recognise(state: dict[str, Tensor]) -> tuple[Layout, dict[str, Tensor]]:
-    """The layout, and the state dict with the prefixes that this layout expects."""
+def _of_model(model: nn.Module) -> ViTWeights:
+    found = find_vit(model)
+    notes = list(found.notes)
+    if aside := left_aside(found, model):
+        notes.append(f"left aside: {', '.join(aside)}")
+    for note in notes:
+        logging.getLogger("mmlearngene").warning("%s: %s", type(model).__name__, note)
+    return weights_of(found, model)
+
+
+def _timm_model(name: str, **options) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise LearngeneError(
+            f"{name!r} is neither a checkpoint file ({', '.join(CHECKPOINTS)}), a folder nor a timm model; "
+            f"nearest timm models: {', '.join(timm.list_models(f'*{name[:8]}*')[:3]) or 'none'}"
+        )
+    return timm.create_model(name, **options)
+
+
+def _hugging_face(folder: Path, weights: bool = True) -> nn.Module:
+    """The model of a Hugging Face folder, or one of its config on the meta device."""
+    if not (folder / "config.json").is_file():
+        raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
+    try:
+        import transformers
+    except ImportError as error:
+        raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    names = config.architectures or []
+    cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
+    if weights:
+        return cls.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+
+
+def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fields: dict) -> ViTWeights:
+    state = files.load_state_dict(path)
+    state = _without_wrapper(state)
+    candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
+    if not candidates:
+        raise LearngeneError(
+            f"{path} is no ViT in a layout that is known here ({', '.join(FRAMEWORKS)}); its tensors start with "
+            f"{', '.join(list(state)[:3])}"
+        )
+    told = _own_spec(path)
+    if like is not None:
+        spec, layout = _spec_like(like)
+        candidates = [c for c in candidates if layout is None or c.cls == layout.cls] or candidates
+        told = {name: getattr(spec, name) for name in (*_TOLD, "head_dim") if name != "num_heads"}
+    errors = []
+    for layout in candidates:
+        try:
+            return _take(layout, state, {**told, **fields})
+        except LearngeneError as error:
+            errors.append(error)
+    raise LearngeneError(f"{path}: {errors[0]}") from errors[0]
+
+
+def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for wrapper in ("module.", "model."):
         if all(key.startswith(wrapper) for key in state):
             state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
-    if "patch_embed.projection.weight" in state:  # a bare mmpretrain backbone
-        state = {f"backbone.{key}": tensor for key, tensor in state.items()}
-    layout = LAYOUTS["mmpretrain" if "backbone.patch_embed.projection.weight" in state else "timm"]
-    if "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight" in state:
-        layout = SWIN
-    if layout.name == "mmpretrain":
-        # mmpretrain's own ViT configs have a VisionTransformerClsHead, which is one more name for a linear layer
-        state = {
-            key.replace("head.layers.head.", "head.fc."): tensor
-            for key, tensor in state.items()
-            if not key.startswith("data_preprocessor.")
-        }
-    return layout, state
+    return state
+
+
+def _own_spec(path: Path) -> dict:
+    """The spec that a file of our own (``mmlearngene expand``) says it is for."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("spec")
+    try:
+        spec = ViTSpec.parse(json.loads(text)) if text else None
+    except (LearngeneError, ValueError):
+        return {}
+    return {name: getattr(spec, name) for name in (*_TOLD, "img_size")} if spec else {}
+
+
+def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout | None]:
+    """The spec of a model that a checkpoint is like, and its layout where that is known."""
+    if isinstance(like, ViTSpec):
+        return like, None
+    if not isinstance(like, nn.Module):
+        path = Path(like)
+        if path.is_dir():
+            like = _hugging_face(path, weights=False)
+        elif path.suffix == ".py":
+            from .registry import model_of_config  # the OpenMMLab side, which the core does without
+
+            like = model_of_config(files.existing(path))
+        else:
+            with torch.device("meta"):
+                like = _timm_model(str(like))
+    found = find_vit(like)
+    return found.spec, found.layout
+
+
+def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeights:
+    """Read a state dict with what is told of it, as far as its tensors do not show it themselves."""
+    vit, head = layout.split(state)
+    of_size = ("pool", "num_heads", "head_dim", "init_values")
+    shown = layout.infer(vit, head, **{name: value for name, value in fields.items() if name not in of_size})
+    told = {name: value for name, value in fields.items() if name != "head_dim"}
+    if "head_dim" in fields and "num_heads" not in told:
+        told["num_heads"] = max(1, shown.heads[0] * shown.head_dim // fields["head_dim"])
+    for name in ("pool", "num_heads"):
+        if layout.shows(name, shown):
+            told.pop(name, None)
+    if shown.init_values is None:
+        told.pop("init_values", None)
+    return layout.from_state_dict(state, **told)
+
+
+def extract(
+    method: str, ancestry: Source, *, like: str | Path | nn.Module | ViTSpec | None = None, **options
+) -> Extracted:
+    """Extract a learngene of ``method`` from an ancestry.
+
+    Args:
+        method: the method's name.
+        ancestry: canonical weights, or what :func:`load_ancestry` reads.
+        like: see :func:`load_ancestry`.
+        **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
+            (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab config,
+            or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default), ``seed`` of their
+            draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
+
+    Raises:
+        LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
+    """
+    cls = LEARNGENES[check_choice(method, extraction_methods(), "extraction method")]
+    known = cls.extract_options() + [name for name in IMAGE_OPTIONS if cls.looks_at_images]
+    of_spec = {name for name in ViTSpec.__dataclass_fields__ if name not in known}
+    for name in options:
+        if name not in known and name not in of_spec:
+            takes = ", ".join(known) or "none"
+            raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
+    fields = {name: options.pop(name) for name in list(options) if name in of_spec}
+    source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
+    source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
+    weights = load_ancestry(ancestry, like, **fields)
+    if refused := cls.refuses(weights.spec):
+        others = ", ".join(name for name in extraction_methods() if not LEARNGENES[name].refuses(weights.spec))
+        raise LearngeneError(
+            f"{method} cannot treat {source}, a {weights.spec.kind} with {refused}; methods for it: {others}"
+        )
+    provenance = {}
+    if cls.looks_at_images:
+        if not isinstance(ancestry, (nn.Module, ViTWeights)) and like is None:
+            options["preprocessing"] = {**timm_preprocessing(str(ancestry)), **(options.get("preprocessing") or {})}
+        options, provenance = _with_distances(weights, options)
+    learngene = cls.extract(weights, **options)
+    learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
+    return learngene
+
+
+def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:
+    """Options with mean attention distances in the place of images, and what to say of where they come from."""
+    images = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
+    data: str | Path | Iterable[Tensor] | None = images.pop("data", None)
+    if data is None or options.get("distances") is not None:
+        return options, {}
+    provenance = {}
+    if isinstance(data, (str, Path)):
+        provenance = {"data": Path(data).name, "seed": images.get("seed", 0)}
+        preprocessing = images.pop("preprocessing", None) or {}
+        data = read_images(data, weights.spec, **images, **preprocessing)
+    counted = _Counted(data)
+    options["distances"] = mean_attention_distance(weights, counted)
+    return options, {**provenance, "num_images": counted.images}
+
+
+class _Counted:
+    """Batches of images, counted while they pass."""
+
+    def __init__(self, batches: Iterable[Tensor]) -> None:
+        self.batches, self.images = batches, 0
+
+    def __iter__(self):
+        for batch in self.batches:
+            self.images += len(batch)
+            yield batch

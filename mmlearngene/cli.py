@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 from . import files
+from .ancestry import extract
 from .errors import LearngeneError
-from .layouts import LAYOUTS, SWIN
-from .layouts.official import READERS, read_official
+from .layouts import FRAMEWORKS, build, fit
 from .learngenes import LEARNGENES, Learngene, load
 from .learngenes.base import HEADS
-from .learngenes.extracted import extract, extraction_methods
-from .swin import SwinSpec
+from .learngenes.extracted import extraction_methods
+from .papers import READERS, read_official
+from .spec import POOLS, ViTSpec
 from .tables import table
 from .version import __version__
-from .vit import POOLS, ViTSpec
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
@@ -80,8 +80,16 @@ def _parser() -> argparse.ArgumentParser:
         "--method cluster --ancestry deit_small_patch16_224 --data photos/ -o gene.safetensors",
     )
     sub.add_argument("--method", required=True, help=f"one of: {', '.join(extraction_methods()) or 'none installed'}")
-    sub.add_argument("--ancestry", required=True, metavar="CKPT_OR_TIMM_NAME", help="a checkpoint or a timm model")
-    sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, if a checkpoint's are not 64 wide")
+    sub.add_argument(
+        "--ancestry", required=True, metavar="CKPT_OR_FOLDER_OR_NAME",
+        help="a checkpoint, a Hugging Face folder, or a timm model",
+    )  # fmt: skip
+    sub.add_argument(
+        "--like", metavar="NAME_OR_FOLDER_OR_CONFIG",
+        help="what a checkpoint is like, for all that its tensors do not show: a timm model, a Hugging Face folder, or an "
+        "OpenMMLab config",
+    )  # fmt: skip
+    sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, which a checkpoint does not show")
     sub.add_argument("--data", metavar="CONFIG_OR_FOLDER", help="images for methods that look at attention")
     sub.add_argument(
         "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
@@ -100,19 +108,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--arch", required=True, metavar="SIZE", help="heads and layers, as in h6-l12; of each stage of a Swin"
     )
-    sub.add_argument("--layout", choices=sorted(LAYOUTS), default="timm", help="whose names to use (default: timm)")
+    sub.add_argument(
+        "--layout", choices=list(FRAMEWORKS), default="timm",
+        help="whose names to use (default: timm); hf writes a folder that from_pretrained opens",
+    )  # fmt: skip
+    sub.add_argument(
+        "--adapt", action="store_true",
+        help="where the layout lacks a feature, write weights that compute the same without it, if there are such",
+    )  # fmt: skip
     sub.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
     sub.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
     sub.add_argument("--num-classes", type=int, metavar="N", help="outputs of the classifier head")
     sub.add_argument(
         "--head", choices=HEADS, default="auto", help="classifier: inherit, fresh, or auto: inherit if classes agree"
     )
-    sub.add_argument("--rows", type=_numbers, metavar="R,R,...", help="LeTs: the row of G for each layer")
-    sub.add_argument("--selection", help="LeTs: which neurons a narrower ViT takes, continuous or top-l1, say")
-    sub.add_argument("--unit", help="LeTs: select whole heads (head) or single rows (row)")
-    sub.add_argument("--stages", type=_numbers, metavar="S,S,...", help="SWS: the stage for each layer")
+    _add_expansion_options(sub)
     _add_options(sub, "expansion")
-    _add_output(sub, "STATE.safetensors", "the state dict to write")
+    _add_output(sub, "STATE.safetensors", "the state dict to write, or the folder with --layout hf")
 
     sub = command(
         _inspect,
@@ -123,6 +135,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("source", metavar="GENE_OR_CONFIG", help="a learngene file, or a config of an Aux-Net")
     sub.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
+
+
+def _add_expansion_options(parser: argparse.ArgumentParser) -> None:
+    """A flag for each option that some method's expansion takes, as its signature says it."""
+    methods: dict[str, list[str]] = {}
+    found = {}
+    for method, cls in sorted(LEARNGENES.items()):
+        for name, parameter in cls.expand_options().items():
+            methods.setdefault(name, []).append(method)
+            found.setdefault(name, parameter)
+    for name, parameter in sorted(found.items()):
+        kind, metavar = (_numbers, "N,N,...") if "Sequence[int]" in str(parameter.annotation) else (_value, "VALUE")
+        default = "" if parameter.default is None else f" (default: {parameter.default})"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{', '.join(methods[name])}{default}"
+        )
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:
@@ -151,12 +179,17 @@ def _numbers(text: str) -> list[int]:
 
 def _option(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not key.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, _value(value)
+
+
+def _value(text: str) -> object:
+    """JSON, or the text itself."""
     try:
-        return key, json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return key, value
+        return text
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict:
@@ -171,6 +204,12 @@ def _check_output(arguments: argparse.Namespace) -> None:
         LearngeneError: the output exists, is a folder, or has the suffix of another format.
     """
     path = arguments.output
+    if getattr(arguments, "layout", None) == "hf":
+        if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
+            raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
+        if path.exists() and not arguments.force:
+            raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
+        return
     if path.is_dir():
         raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
     if path.suffix in files.CHECKPOINT_SUFFIXES:
@@ -188,11 +227,8 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     _check_output(arguments)
-    options = {**_given(arguments, "data", "num_images", "seed"), **dict(arguments.options)}
-    learngene = extract(arguments.method, arguments.ancestry, num_heads=arguments.num_heads, **options)
-    if arguments.num_heads is None and Path(arguments.ancestry).is_file() and isinstance(learngene.aux_spec, ViTSpec):
-        print(f"{arguments.ancestry}: {learngene.aux_spec}, if its heads are 64 channels wide; else say --num-heads N")
-    _save(learngene, arguments.output)
+    options = {**_given(arguments, "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
+    _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 
 def _save(learngene: Learngene, path: Path) -> None:
@@ -205,20 +241,26 @@ def _expand(arguments: argparse.Namespace) -> None:
     _check_output(arguments)
     learngene = load(arguments.gene)
     spec = learngene.target(arguments.arch).replace(**_given(arguments, "img_size", "patch_size", "num_classes"))
-    options = {**_given(arguments, "rows", "selection", "unit", "stages"), **dict(arguments.options)}
-    layout = LAYOUTS[arguments.layout]
-    if isinstance(spec, SwinSpec):
-        if layout.name != SWIN.name:
-            raise LearngeneError(f"--layout {layout.name}: the weights of a Swin are written with --layout {SWIN.name}")
-        layout = SWIN
+    options = {**_given(arguments, *learngene.expand_options()), **dict(arguments.options)}
+    flags = {name for cls in LEARNGENES.values() for name in cls.expand_options()}
+    if wrong := [name for name in sorted(flags - options.keys()) if getattr(arguments, name) is not None]:
+        options[wrong[0]] = getattr(arguments, wrong[0])  # which the expansion refuses by name
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
-    state = layout.state_dict(weights)
-    source = f"{learngene.method} {Path(arguments.gene).name}"
-    metadata = dict(size=str(spec), layout=arguments.layout, source=source, spec=json.dumps(spec.asdict()))
-    files.save_tensors(arguments.output, state, metadata)
-    written = sum(tensor.numel() for tensor in state.values())
-    print(f"wrote {arguments.output}: {spec} for {arguments.layout}, {written:,} of its {spec.num_params:,} parameters")
+        layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
+    spec = weights.spec
+    if arguments.layout == "hf":
+        files.save_folder(arguments.output, build(weights, "hf").save_pretrained)
+    else:
+        source = f"{learngene.method} {Path(arguments.gene).name}"
+        metadata = dict(size=str(spec), layout=arguments.layout, source=source, spec=json.dumps(spec.asdict()))
+        files.save_tensors(arguments.output, layout.state_dict(weights), metadata)
+    written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
+    print(
+        f"wrote {arguments.output}: {spec} for {layout.class_name}, {written:,} of its {spec.num_params:,} parameters"
+    )
+    for words in adapted:
+        print(f"adapted: {words}")
     if written < spec.num_params:
         print("what is not in the file, such as a fresh head, keeps the model's own start values")
 
@@ -285,7 +327,7 @@ def _describe(learngene: Learngene) -> dict:
             "heads": list(learngene.head_choices),
             "layers": list(layers) if layers else "any",
             "words": learngene.span,
-            "options": learngene.expand_options(),
+            "options": list(learngene.expand_options()),
         },
         "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in learngene.some_sizes()],
         "classes": learngene.classes,
@@ -297,6 +339,15 @@ def _spec(spec: ViTSpec) -> dict:
     return {"size": str(spec), **spec.asdict()}
 
 
+def _features(of: dict) -> str:
+    """What a ViT has beyond a plain one, in words."""
+    fields = {name: value for name, value in of.items() if name != "size"}
+    plain = ViTSpec(1, 1, pool=fields["pool"], class_token=fields["class_token"]).features()
+    own = ViTSpec.parse(fields).features()
+    extra = [f"{name} {value}" for name, value in own.items() if value != plain[name] and name != "norm_eps"]
+    return f", {', '.join(extra)}" if extra else ""
+
+
 def _text(described: dict) -> str:
     """The description as text for people."""
 
@@ -304,8 +355,7 @@ def _text(described: dict) -> str:
         height, width = of["img_size"]
         return (
             f"{of['size']}, {of['embed_dims']} wide, patch {of['patch_size']} at {height} x {width}, "
-            f"{of['num_classes']} classes{', pool ' + of['pool'] if 'pool' in of else ''}"
-            f"{', class token' if of.get('class_token') else ''}"
+            f"{of['num_classes']} classes, pool {of['pool']}{', class token' if of['class_token'] else ''}{_features(of)}"
         )
 
     counts, config = described["stored_params"], described["config"].items()

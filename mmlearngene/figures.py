@@ -54,8 +54,13 @@ def plot_mixtures(learngene: PEG, path: str | Path, epoch: int = 0) -> Path:
         learngene: any PEG learngene; the matrices follow from its seed.
         path: the picture to write.
         epoch: of the draw.
+
+    Raises:
+        LearngeneError: it is a Swin's, whose stages have matrices of their own.
     """
     mixtures = learngene.mixtures(epoch)
+    if "heads" not in mixtures:
+        raise LearngeneError(f"the figure is of a plain ViT's mixtures, not of {learngene.aux_spec}'s")
     layers, heads, inputs = mixtures["heads"].shape
     figure, (left, right) = _canvas(9, max(3, 1 + 0.1 * layers * heads), columns=2)
     image = left.imshow(mixtures["heads"].flatten(0, 1), aspect="auto", vmin=0, vmax=1, cmap="viridis")

@@ -1,8 +1,8 @@
 """Files: safetensors with a JSON header, written atomically and checked when read; never unpickled.
 
-Format 1: a safetensors file whose metadata has one entry, ``mmlearngene``: JSON with ``format`` (1), ``method``,
-``config``, ``learngene_spec``, ``aux_spec``, ``classes``, ``provenance`` (``package_version`` among it) and ``sha256``,
-the digest of all tensors.
+Format 2: a safetensors file whose metadata has one entry, ``mmlearngene``: JSON with the fields of :class:`Header`;
+``sha256`` is the digest of all tensors and of all other fields. Format 1, which knew plain ViTs and Swins only and whose
+digest covers the tensors alone, is read and translated.
 """
 
 from __future__ import annotations
@@ -11,31 +11,69 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import LearngeneError
+from .spec import ViTSpec
 from .version import __version__
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".learngene.safetensors"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".bin", ".npz")
 _KEY = "mmlearngene"
-_ENTRIES = ("method", "config", "learngene_spec", "aux_spec", "classes", "provenance", "sha256")
+_MAX_HEADER = 16 * 2**20  # bytes; distances and clusters of every head stay far below
+# what no ViT exceeds: a header beyond is refused before anything is built from it
+_MAX = dict(
+    num_heads=1024, num_layers=1024, head_dim=4096, patch_size=1024, img_size=32768, in_channels=4096,
+    num_classes=10_000_000, embed_dims=65536, depths=1024, window_size=1024, reg_tokens=4096, attn_pool_num_heads=1024,
+    rope_ref_grid=32768, learngene_heads=1024, mlp_ratio=256, attn_pool_mlp_ratio=256,
+)  # fmt: skip
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, in order of name."""
+class Header(BaseModel):
+    """The header of a learngene file.
+
+    Attributes:
+        format: 2.
+        method: name of the method.
+        config: the method's own options.
+        learngene_spec: the ViT that the learngene is.
+        aux_spec: the ViT that it was trained in or extracted from.
+        classes: names of the classes.
+        provenance: where the weights come from, ``package_version`` among it.
+        sha256: digest of the tensors and of all fields above.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[2]
+    method: Annotated[str, Field(max_length=100)]
+    config: dict[str, JsonValue]
+    learngene_spec: ViTSpec
+    aux_spec: ViTSpec
+    classes: list[str] | None
+    provenance: dict[str, JsonValue]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def digest(tensors: Mapping[str, Tensor], header: Mapping | None = None) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors, in order of name, and over the header's fields."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.flatten().view(torch.uint8).numpy())
+    if header is not None:
+        fields = {name: value for name, value in header.items() if name != "sha256"}
+        sha.update(json.dumps(fields, sort_keys=True).encode())
     return sha.hexdigest()
 
 
@@ -58,6 +96,20 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
     return path
 
 
+def save_folder(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a folder under a temporary name beside ``path``, then put it in the place of ``path``."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        fresh, old = Path(temporary, "new"), Path(temporary, "old")
+        fresh.mkdir()
+        write(fresh)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    return path
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -66,16 +118,13 @@ def _umask() -> int:
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping) -> Path:
     """Write a learngene file: tensors and header, completed with format, package version and digest."""
-    header = {
-        "format": FORMAT,
-        **header,
-        "provenance": {**header["provenance"], "package_version": __version__},
-        "sha256": digest(tensors),
-    }
+    header = {"format": FORMAT, **header, "provenance": {**header["provenance"], "package_version": __version__}}
+    header = json.loads(json.dumps(header))  # as it will be read: tuples are lists
+    header["sha256"] = digest(tensors, header)
     return save_tensors(path, tensors, {_KEY: json.dumps(header)})
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
     """Read a learngene file.
 
     Returns:
@@ -83,7 +132,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
     Raises:
         LearngeneError: the file is missing, truncated, not safetensors, not a learngene, of a newer format, or its
-            tensors are not those that were saved.
+            tensors or header are not those that were saved.
     """
     path = existing(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
@@ -108,18 +157,64 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints, and "
             f"`mmlearngene extract --method pre-fin --ancestry {path} -o FILE` any ViT's)"
         )
+    return _checked(path, tensors, metadata[_KEY])
+
+
+def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor], Header]:
+    """Tensors and header of a file, the header typed and bounded, the digest compared."""
+    damaged = f"{path}: the {_KEY!r} header is damaged"
+    if len(text) > _MAX_HEADER:
+        raise LearngeneError(f"{damaged}: it has {len(text):,} bytes, more than {_MAX_HEADER:,}")
     try:
-        header = json.loads(metadata[_KEY])
-        version = header["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LearngeneError(f"{path}: the {_KEY!r} header is damaged ({error!r})") from error
-    if version != FORMAT:
-        raise LearngeneError(f"{path} has learngene format {version}; this version of mmlearngene reads {FORMAT}")
-    if missing := [entry for entry in _ENTRIES if entry not in header]:
-        raise LearngeneError(f"{path}: the {_KEY!r} header is damaged (it has no {', '.join(missing)})")
-    if digest(tensors) != header["sha256"]:
-        raise LearngeneError(f"{path}: the tensors differ from those that were saved (SHA-256 mismatch)")
+        fields = json.loads(text)
+        version = fields["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LearngeneError(f"{damaged} ({error!r})") from error
+    if version not in (1, FORMAT):
+        raise LearngeneError(f"{path} has learngene format {version}; this version of mmlearngene reads 1 and {FORMAT}")
+    expected = digest(tensors, fields if version == FORMAT else None)
+    try:
+        if version == 1:
+            fields, tensors = _from_format_1(fields, tensors)
+        _check_bounds(fields)
+        header = Header.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise LearngeneError(f"{damaged}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise LearngeneError(
+            f"{damaged} (it has no {error})" if isinstance(error, KeyError) else f"{damaged}: {error}"
+        ) from error
+    if expected != header.sha256:
+        what = "the tensors differ" if version == 1 else "tensors or header differ"
+        raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
     return tensors, header
+
+
+def _check_bounds(fields: Mapping) -> None:
+    """Refuse sizes that no ViT has, before a spec is made of them."""
+    for entry in ("learngene_spec", "aux_spec"):
+        for name, value in fields[entry].items():
+            numbers = value if isinstance(value, list) else [value]
+            if len(numbers) > _MAX["num_layers"]:
+                raise LearngeneError(f"{entry}.{name} has {len(numbers)} entries")
+            if any(isinstance(n, (int, float)) and not n <= _MAX.get(name, float("inf")) for n in numbers):
+                raise LearngeneError(f"{entry}.{name}={value} is more than {_MAX[name]}")
+
+
+_SWIN = dict(patch_norm=True, rel_pos_bias=True, pos_embed="none", pool="norm_avg")
+
+
+def _from_format_1(fields: dict, tensors: dict[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:
+    """A header of format 1 and its tensors as those of format 2."""
+    fields = {**fields, "format": FORMAT}
+    if fields["method"] == "cluster-swin":  # whose networks were no ViTs then, and whose neighbours were one axis
+        fields["method"] = "cluster"
+        for entry in ("learngene_spec", "aux_spec"):
+            fields[entry] = {**_SWIN, **fields[entry], "num_layers": sum(fields[entry]["depths"])}
+        merged = {name: t for name, t in tensors.items() if name.startswith("learngene.downsample")}
+        tensors = {**tensors, **{name: t.unflatten(-1, (-1, 2, 2)) for name, t in merged.items()}}
+    return fields, tensors
 
 
 class _Inert:

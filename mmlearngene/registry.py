@@ -1,13 +1,17 @@
 """Registries of scope ``mmlearngene``, children of mmengine's: their parts are found from any OpenMMLab config."""
 
+from pathlib import Path
+
 try:
     from mmengine import registry as mmengine_registry
-    from mmengine.registry import Registry
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope, Registry
 except ImportError as error:
     raise ImportError("this part of mmlearngene needs OpenMMLab: pip install mmlearngene[mm]") from error
 
+from .ancestry import extract
+from .errors import LearngeneError
 from .learngenes import LEARNGENES, load
-from .learngenes.extracted import extract
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
 HOOKS = Registry(
@@ -36,3 +40,19 @@ for _cls in LEARNGENES.values():
 # learngenes that a config does not build from nothing: dict(type='LoadLearngene', path=...), for example
 MODELS.register_module(name="LoadLearngene", module=load)
 MODELS.register_module(name="ExtractLearngene", module=extract)
+
+
+def model_of_config(path: str | Path):
+    """The model of an OpenMMLab config, at its start values.
+
+    Raises:
+        LearngeneError: the config cannot be read, or has no ``model``.
+    """
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program: it may fail in any way
+        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    if "model" not in cfg:
+        raise LearngeneError(f"{path} has no model")
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmpretrain"):
+        return MODELS.build(cfg.model)

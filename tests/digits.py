@@ -7,9 +7,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmlearngene import ViTSpec, ViTWeights
-from mmlearngene.layouts import TIMM
-from mmlearngene.layouts.timm import build
+from mmlearngene import ViTSpec, ViTWeights, load_ancestry
+from mmlearngene.layouts.timm import VIT as TIMM
 
 FIELDS = dict(head_dim=16, patch_size=2, img_size=8, in_channels=1, num_classes=10)
 
@@ -27,7 +26,7 @@ def digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 def vit(spec: ViTSpec, weights: ViTWeights | None = None, seed: int = 0) -> nn.Module:
     """timm's ViT with its own start values, or with the given weights."""
     torch.manual_seed(seed)
-    model = build(spec)
+    model = TIMM.make(spec)
     if weights is not None:
         model.load_state_dict(TIMM.state_dict(weights))
     return model
@@ -64,5 +63,4 @@ def ancestry() -> ViTWeights:
     spec = ViTSpec.parse("h4-l4", **FIELDS, class_token=True, pool="cls")
     model = vit(spec)
     train(model, epochs=6)
-    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    return TIMM.from_state_dict(state, num_heads=4, pool="cls")
+    return load_ancestry(model)

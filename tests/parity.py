@@ -8,12 +8,31 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from mmlearngene import ViTWeights
-from mmlearngene.layouts import LAYOUTS
+from mmlearngene import ViTSpec, ViTWeights
+from mmlearngene.layouts.base import UNSEEN
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes import Learngene
+from mmlearngene.tensors import start_values
 
+BLOCK_TENSORS = tuple(ViTSpec(1, 1).layer_shapes())  # of a plain ViT
 DATA = Path(__file__).parent / "data"
+
+
+def unseen(spec: ViTSpec) -> dict:
+    """What no tensor of a ViT shows, as a user would tell it."""
+    return {name: getattr(spec, name) for name in (*UNSEEN, "img_size")}
+
+
+def random_weights(spec: ViTSpec) -> ViTWeights:
+    """Weights of any spec, with every tensor off its special start value."""
+
+    def drawn(shapes: dict) -> dict[str, Tensor]:
+        values = start_values(spec, shapes)
+        return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in values.items()}
+
+    layers = [drawn(spec.layer_shapes(layer)) for layer in range(spec.num_layers)]
+    return ViTWeights.from_layers(spec, drawn(spec.stem_shapes()), layers)
 
 
 class Golden:
@@ -34,14 +53,14 @@ class Golden:
 def timm_logits(weights: ViTWeights, images: Tensor) -> Tensor:
     """Logits (N, classes) of a plain timm ViT with these weights."""
     model = VisionTransformer(**model_kwargs(weights.spec)).eval()
-    model.load_state_dict(LAYOUTS["timm"].state_dict(weights))
+    model.load_state_dict(TIMM.state_dict(weights))
     with torch.no_grad():
         return model(images)
 
 
 def assert_descendant(golden: Golden, name: str, weights: ViTWeights) -> None:
     """``weights`` are the released code's descendant, tensor by tensor and in what they compute."""
-    expected, state = golden.descendant(name), LAYOUTS["timm"].state_dict(weights)
+    expected, state = golden.descendant(name), TIMM.state_dict(weights)
     assert state.keys() == expected.keys()
     for key, tensor in expected.items():
         torch.testing.assert_close(state[key], tensor, rtol=0, atol=1e-6)

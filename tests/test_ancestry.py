@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -5,13 +7,12 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from mmlearngene import LearngeneError, ViTSpec
-from mmlearngene.ancestry import load_ancestry
-from mmlearngene.layouts import TIMM
+from mmlearngene import LearngeneError, ViTSpec, extract, load_ancestry
 from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 
-from .parity import timm_logits
+from .parity import timm_logits, unseen
 
 TINY = dict(head_dim=8, img_size=16, patch_size=4, num_classes=5)
 KINDS = {
@@ -20,6 +21,11 @@ KINDS = {
     "cls": dict(pool="cls", class_token=True),
     "avg_norm with class token": dict(pool="avg_norm", class_token=True),
 }
+
+
+def told(spec: ViTSpec) -> dict:
+    """What a user has to tell of a checkpoint of square images."""
+    return {name: value for name, value in unseen(spec).items() if name != "img_size"}
 
 
 @pytest.fixture(params=KINDS)
@@ -58,7 +64,7 @@ def assert_same_function(weights, model: nn.Module, spec: ViTSpec) -> None:
 @pytest.mark.parametrize("build", [timm_model, mmpretrain_model])
 @pytest.mark.parametrize("wrap", ["flat", "model", "state_dict", "safetensors", "module."])
 def test_a_checkpoint_is_the_model_that_wrote_it(build, wrap, spec, tmp_path):
-    model = build(spec)
+    model = TIMM.make(spec)
     state = model.state_dict()
     path = tmp_path / ("vit.safetensors" if wrap == "safetensors" else "vit.pth")
     if wrap == "safetensors":
@@ -67,36 +73,71 @@ def test_a_checkpoint_is_the_model_that_wrote_it(build, wrap, spec, tmp_path):
         torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
     else:
         torch.save(state if wrap == "flat" else {wrap: state, "epoch": 3}, path)
-    assert_same_function(load_ancestry(path, num_heads=2), model, spec)
+    assert_same_function(load_ancestry(path, **told(spec)), model, spec)
 
 
 def test_mmpretrains_own_vit_head(tmp_path):
     spec = ViTSpec.parse("h2-l1", **TINY, class_token=True, pool="cls")
     model = mmpretrain_model(spec, type="mmpretrain.VisionTransformerClsHead")
     torch.save({"state_dict": model.state_dict()}, tmp_path / "vit.pth")
-    assert_same_function(load_ancestry(tmp_path / "vit.pth", num_heads=2), model, spec)
+    assert_same_function(load_ancestry(tmp_path / "vit.pth", **told(spec)), model, spec)
 
 
 def test_a_bare_mmpretrain_backbone(spec, tmp_path):
     model = mmpretrain_model(spec)
     torch.save(model.backbone.state_dict(), tmp_path / "backbone.pth")
-    weights = load_ancestry(tmp_path / "backbone.pth", num_heads=2)
+    weights = load_ancestry(tmp_path / "backbone.pth", **told(spec))
     assert weights.spec == spec.replace(num_classes=0)
     expected = model.backbone.layers[1].attn.qkv.weight
     assert torch.equal(weights.layers()[1]["qkv.weight"].flatten(0, 2), expected)
 
 
-def test_heads_are_64_wide_when_not_said(tmp_path):
+def test_nothing_is_guessed(tmp_path):
     spec = ViTSpec.parse("h2-l1", **{**TINY, "head_dim": 64})
     torch.save(timm_model(spec).state_dict(), tmp_path / "vit.pth")
-    assert load_ancestry(tmp_path / "vit.pth").spec == spec
+    with pytest.raises(LearngeneError, match="do not show num_heads, norm_eps, act, post_norm, rope; name a"):
+        load_ancestry(tmp_path / "vit.pth")
+
+
+@pytest.mark.parametrize("like", ["name", "model", "config", "spec", "file"])
+def test_like_another_model(tmp_path, like):
+    """Sizes are the checkpoint's own; what its tensors do not show is the other's."""
+    spec = ViTSpec.parse("h2-l3", **{**TINY, "head_dim": 64}, class_token=True, pool="cls")
+    model = timm_model(spec)
+    path = tmp_path / "vit.pth"
+    torch.save(model.state_dict(), path)
+    other = spec.replace(num_heads=5, num_layers=2)
+    if like == "name":
+        like = "deit_tiny_patch16_224"
+    elif like == "model":
+        like = timm_model(other)
+    elif like == "spec":
+        like = other
+    elif like == "config":
+        pytest.importorskip("mmpretrain")
+        like = tmp_path / "like.py"
+        like.write_text(f"model = {classifier_cfg(other)!r}")
+    else:  # our own files say what they are
+        from mmlearngene.cli import main
+
+        extract("pre-fin", path, like=other).save(tmp_path / "gene.safetensors")
+        path, like = tmp_path / "expanded.safetensors", None
+        assert main(["expand", str(tmp_path / "gene.safetensors"), "--arch", "h2-l3", "-o", str(path)]) == 0
+    assert_same_function(load_ancestry(path, like=like), model, spec)
+
+
+def test_fields_override_what_the_other_model_tells(tmp_path):
+    spec = ViTSpec.parse("h4-l1", **TINY, norm_eps=1e-3)
+    torch.save(timm_model(spec).state_dict(), tmp_path / "vit.pth")
+    weights = load_ancestry(tmp_path / "vit.pth", like="deit_tiny_patch16_224", num_heads=4, norm_eps=1e-3)
+    assert weights.spec == spec
 
 
 def test_fields_that_no_tensor_shows(tmp_path):
     spec = ViTSpec.parse("h2-l1", **{**TINY, "img_size": (8, 32)}, norm_eps=1e-5)
     model = timm_model(spec)
     torch.save(model.state_dict(), tmp_path / "vit.pth")
-    weights = load_ancestry(tmp_path / "vit.pth", num_heads=2, img_size=(8, 32), norm_eps=1e-5)
+    weights = load_ancestry(tmp_path / "vit.pth", **unseen(spec))
     images = torch.randn(1, 3, 8, 32)
     assert weights.spec == spec
     with torch.no_grad():
@@ -104,7 +145,7 @@ def test_fields_that_no_tensor_shows(tmp_path):
 
 
 def test_a_timm_name_gives_the_pretrained_model(monkeypatch):
-    model = shaken(timm.create_model("test_vit", pretrained=False))
+    model = shaken(timm.create_model("test_vit", pretrained=False, norm_layer=partial(nn.LayerNorm, eps=3e-4)))
     asked = {}
 
     def create_model(name, **options):
@@ -115,7 +156,7 @@ def test_a_timm_name_gives_the_pretrained_model(monkeypatch):
     weights = load_ancestry("test_vit")
     assert asked == {"name": "test_vit", "pretrained": True}
     assert weights.spec.num_heads == model.blocks[0].attn.num_heads
-    assert weights.spec.norm_eps == model.blocks[0].norm1.eps
+    assert weights.spec.norm_eps == 3e-4
     state = TIMM.state_dict(weights)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
@@ -130,13 +171,13 @@ def test_missing_files_and_unknown_names(tmp_path):
 
 def test_not_a_vit(tmp_path):
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pth")
-    with pytest.raises(LearngeneError, match="not a ViT in timm's layout"):
+    with pytest.raises(LearngeneError, match="is no ViT in a layout that is known here .*its tensors start with conv1"):
         load_ancestry(tmp_path / "resnet.pth")
     state = timm_model(ViTSpec.parse("h2-l2", **TINY)).state_dict()
     del state["blocks.1.mlp.fc2.bias"]
-    torch.save({**state, "blocks.0.ls1.gamma": torch.ones(16)}, tmp_path / "vit.pth")
-    with pytest.raises(LearngeneError, match="missing.*blocks.1.mlp.fc2.bias; not understood: blocks.0.ls1.gamma"):
-        load_ancestry(tmp_path / "vit.pth", num_heads=2)
+    torch.save({**state, "blocks.0.extra": torch.ones(16)}, tmp_path / "vit.pth")
+    with pytest.raises(LearngeneError, match="blocks.1.mlp.fc2.bias is missing; not understood: blocks.0.extra"):
+        load_ancestry(tmp_path / "vit.pth", **told(ViTSpec.parse("h2-l2", **TINY)))
     (tmp_path / "text.pth").write_text("no checkpoint")
     with pytest.raises(LearngeneError, match="text.pth cannot be read"):
         load_ancestry(tmp_path / "text.pth")
@@ -145,4 +186,4 @@ def test_not_a_vit(tmp_path):
 def test_wrong_heads(tmp_path):
     torch.save(timm_model(ViTSpec.parse("h2-l1", **TINY)).state_dict(), tmp_path / "vit.pth")
     with pytest.raises(LearngeneError, match="3 heads do not divide the width 16; the nearest that do are [24]"):
-        load_ancestry(tmp_path / "vit.pth", num_heads=3)
+        load_ancestry(tmp_path / "vit.pth", **{**told(ViTSpec.parse("h2-l1", **TINY)), "num_heads": 3})

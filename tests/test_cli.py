@@ -12,14 +12,15 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import ViTSpec, ViTWeights, cli, load
 from mmlearngene.files import load_state_dict
-from mmlearngene.layouts import LAYOUTS
-from mmlearngene.layouts.official import read_official
+from mmlearngene.layouts import layout_for
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.learngenes.base import TensorTree
 from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.extracted import Extracted
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.papers import read_official
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = Path(__file__).parent / "data" / "lets_official_small.npz"
@@ -131,13 +132,13 @@ def read_tensors(path):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["timm", "mmpretrain"])
 def test_expand_writes_the_expansion(gene, tmp_path, layout, capsys):
     out = tmp_path / "state.safetensors"
     assert run("expand", gene, "--arch", "H2-L5", "--layout", layout, "-o", out) == 0
-    assert f"h2-l5 for {layout}" in capsys.readouterr().out
+    assert f"h2-l5 for {layout}'s VisionTransformer" in capsys.readouterr().out
     state, metadata = read_tensors(out)
-    expected = LAYOUTS[layout].state_dict(load(gene).expand("h2-l5"))
+    expected = layout_for(load(gene).aux_spec, layout).state_dict(load(gene).expand("h2-l5"))
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
     assert (metadata["size"], metadata["layout"], metadata["source"]) == ("h2-l5", layout, "lets gene.safetensors")
     assert ViTSpec(**json.loads(metadata["spec"])) == load(gene).target("h2-l5")
@@ -150,7 +151,7 @@ def test_expand_options_reach_the_expansion(gene, tmp_path, capsys):
     assert "a fresh head" in capsys.readouterr().out
     learngene = load(gene)
     spec = learngene.target("h2-l3").replace(img_size=12, patch_size=2, num_classes=7)
-    expected = LAYOUTS["timm"].state_dict(learngene.expand(spec, rows=[3, 2, 0], selection="bottom-l2", unit="row"))
+    expected = TIMM.state_dict(learngene.expand(spec, rows=[3, 2, 0], selection="bottom-l2", unit="row"))
     state, _ = read_tensors(out)
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
     assert "head.weight" not in state
@@ -159,7 +160,7 @@ def test_expand_options_reach_the_expansion(gene, tmp_path, capsys):
 
     plain = ["expand", gene, "--arch", "h2-l3", "--head", "fresh", "--force", "-o", out]
     assert run(*plain, "--option", "rows=[1, 1, 2]", "--option", "selection=top-l1") == 0
-    expected = LAYOUTS["timm"].state_dict(learngene.expand("h2-l3", rows=[1, 1, 2], selection="top-l1", head="fresh"))
+    expected = TIMM.state_dict(learngene.expand("h2-l3", rows=[1, 1, 2], selection="top-l1", head="fresh"))
     state, _ = read_tensors(out)
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
 
@@ -344,25 +345,29 @@ def ancestry(tmp_path):
 
 def test_extract(stem, ancestry, tmp_path, capsys):
     out = tmp_path / "gene.safetensors"
-    command = ["extract", "--method", "stem", "--ancestry", ancestry, "--num-heads", 3, "-o", out]
+    told = ["--like", "deit_tiny_patch16_224", "--num-heads", 3]
+    command = ["extract", "--method", "stem", "--ancestry", ancestry, *told, "-o", out]
     assert run(*command, "--seed", 5, "--option", "scale=2.5") == 0
     found, bias = load(out), torch.load(ancestry)["model"]["patch_embed.proj.bias"]
     assert found.aux_spec == ViTSpec(3, 2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
     assert torch.equal(found.state_dict()["learngene.patch_embed.bias"], bias * 2.5 + 5)
     assert found.provenance["ancestry"] == "ancestry.pth"
-    assert "--num-heads" not in capsys.readouterr().out
+    capsys.readouterr()
     assert "exists" in fails(capsys, *command)
 
 
 def test_extract_tells_what_the_checkpoint_does_not_show(stem, ancestry, tmp_path, capsys):
-    assert run("extract", "--method", "stem", "--ancestry", ancestry, "-o", tmp_path / "gene.safetensors") == 0
-    assert "h1-l2, if its heads are 64 channels wide; else say --num-heads N" in capsys.readouterr().out
+    out = tmp_path / "gene.safetensors"
+    message = fails(capsys, "extract", "--method", "stem", "--ancestry", ancestry, "-o", out)
+    assert "do not show num_heads, norm_eps, act, post_norm, rope" in message and "--like" in message
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
         (["--data", "photos"], "stem has no extraction option 'data'; it takes: scale, seed"),
+        (["--like", "deit_tony"], "neither a checkpoint file"),
         (["--images", "10"], "stem has no extraction option 'num_images'"),
         (["--option", "scales=2"], "stem has no extraction option 'scales'"),
         (["--method", "stems"], "extraction method 'stems' is unknown"),
@@ -373,7 +378,8 @@ def test_extract_tells_what_the_checkpoint_does_not_show(stem, ancestry, tmp_pat
 )
 def test_extract_refuses_bad_input(stem, ancestry, tmp_path, capsys, options, message):
     out = tmp_path / "gene.safetensors"
-    command = ["extract", "--method", "stem", "--ancestry", ancestry, "--num-heads", 3, "-o", out, *options]
+    told = ["--like", "deit_tiny_patch16_224", "--num-heads", 3]
+    command = ["extract", "--method", "stem", "--ancestry", ancestry, *told, "-o", out, *options]
     assert message in fails(capsys, *command)
     assert not out.exists()
 

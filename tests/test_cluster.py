@@ -9,12 +9,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
-from mmlearngene import LearngeneError, ViTSpec, ViTWeights, initialize, load
-from mmlearngene.attention_distance import mean_attention_distance, read_images, timm_preprocessing
+from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
+from mmlearngene.attention import mean_attention_distance, read_images, timm_preprocessing
 from mmlearngene.figures import plot_clusters
-from mmlearngene.layouts import LAYOUTS, TIMM
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import build
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.learngenes.cluster import (
     Cluster,
     centroid_head,
@@ -22,12 +22,11 @@ from mmlearngene.learngenes.cluster import (
     merge_ffns,
     share_heads,
 )
-from mmlearngene.learngenes.extracted import extract
 from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS
 
 from . import digits
-from .test_elastic_vit import random_weights
+from .parity import random_weights
 
 TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5)
 # DeiT-B, layer 3: the distances that the paper's authors print
@@ -48,7 +47,7 @@ def ancestry(class_token: bool = False, size: str = "h4-l4") -> ViTWeights:
 
 
 def logits(weights: ViTWeights, x: torch.Tensor) -> torch.Tensor:
-    model = build(weights.spec).eval()
+    model = TIMM.make(weights.spec).eval()
     model.load_state_dict(TIMM.state_dict(weights))
     return model(x)
 
@@ -212,7 +211,7 @@ def test_initializes_plain_and_elastic_vits(size):
     learngene = Cluster.extract(ancestry(), distances=torch.rand(4, 4) * 40, eps=10)
     spec = learngene.target(size)
     x = torch.randn(2, 3, 16, 16)
-    for model in (build(spec), MODELS.build(classifier_cfg(spec))):
+    for model in (TIMM.make(spec), MODELS.build(classifier_cfg(spec))):
         report = initialize(model, learngene)
         assert report.share == 1 and report.size == size
         torch.testing.assert_close(model.eval()(x), logits(learngene.expand(size), x), rtol=0, atol=1e-5)
@@ -232,7 +231,7 @@ def test_initializes_an_elastic_backbone_of_a_segmentor(tmp_path):
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = SEG_MODELS.build(dict(type="EncoderDecoder", backbone=backbone, decode_head=head, test_cfg={}))
         model.init_weights()
-    expected = LAYOUTS["mmpretrain"].state_dict(learngene.expand(spec))
+    expected = MMPRETRAIN.state_dict(learngene.expand(spec))
     for name, tensor in model.backbone.state_dict().items():
         if not name.startswith("ln1"):  # the final norm of feature maps, which the learngene's pooling has not
             assert torch.equal(tensor, expected[f"backbone.{name}"]), name
@@ -345,7 +344,7 @@ def test_bad_input_is_told_before_any_work(tmp_path):
         (dict(eps=0, centroid="nearset"), "Did you mean 'nearest'"),
     ]:
         with pytest.raises(LearngeneError, match=message):
-            Cluster.extract(weights, **options)
+            extract("cluster", weights, **options)
     learngene = Cluster.extract(weights, eps=0)
     with pytest.raises(LearngeneError, match="h64-l4"):
         learngene.expand("h65-l4")
@@ -363,7 +362,7 @@ def test_bad_input_is_told_before_any_work(tmp_path):
 @pytest.fixture(scope="module")
 def digits_learngene() -> Cluster:
     (x, _), _ = digits.digits()
-    return Cluster.extract(digits.ancestry(), data=[x[:500]], eps=0.1)  # pixels of images of 8 x 8
+    return extract("cluster", digits.ancestry(), data=[x[:500]], eps=0.1)  # pixels of images of 8 x 8
 
 
 def test_a_trained_ancestry_has_real_clusters(digits_learngene, tmp_path):

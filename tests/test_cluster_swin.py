@@ -16,28 +16,26 @@ from mmpretrain.models import SwinTransformer
 from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
-from mmlearngene import LearngeneError, ViTWeights, initialize, load
-from mmlearngene.ancestry import load_ancestry
-from mmlearngene.attention_distance import mean_attention_distance
+from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, ViTWeights, extract, initialize, load, load_ancestry
+from mmlearngene.attention import mean_attention_distance
 from mmlearngene.cli import main
 from mmlearngene.figures import plot_clusters
-from mmlearngene.layouts import SWIN
-from mmlearngene.layouts.swin import swin_cfg
+from mmlearngene.layouts.mmpretrain import SWIN, backbone_cfg
 from mmlearngene.learngenes.cluster import Cluster
-from mmlearngene.learngenes.cluster_swin import ClusterSwin
-from mmlearngene.learngenes.extracted import extract
-from mmlearngene.models import AuxNet, ElasticSwin
+from mmlearngene.models import ElasticSwin
 from mmlearngene.registry import MODELS
-from mmlearngene.swin import SwinSpec
 
 from .test_cluster import ancestry as vit_ancestry
 from .test_configs import CONFIGS, images, shrink, teacher  # noqa: F401  (fixtures)
 
-SPEC = SwinSpec((2, 4, 8, 16), (2, 2, 3, 1), 8, head_dim=4, window_size=2, patch_size=2, img_size=32, num_classes=5)
+SPEC = ViTSpec.parse(
+    "h2,4,8,16-l2,2,3,1", embed_dims=8, head_dim=4, window_size=2, patch_size=2, img_size=32, num_classes=5
+)
+LIKE = "swin_tiny_patch4_window7_224"
 BLOCKS = 8
 
 
-def ancestry(spec: SwinSpec = SPEC) -> ViTWeights:
+def ancestry(spec: ViTSpec = SPEC) -> ViTWeights:
     generator = torch.Generator().manual_seed(0)
 
     def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -46,16 +44,16 @@ def ancestry(spec: SwinSpec = SPEC) -> ViTWeights:
 
     tensors = {name: tensor(name, shape) for name, shape in spec.stem_shapes().items()}
     for layer in range(spec.num_layers):
-        for name, shape in spec.block_shapes(layer).items():
+        for name, shape in spec.layer_shapes(layer).items():
             tensors.setdefault(name, []).append(tensor(name, shape))
     return ViTWeights(spec, tensors)
 
 
-def classifier(spec: SwinSpec = SPEC, init_cfg: dict | None = None, **backbone) -> torch.nn.Module:
+def classifier(spec: ViTSpec = SPEC, init_cfg: dict | None = None, **backbone) -> torch.nn.Module:
     model = MODELS.build(
         dict(
             type="mmpretrain.ImageClassifier",
-            backbone=swin_cfg(spec, **backbone),
+            backbone=backbone_cfg(spec, **backbone),
             neck=dict(type="mmpretrain.GlobalAveragePooling"),
             head=dict(type="mmpretrain.LinearClsHead", num_classes=spec.num_classes, in_channels=8 * spec.embed_dims),
             init_cfg=init_cfg,
@@ -87,11 +85,11 @@ def planted(rows: dict[int, list[float]]) -> list[list[float]]:
 
 
 def test_published_sizes():
-    tiny = SwinSpec.parse("h3,6,12,24-l2,2,6,2", embed_dims=96)
-    base = SwinSpec.parse("h4,8,16,32-l2,2,18,2", embed_dims=128)
+    tiny = ViTSpec.parse("h3,6,12,24-l2,2,6,2", embed_dims=96)
+    base = ViTSpec.parse("h4,8,16,32-l2,2,18,2", embed_dims=128)
     assert (tiny.num_params, base.num_params) == (28_288_354, 87_768_224)
     assert (round(tiny.macs / 1e9, 1), round(base.macs / 1e9, 1)) == (4.5, 15.4)
-    assert SwinSpec(**tiny.asdict()) == SwinSpec.parse(tiny.asdict()) == tiny
+    assert ViTSpec(**tiny.asdict()) == ViTSpec.parse(tiny.asdict()) == tiny
     assert (
         tiny.replace(num_heads=[h for h, d in zip(tiny.num_heads, tiny.depths, strict=True) for _ in range(d)]) == tiny
     )
@@ -101,7 +99,7 @@ def test_published_sizes():
 def test_mmpretrains_checkpoints_show_their_size(arch, size, tmp_path):
     backbone = MODELS.build(dict(type="mmpretrain.SwinTransformer", arch=arch))
     torch.save({"state_dict": backbone.state_dict()}, tmp_path / "swin.pth")
-    weights = load_ancestry(tmp_path / "swin.pth")
+    weights = load_ancestry(tmp_path / "swin.pth", like=LIKE)
     assert str(weights.spec) == size
     assert weights.spec.img_size == (224, 224) and weights.spec.num_classes == 0
     state = SWIN.state_dict(weights)
@@ -112,7 +110,7 @@ def test_mmpretrains_checkpoints_show_their_size(arch, size, tmp_path):
 def test_a_classifiers_checkpoint(tmp_path):
     model = loaded(ancestry())
     torch.save({"state_dict": model.state_dict()}, tmp_path / "swin.pth")
-    weights = load_ancestry(tmp_path / "swin.pth")
+    weights = load_ancestry(tmp_path / "swin.pth", like=LIKE)
     assert weights.spec == SPEC
     assert torch.equal(features(loaded(weights)), features(model))
 
@@ -124,7 +122,7 @@ def test_a_classifiers_checkpoint(tmp_path):
 def test_every_head_kept_in_any_priority_gives_the_ancestry(order):
     weights = ancestry()
     heads = [list(range(count))[::order] for count in SPEC.heads]
-    learngene = ClusterSwin.extract(weights, eps=0) if order == 1 else ClusterSwin.extract(weights, heads=heads)
+    learngene = Cluster.extract(weights, eps=0) if order == 1 else Cluster.extract(weights, heads=heads)
     model = classifier()
     assert type(model.backbone) is SwinTransformer
     report = initialize(model, learngene)
@@ -152,7 +150,7 @@ def test_repeated_heads_leave_the_function_of_a_block_alone(times):
     weights = ancestry()
     heads = [count * factor - (factor > 2) for count, factor in zip(SPEC.heads, times, strict=True)]  # uneven, too
     size = SPEC.replace(num_heads=heads)
-    learngene = ClusterSwin.extract(weights, eps=0)
+    learngene = Cluster.extract(weights, eps=0)
     expected = features(loaded(weights))
     torch.testing.assert_close(features(loaded(learngene.expand(size))), expected, rtol=0, atol=2e-5)
     uncorrected = features(loaded(learngene.expand(size, repeat_correction=False)))
@@ -162,7 +160,7 @@ def test_repeated_heads_leave_the_function_of_a_block_alone(times):
 def test_heads_of_each_stage_by_priority():
     weights = ancestry()
     rows = planted({2: [10, 50, 52, 54], 7: [float(head // 4) * 100 for head in range(16)]})
-    learngene = ClusterSwin.extract(weights, distances=rows)
+    learngene = Cluster.extract(weights, distances=rows)
     assert learngene.config["clusters"][2] == [[1, 2, 3], [0]] and learngene.config["heads"][2] == [2, 0]
     assert learngene.config["heads"][7] == [0, 4, 8, 12]
     layers = learngene.expand("h3,3,8,6-l2,2,3,1", repeat_correction=False).layers()
@@ -175,14 +173,14 @@ def test_heads_of_each_stage_by_priority():
 
 def test_average_centroids_average_the_tables():
     weights = ancestry()
-    learngene = ClusterSwin.extract(weights, distances=planted({0: [5.0, 6.0]}), centroid="average")
+    learngene = Cluster.extract(weights, distances=planted({0: [5.0, 6.0]}), centroid="average")
     mean = weights.tensors["bias_table"][0].mean(1)
     torch.testing.assert_close(learngene.expand().layers()[0]["bias_table"], mean[:, None].expand(-1, 2))
 
 
 def test_ffns_merge_within_a_stage_only():
     weights = ancestry()
-    learngene = ClusterSwin.extract(weights, distances=[[50.0] * heads for heads in SPEC.heads])
+    learngene = Cluster.extract(weights, distances=[[50.0] * heads for heads in SPEC.heads])
     assert learngene.config["ffns"] == [0, 0, 2, 2, 4, 4, 4, 7]
     layers = learngene.expand().layers()
     for layer, source in enumerate(learngene.config["ffns"]):
@@ -193,12 +191,12 @@ def test_ffns_merge_within_a_stage_only():
         "ffn4.0.weight",
     ]
     with pytest.raises(LearngeneError, match="ffns="):
-        ClusterSwin.extract(weights, eps=0, ffns=[0, 0, 0, 3, 4, 5, 6, 7])  # from another stage
+        Cluster.extract(weights, eps=0, ffns=[0, 0, 0, 3, 4, 5, 6, 7])  # from another stage
 
 
 def test_depth_is_chosen_within_each_stage():
     weights = ancestry()
-    learngene = ClusterSwin.extract(weights, eps=0)
+    learngene = Cluster.extract(weights, eps=0)
     norms = weights.tensors["norm1.bias"]
     for size, depth, sources in [
         ("h2,4,8,16-l1,2,2,1", "first", [0, 2, 3, 4, 5, 7]),
@@ -212,7 +210,7 @@ def test_depth_is_chosen_within_each_stage():
 
 
 def test_every_parameter_gets_a_gradient():
-    learngene = ClusterSwin.extract(ancestry(), distances=[[50.0] * heads for heads in SPEC.heads])
+    learngene = Cluster.extract(ancestry(), distances=[[50.0] * heads for heads in SPEC.heads])
     for name, tensor in learngene.maps.named_parameters():
         tensor.data += 0.01 if "bias" in name else 0  # off the kink of the ReLU
     state = SWIN.state_dict(learngene.expand("h3,2,8,5-l2,2,3,1"))
@@ -260,13 +258,13 @@ def test_heads_cluster_by_the_distances_that_their_tables_make():
         weights.tensors[name] = [torch.zeros_like(tensor) for tensor in weights.tensors[name]]
     # tables of windows of 2: 3 x 3 relative positions, the middle one is the patch itself
     weights.tensors["bias_table"][4][4, [0, 3, 5]] = 100
-    learngene = ClusterSwin.extract(weights, data=[torch.randn(2, 3, 32, 32)], eps=1)
+    learngene = extract("cluster", weights, data=[torch.randn(2, 3, 32, 32)], eps=1)
     assert learngene.config["clusters"][4] == [[1, 2, 4, 6, 7], [0, 3, 5]]
     assert [learngene.config["distances"][4][head] for head in (0, 3, 5)] == [0, 0, 0]
 
 
 def test_the_figure_shows_blocks(tmp_path):
-    learngene = ClusterSwin.extract(ancestry(), distances=planted({2: [10, 50, 52, 54]}))
+    learngene = Cluster.extract(ancestry(), distances=planted({2: [10, 50, 52, 54]}))
     assert plot_clusters(learngene, tmp_path / "clusters.png").stat().st_size > 1000
 
 
@@ -275,11 +273,11 @@ def test_the_figure_shows_blocks(tmp_path):
 
 def gene(folder: Path, **options) -> Path:
     options = options or dict(distances=planted({2: [10, 50, 52, 54]}))
-    return ClusterSwin.extract(ancestry(), **options).save(folder / "gene.safetensors")
+    return Cluster.extract(ancestry(), **options).save(folder / "gene.safetensors")
 
 
 def test_saved_and_loaded_it_expands_to_the_same(tmp_path):
-    learngene = ClusterSwin.extract(ancestry(), distances=planted({2: [10, 50, 52, 54]}))
+    learngene = Cluster.extract(ancestry(), distances=planted({2: [10, 50, 52, 54]}))
     again = load(learngene.save(tmp_path / "gene.safetensors"))
     assert again.config == learngene.config and again.aux_spec == SPEC
     assert again.learngene_spec.num_heads == (2, 2, 2, 4, 8, 8, 8, 16)
@@ -293,7 +291,7 @@ def test_saved_and_loaded_it_expands_to_the_same(tmp_path):
 def test_init_cfg_of_a_config(heads, where, tmp_path):
     file, spec = gene(tmp_path), SPEC.replace(num_heads=heads)
     init = dict(type="Learngene", checkpoint=str(file))
-    model = classifier(spec, init) if where == "classifier" else MODELS.build(swin_cfg(spec, init_cfg=init))
+    model = classifier(spec, init) if where == "classifier" else MODELS.build(backbone_cfg(spec, init_cfg=init))
     model.init_weights()
     expected = SWIN.state_dict(load(file).expand(spec))
     prefix = "backbone." if where == "backbone" else ""
@@ -310,7 +308,7 @@ def test_initializes_a_backbone_of_a_segmentor(kind, tmp_path):
     register_all_modules(init_default_scope=False)
     file = gene(tmp_path)
     spec = SPEC.replace(num_heads=(3, 3, 8, 6)) if "Elastic" in kind else SPEC
-    backbone = swin_cfg(spec, out_indices=(0, 1, 2, 3))
+    backbone = backbone_cfg(spec, out_indices=(0, 1, 2, 3))
     if kind == "mmseg.SwinTransformer":
         backbone = dict(
             embed_dims=8,
@@ -349,7 +347,7 @@ def test_initializes_a_backbone_of_a_segmentor(kind, tmp_path):
 
 def test_elastic_swin_is_the_plain_one_where_widths_agree():
     plain = classifier().backbone
-    settings = swin_cfg(SPEC)
+    settings = backbone_cfg(SPEC)
     elastic = MODELS.build(dict(settings, type="mmlearngene.ElasticSwin"))
     elastic.load_state_dict(plain.state_dict(), strict=True)
     assert elastic.state_dict().keys() == plain.state_dict().keys()
@@ -372,7 +370,17 @@ def folder(tmp_path):
 def test_the_command_line_extracts_inspects_and_expands(folder, tmp_path, capsys):
     torch.save({"state_dict": loaded(ancestry()).state_dict()}, tmp_path / "swin.pth")
     out, state = str(tmp_path / "gene.safetensors"), str(tmp_path / "swin.safetensors")
-    command = ["extract", "--method", "cluster-swin", "--ancestry", str(tmp_path / "swin.pth"), "--data", str(folder)]
+    command = [
+        "extract",
+        "--method",
+        "cluster",
+        "--ancestry",
+        str(tmp_path / "swin.pth"),
+        "--like",
+        LIKE,
+        "--data",
+        str(folder),
+    ]
     assert main([*command, "--option", "eps=0.3", "-o", out]) == 0
     learngene = load(out)
     assert learngene.aux_spec == SPEC and learngene.provenance["data"] == "images"
@@ -386,8 +394,8 @@ def test_the_command_line_extracts_inspects_and_expands(folder, tmp_path, capsys
         f"h{h}-l2,2,3,1" for h in ("1,2,4,8", "2,4,8,16", "4,8,16,32")
     ]
     expand = ["expand", out, "--arch", "h3,3,8,6-l2,2,3,1", "-o", state]
-    assert main(expand) == 2
-    assert "--layout mmpretrain" in capsys.readouterr().err
+    assert main([*expand, "--layout", "hf"]) == 2
+    assert "writes a folder" in capsys.readouterr().err
     assert main([*expand, "--layout", "mmpretrain"]) == 0
     assert load_ancestry(state).spec.num_heads == (3, 3, 8, 6)
 
@@ -397,7 +405,7 @@ def test_the_command_line_extracts_inspects_and_expands(folder, tmp_path, capsys
 
 def test_bad_input_is_told_before_any_work(tmp_path):
     weights = ancestry()
-    learngene = ClusterSwin.extract(weights, eps=0)
+    learngene = Cluster.extract(weights, eps=0)
     for options, message in [
         (dict(), "needs images"),
         (dict(distances=torch.zeros(8, 4)), "do not fit the ancestry h2,4,8,16"),
@@ -405,46 +413,42 @@ def test_bad_input_is_told_before_any_work(tmp_path):
         (dict(heads=[[2]] * 8), "of layer 0: expected different ones of 0 to 1"),
     ]:
         with pytest.raises(LearngeneError, match=message):
-            ClusterSwin.extract(weights, **options)
+            Cluster.extract(weights, **options)
     for size, message in [
         ("h2,4,8-l2,2,3,1", "one number for each of 4 stages"),
-        ("h2,4,8,16-l2,2,3", "has 4 stages"),
-        ("h6-l12", "has 4 stages"),
+        ("h2,4,8-l2,2,3", "of 3 stages, and this cluster learngene expands to a Swin of 4"),
+        ("h6-l12", "of 1 stages, and this cluster learngene expands to a Swin of 4"),
         ("h2,4,8,65-l2,2,3,1", "the nearest size is h2,4,8,64-l2,2,3,1"),
         ("h0,4,8,16-l2,2,3,1", "must be positive"),
-        ("swin-t", "as in 'h3,6,12,24-l2,2,6,2'"),
+        ("swin-t", "is not a ViT size"),
         (SPEC.replace(window_size=3), "window_size=3"),
         (SPEC.replace(embed_dims=16), "embed_dims=16"),
     ]:
         with pytest.raises(LearngeneError, match=message):
             learngene.expand(size)
-    with pytest.raises(LearngeneError, match="is a ViT, h4-l4; methods for it: .*cluster"):
-        extract("cluster-swin", vit_ancestry(), eps=0)
-    with pytest.raises(LearngeneError, match="cluster takes a ViT .* is a Swin, .*; methods for it: cluster-swin"):
-        extract("cluster", weights, eps=0)
-    with pytest.raises(LearngeneError, match="not a Swin's size"):
-        ClusterSwin.extract(vit_ancestry(), eps=0)
-    with pytest.raises(LearngeneError, match="an AuxNet is a ViT"):
-        AuxNet(learngene)
+    for method in ("lets", "tleg", "sws", "first-k", "weight-selection"):
+        assert "stages" in LEARNGENES[method].refuses(SPEC)
+    with pytest.raises(
+        LearngeneError, match="first-k cannot treat weights, a Swin with stages.*methods for it: cluster, peg"
+    ):
+        extract("first-k", weights)
     vit = MODELS.build(dict(type="mmpretrain.VisionTransformer", arch="deit-tiny", img_size=32))
-    with pytest.raises(LearngeneError, match="VisionTransformer is not a plain Swin"):
+    with pytest.raises(LearngeneError, match="VisionTransformer is a ViT, .* expands to a Swin"):
         initialize(vit, learngene)
-    with pytest.raises(LearngeneError, match="SwinTransformer is not a plain ViT"):
+    with pytest.raises(LearngeneError, match="SwinTransformer is a Swin, .* expands to a ViT"):
         initialize(classifier().backbone, Cluster.extract(vit_ancestry(), eps=0))
-    other = MODELS.build(swin_cfg(SPEC, window_size=3, img_size=48))
+    other = MODELS.build(backbone_cfg(SPEC, window_size=3, img_size=48))
     before = {name: parameter.clone() for name, parameter in other.named_parameters()}
     with pytest.raises(LearngeneError, match="window_size=3"):
         initialize(other, learngene)
     assert all(torch.equal(parameter, before[name]) for name, parameter in other.named_parameters())
-    torch.save(loaded(weights).state_dict(), tmp_path / "swin.pth")
-    with pytest.raises(LearngeneError, match="show its heads"):
-        load_ancestry(tmp_path / "swin.pth", num_heads=3)
+    known = dict(norm_eps=1e-5, act="gelu", post_norm=False, rope="none")
     state = SWIN.state_dict(weights)
     del state["backbone.stages.1.downsample.reduction.weight"]
     with pytest.raises(LearngeneError, match="downsample.reduction.weight"):
-        SWIN.from_state_dict(state)
-    with pytest.raises(LearngeneError, match="not a Swin in mmpretrain's layout"):
-        SWIN.from_state_dict(vit.state_dict())
+        SWIN.from_state_dict(state, **known)
+    with pytest.raises(LearngeneError, match="not a ViT in the layout of mmpretrain's SwinTransformer"):
+        SWIN.from_state_dict(vit.state_dict(), **known)
 
 
 # ---------------------------------------------------------------------- configs
@@ -460,13 +464,13 @@ def test_a_config_trains(path, images, teacher, tmp_path, monkeypatch):  # noqa:
     shrink(cfg, images, teacher, tmp_path)
     width = settings["embed_dims"] // 8
     heads = settings["num_heads"]
-    spec = SwinSpec(heads, (1, 2, 1, 1), width, head_dim=4)
+    spec = ViTSpec.parse(f"h{','.join(map(str, heads))}-l1,2,1,1", embed_dims=width, head_dim=4)
     backbone.arch = dict(embed_dims=width, depths=list(spec.depths), num_heads=heads)
     if "head_dims" in backbone:
         backbone.head_dims = 4
     cfg.model.backbone = backbone
     cfg.model.head.in_channels = 8 * width
-    file = extract("cluster-swin", ancestry(spec), eps=0).save(tmp_path / "gene.safetensors")
+    file = extract("cluster", ancestry(spec), eps=0).save(tmp_path / "gene.safetensors")
     cfg.model.init_cfg.checkpoint = str(file)
     monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
     monkeypatch.setattr(Runner, "_log_env", lambda *_: None)

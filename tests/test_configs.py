@@ -10,9 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmlearngene import Learngene, ViTSpec, ViTWeights
+from mmlearngene import Learngene, ViTSpec, ViTWeights, extract
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.learngenes.extracted import extract
 from mmlearngene.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -5,26 +5,17 @@ import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.models import VisionTransformer
 
-from mmlearngene import LearngeneError, ViTSpec, ViTWeights
-from mmlearngene.layouts import LAYOUTS
+from mmlearngene import LearngeneError, ViTSpec
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import build
-from mmlearngene.learngenes.base import random_tensors
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.models import ElasticViT
 from mmlearngene.registry import MODELS
 
+from .parity import random_weights, unseen
+
 TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5, embed_dims=24)
 SIZES = ["h3-l3", "h5-l3", "h2,3,6-l3"]
-
-
-def random_weights(spec: ViTSpec) -> ViTWeights:
-    """Weights with every tensor off its special start value."""
-    layers = [random_tensors(spec.block_shapes(layer)) for layer in range(spec.num_layers)]
-    tensors = {**random_tensors(spec.stem_shapes()), **{name: [layer[name] for layer in layers] for name in layers[0]}}
-    for tensor in tensors.values():
-        for part in tensor if isinstance(tensor, list) else [tensor]:
-            part.add_(0.1 * torch.randn(part.shape))
-    return ViTWeights(spec, tensors)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -33,10 +24,10 @@ def test_timm_and_mmpretrain_agree_on_any_heads(size, pool):
     torch.manual_seed(0)
     spec = ViTSpec.parse(size, **TINY, pool=pool, class_token=pool != "avg_norm")
     weights = random_weights(spec)
-    timm_model = build(spec).eval()
-    timm_model.load_state_dict(LAYOUTS["timm"].state_dict(weights))
+    timm_model = TIMM.make(spec).eval()
+    timm_model.load_state_dict(TIMM.state_dict(weights))
     mm_model = MODELS.build(classifier_cfg(spec)).eval()
-    mm_model.load_state_dict(LAYOUTS["mmpretrain"].state_dict(weights))
+    mm_model.load_state_dict(MMPRETRAIN.state_dict(weights))
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(timm_model(x), mm_model(x), rtol=0, atol=1e-5)
     assert spec.num_params == sum(p.numel() for p in timm_model.parameters())
@@ -47,10 +38,11 @@ def test_timm_and_mmpretrain_agree_on_any_heads(size, pool):
 @pytest.mark.parametrize("layout", ["timm", "mmpretrain"])
 def test_state_dicts_are_read_back(size, layout):
     spec = ViTSpec.parse(size, **TINY)
-    state = LAYOUTS[layout].state_dict(random_weights(spec))
-    read = LAYOUTS[layout].from_state_dict(state, num_heads=spec.num_heads)
+    layout = dict(timm=TIMM, mmpretrain=MMPRETRAIN)[layout]
+    state = layout.state_dict(random_weights(spec))
+    read = layout.from_state_dict(state, **unseen(spec))
     assert read.spec == spec
-    for name, tensor in LAYOUTS[layout].state_dict(read).items():
+    for name, tensor in layout.state_dict(read).items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
 
 

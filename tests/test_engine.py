@@ -22,13 +22,15 @@ import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
 from mmlearngene import LearngeneError, load
 from mmlearngene.engine import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
-from mmlearngene.layouts import MMPRETRAIN, TIMM
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
-from mmlearngene.vit import BLOCK_TENSORS
+
+from .parity import BLOCK_TENSORS
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 LETS = dict(learngene="h1-l4", aux="h3-l8", groups=2, **TINY)

@@ -7,10 +7,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmlearngene import ViTSpec, ViTWeights, load
+from mmlearngene import ViTSpec, ViTWeights, extract, load
 from mmlearngene.files import save_tensors
-from mmlearngene.layouts import TIMM
-from mmlearngene.learngenes.extracted import extract
+from mmlearngene.layouts.timm import VIT as TIMM
 
 from .test_configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
 
@@ -44,7 +43,7 @@ def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):  # noqa:
         cfg.model.learngene = dict(type=learngene.type, path=gene(learngene.path, tmp_path))
     else:
         file = save_tensors(tmp_path / "ancestry.safetensors", TIMM.state_dict(tiny_ancestry("deit_s")))
-        cfg.model.learngene = {**learngene, "ancestry": str(file), "num_heads": 6}
+        cfg.model.learngene = {**learngene, "ancestry": str(file), "like": tiny_ancestry("deit_s").spec}
     monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
     monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
     runner = Runner.from_cfg(cfg)

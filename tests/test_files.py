@@ -35,6 +35,8 @@ def rewritten(path, without=None, **changes):
     header = {key: value for key, value in {**header_of(path), **changes}.items() if key != without}
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if "sha256" in header and "sha256" not in changes:
+        header["sha256"] = files.digest(tensors, header)
     save_file(tensors, path, {"mmlearngene": json.dumps(header)})
     return path
 
@@ -46,12 +48,12 @@ def test_the_header_says_what_is_in_the_file(gene, tmp_path):
     gene.provenance = {"ancestry": "deit", "epochs": 3}
     gene.classes = ["a", "b", "c"]
     header = header_of(gene.save(tmp_path / "deep" / "er" / "gene.safetensors"))
-    assert header["format"] == 1 and header["method"] == "lets"
+    assert header["format"] == 2 and header["method"] == "lets"
     assert header["config"] == gene.config
     assert header["aux_spec"] == gene.aux_spec.asdict() and header["learngene_spec"] == gene.learngene_spec.asdict()
     assert header["classes"] == ["a", "b", "c"]
     assert header["provenance"] == {"ancestry": "deit", "epochs": 3, "package_version": __version__}
-    assert header["sha256"] == files.digest(gene.state_dict())
+    assert header["sha256"] == files.digest(gene.state_dict(), header) != files.digest(gene.state_dict())
 
 
 def test_a_file_is_as_readable_as_any_other_new_file(path, tmp_path):
@@ -134,8 +136,55 @@ def test_any_changed_byte_of_the_data_is_noticed(path):
 
 
 def test_a_newer_format_is_refused(path):
-    with pytest.raises(LearngeneError, match="has learngene format 2; this version of mmlearngene reads 1"):
-        load(rewritten(path, format=2))
+    with pytest.raises(LearngeneError, match="has learngene format 3; this version of mmlearngene reads 1 and 2"):
+        load(rewritten(path, format=3))
+
+
+def test_format_1_is_read(gene, path):
+    """Its digest covers the tensors alone, and its specs have fewer fields."""
+    known = ("num_heads", "num_layers", "head_dim", "mlp_ratio", "patch_size", "img_size", "in_channels")
+    known += ("num_classes", "class_token", "pool", "norm_eps", "embed_dims")
+    specs = {entry: {name: header_of(path)[entry][name] for name in known} for entry in ("learngene_spec", "aux_spec")}
+    again = load(rewritten(path, format=1, sha256=files.digest(gene.state_dict()), **specs))
+    assert again.aux_spec == gene.aux_spec and again.config == gene.config
+    assert all(torch.equal(tensor, gene.state_dict()[name]) for name, tensor in again.state_dict().items())
+    with pytest.raises(LearngeneError, match="SHA-256"):
+        load(rewritten(path, format=1, sha256="0" * 64))
+
+
+@pytest.mark.parametrize("change", [dict(classes=["x"]), dict(provenance={"epochs": 4}), dict(method="sws")])
+def test_a_changed_header_is_noticed(path, change):
+    with pytest.raises(LearngeneError, match="tensors or header differ from those that were saved"):
+        load(rewritten(path, sha256=header_of(path)["sha256"], **change))
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(num_layers=10**6), "num_layers=1000000 is more than 1024"),
+        (dict(num_heads=[2] * 5000), "has 5000 entries"),
+        (dict(mlp_ratio=float("nan")), "mlp_ratio"),
+        (dict(norm_eps="small"), "norm_eps"),
+        (dict(num_heads=True), "num_heads"),
+        (dict(pool=None), "pool"),
+        (dict(img_size=[8, 8, 8]), "img_size"),
+        (dict(act={"a": {"b": []}}), "act"),
+        (dict(reg_tokens=-1), "reg_tokens"),
+        (dict(patch_size=10**9), "patch_size"),
+    ],
+)
+def test_a_spec_of_other_types_or_beyond_bounds_is_refused_before_anything_is_built(path, fields, message):
+    spec = {**header_of(path)["aux_spec"], **fields}
+    with pytest.raises(LearngeneError, match=message):
+        load(rewritten(path, aux_spec=spec))
+
+
+@pytest.mark.parametrize(
+    "change", [dict(config=[]), dict(config=3), dict(classes="abc"), dict(method=["lets"]), dict(more=1)]
+)
+def test_entries_of_other_types_are_refused(path, change):
+    with pytest.raises(LearngeneError, match=f"header is damaged.*{next(iter(change))}"):
+        load(rewritten(path, **change))
 
 
 HEADER = ("format", "method", "config", "learngene_spec", "aux_spec", "sha256", "provenance", "classes")

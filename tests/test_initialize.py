@@ -4,11 +4,11 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import LearngeneError, ViTSpec, initialize
-from mmlearngene.layouts import MMPRETRAIN, TIMM
+from mmlearngene import LearngeneError, ViTSpec, extract, initialize
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
-from mmlearngene.learngenes.extracted import extract
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tables import table
 
@@ -150,26 +150,47 @@ def test_a_head_may_be_left_fresh(gene):
     assert report.count("random") == sum(p.numel() for p in model.head.parameters())
 
 
-def test_another_pooling_order_shows_in_the_report(gene):
+def test_another_pooling_order_is_refused_unless_it_is_asked_for(gene):
     model = timm_vit(gene, pool="norm_avg")
-    before = values(model.norm)
-    report = initialize(model, gene)
-    statuses = {name: status for name, status, _ in report.tensors}
-    assert statuses["norm.weight"] == statuses["norm.bias"] == "random"
-    assert statuses["fc_norm.weight"] == statuses["fc_norm.bias"] == "unused"
-    assert_unchanged(model.norm, before)
-    total = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.head.parameters())
-    assert report.share == pytest.approx((total - 16) / total)
+    before = values(model)
+    message = "computes something else.*pool=norm_avg in the model, pool=avg_norm in the learngene; adapt=True"
+    with pytest.raises(LearngeneError, match=message):
+        initialize(model, gene)
+    assert_unchanged(model, before)
+    report = initialize(model, gene, adapt=True)
+    assert report.share == 1 and report.verdict.startswith("adapted: the final norm acts before the mean")
+    assert "not the same computation" in str(report)
+    assert torch.equal(model.norm.weight, gene.expand("h2-l5").tensors["norm.weight"])
 
 
 def test_too_little_inherited_raises_and_changes_nothing(gene):
-    model = timm_vit(gene, pool="norm_avg")
+    some = extract("auto-learngene", gene.expand("h2-l5"), layers=2)
+    model = timm_vit(gene)
     before = values(model)
     with pytest.raises(
         LearngeneError, match=r"would be inherited, less than min_inherited=99\.9%.*nothing was changed"
     ):
-        initialize(model, gene, min_inherited=0.999)
+        initialize(model, some, min_inherited=0.999)
     assert_unchanged(model, before)
+    assert 0.2 < initialize(model, some).share < 0.6  # layers left random by design need no number
+
+
+@pytest.mark.parametrize("left_out, share", [("fc2.weight", 0.733), ("norm.weight", 0.998)])
+def test_nine_tenths_must_be_inherited_unless_a_number_is_given(gene, left_out, share, monkeypatch):
+    expand = type(gene)._expand
+
+    def less(self, spec, **options):
+        weights = expand(self, spec, **options)
+        del weights.tensors[left_out]
+        return weights
+
+    monkeypatch.setattr(type(gene), "_expand", less)
+    if share < 0.9:
+        with pytest.raises(LearngeneError, match="only 73.3% .* less than min_inherited=90.0%"):
+            initialize(timm_vit(gene), gene)
+    else:
+        assert initialize(timm_vit(gene), gene).share == pytest.approx(share, abs=1e-3)
+    assert initialize(timm_vit(gene), gene, min_inherited=0.5).share == pytest.approx(share, abs=1e-3)
 
 
 def test_another_epsilon_is_noted(gene):
@@ -204,11 +225,11 @@ def test_the_model_shares_no_memory_with_the_learngene(gene, tmp_path):
 
 
 def test_a_model_that_is_not_a_vit(gene):
-    with pytest.raises(LearngeneError, match="Sequential is not a plain ViT.*the nearest is backbone=dict"):
+    with pytest.raises(LearngeneError, match="Sequential is not a ViT that is known .*the nearest is backbone=dict"):
         initialize(torch.nn.Sequential(torch.nn.Linear(2, 2)), gene)
-    with pytest.raises(LearngeneError, match="ResNet is not a plain ViT"):
+    with pytest.raises(LearngeneError, match="ResNet is not a ViT that is known here"):
         initialize(build(dict(type="mmpretrain.ResNet", depth=18)), gene)
-    with pytest.raises(LearngeneError, match="ResNet is not a plain ViT"):
+    with pytest.raises(LearngeneError, match="ResNet is not a ViT that is known here"):
         cfg = classifier_cfg(gene.aux_spec)
         initialize(build({**cfg, "backbone": dict(type="mmpretrain.ResNet", depth=18)}), gene)
 
@@ -233,12 +254,13 @@ def test_a_vit_of_another_make(gene, fields):
 @pytest.mark.parametrize("framework", ["timm", "mmpretrain"])
 def test_a_class_token_too_many_or_too_few(framework, wanted):
     aux = ViTSpec(2, 4, head_dim=4, img_size=8, patch_size=4, class_token=wanted, pool="cls" if wanted else "avg_norm")
-    learngene = extract("pre-fin", TIMM.from_state_dict(VisionTransformer(**model_kwargs(aux)).state_dict(), 2))
+    learngene = extract("pre-fin", VisionTransformer(**model_kwargs(aux)))
     other = aux.replace(class_token=not wanted, pool="norm_avg" if wanted else "cls")
     model = VisionTransformer(**model_kwargs(other)) if framework == "timm" else build(classifier_cfg(other))
     before = values(model)
-    with pytest.raises(LearngeneError, match=f"expected with_cls_token={wanted} in .* class_token={wanted} in timm's"):
-        initialize(model, learngene)
+    message = f"class token .class_token.: class_token={not wanted} in the model, class_token={wanted} in the learngene"
+    with pytest.raises(LearngeneError, match=message):
+        initialize(model, learngene, adapt=False)
     assert_unchanged(model, before)
 
 
@@ -255,7 +277,7 @@ def test_the_report_reads_as_a_table(gene, tmp_path):
     path = gene.save(tmp_path / "gene.safetensors")
     report = initialize(timm_vit(gene, num_classes=7, img_size=16), path)
     lines = str(report).splitlines()
-    assert lines[0] == f"h2-l5 from lets ({path}): 100.0% of the backbone inherited"
+    assert lines[0] == f"h2-l5 from lets ({path}): 100.0% of the backbone inherited, same computation"
     assert lines[1].split() == ["tensor", "count", "parameters", "status"]
     cells = [line.split() for line in lines[2:-1]]
     assert ["blocks.*.attn.qkv.weight", "5", "960", "inherited"] in cells

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
-from mmlearngene.layouts import MMPRETRAIN, TIMM
+from mmlearngene.layouts.base import UNSEEN
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
+
+from .parity import unseen
 
 LAYOUTS = [TIMM, MMPRETRAIN]
 
@@ -42,10 +46,10 @@ def random_weights(spec):
 
 def read(layout, state, spec):
     """The state dict read with all that no tensor shows."""
-    return layout.from_state_dict(state, spec.num_heads, norm_eps=spec.norm_eps, img_size=spec.img_size, pool=spec.pool)
+    return layout.from_state_dict(state, **unseen(spec))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.framework)
 @settings(max_examples=30, deadline=None)
 @given(spec=specs())
 def test_round_trip(layout, spec):
@@ -117,32 +121,64 @@ def test_tensors_that_are_not_given_stay_out():
 # ---------------------------------------------------------------- inference of the spec
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.framework)
 @pytest.mark.parametrize("class_token, pool", [(False, "avg_norm"), (False, "norm_avg"), (True, "cls")])
 def test_names_and_shapes_show_the_spec(layout, class_token, pool):
     spec = ViTSpec(2, 3, img_size=32, patch_size=8, num_classes=5, class_token=class_token, pool=pool, mlp_ratio=3)
-    assert layout.infer_spec(layout.state_dict(random_weights(spec))) == spec
+    known = {name: value for name, value in unseen(spec).items() if name != "img_size"}
+    assert layout.from_state_dict(layout.state_dict(random_weights(spec)), **known).spec == spec
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.framework)
+def test_what_no_tensor_shows_is_asked_for_never_guessed(layout):
+    spec = ViTSpec(2, 3, img_size=32, patch_size=8, num_classes=5, class_token=True, pool="cls")
+    state, known = layout.state_dict(random_weights(spec)), unseen(spec)
+    for name in UNSEEN:
+        fields = {key: value for key, value in known.items() if key != name}
+        with pytest.raises(LearngeneError, match=f"do not show {name}; name a model that is like it"):
+            layout.from_state_dict(state, **fields)
+    plain = spec.replace(class_token=False, pool="avg_norm")  # whose norm has a name of its own
+    fields = {key: value for key, value in known.items() if key != "pool"}
+    assert layout.from_state_dict(layout.state_dict(random_weights(plain)), **fields).spec == plain
 
 
 def test_a_state_dict_of_another_network_is_refused():
     spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)
-    state = TIMM.state_dict(random_weights(spec))
-    with pytest.raises(LearngeneError, match="not a ViT in mmpretrain's layout.*it starts with patch_embed"):
-        MMPRETRAIN.from_state_dict(state)
-    with pytest.raises(LearngeneError, match="not understood: blocks.0.ls1.gamma$"):
-        TIMM.from_state_dict({**state, "blocks.0.ls1.gamma": torch.ones(8)}, num_heads=2)
+    state, known = TIMM.state_dict(random_weights(spec)), unseen(spec)
+    with pytest.raises(LearngeneError, match="not a ViT in the layout of mmpretrain's.*it starts with patch_embed"):
+        MMPRETRAIN.from_state_dict(state, **known)
+    with pytest.raises(LearngeneError, match="not understood: blocks.0.attn.extra$"):
+        TIMM.from_state_dict({**state, "blocks.0.attn.extra": torch.ones(8)}, **known)
     missing = {name: tensor for name, tensor in state.items() if name != "blocks.1.norm2.bias"}
-    with pytest.raises(LearngeneError, match="missing or of another shape: blocks.1.norm2.bias"):
-        TIMM.from_state_dict(missing, num_heads=2)
-    with pytest.raises(LearngeneError, match="another shape: blocks.1.norm2.bias"):
-        TIMM.from_state_dict({**missing, "blocks.1.norm2.bias": torch.ones(3)}, num_heads=2)
+    with pytest.raises(LearngeneError, match="blocks.1.norm2.bias is missing"):
+        TIMM.from_state_dict(missing, **known)
+    with pytest.raises(LearngeneError, match=r"blocks.1.norm2.bias is \(3,\), not of the canonical shape \(8,\)"):
+        TIMM.from_state_dict({**missing, "blocks.1.norm2.bias": torch.ones(3)}, **known)
     with pytest.raises(LearngeneError, match="3 heads do not divide the width 8; the nearest that do are [24]"):
-        TIMM.from_state_dict(state, num_heads=3)
+        TIMM.from_state_dict(state, **{**known, "num_heads": 3})
+
+
+@pytest.mark.parametrize(
+    "name", ["blocks.1.mlp.fc2.weight", "blocks.0.attn.proj.weight", "patch_embed.proj.weight", "head.weight"]
+)
+def test_a_tensor_of_the_right_count_but_another_shape_is_refused(name):
+    spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)
+    state = TIMM.state_dict(random_weights(spec))
+    tensor = state[name]
+    flipped = tensor.flatten(1).T.contiguous() if tensor.ndim == 2 else tensor.transpose(0, 1).contiguous()
+    if flipped.shape == tensor.shape:  # a square one: no shape shows it
+        flipped = tensor.reshape(-1, tensor.shape[-1] * 2)
+    with pytest.raises(LearngeneError):
+        TIMM.from_state_dict({**state, name: flipped}, **unseen(spec))
 
 
 @pytest.mark.parametrize("name", ["pos_embed", "blocks.0.mlp.fc1.weight"])
 def test_a_network_without_a_tensor_that_shows_its_size_is_refused(name):
-    state = TIMM.state_dict(random_weights(ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)))
+    spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)
+    state = TIMM.state_dict(random_weights(spec))
     del state[name]
+    if name == "pos_embed":  # a ViT without positions is one, too
+        assert TIMM.from_state_dict(state, **unseen(spec)).spec == spec.replace(pos_embed="none")
+        return
     with pytest.raises(LearngeneError, match=name):
-        TIMM.from_state_dict(state, num_heads=2)
+        TIMM.from_state_dict(state, **unseen(spec))

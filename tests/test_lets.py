@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.func import functional_call
 
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
-from mmlearngene.layouts import TIMM
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes.lets import DEPTH_INITS, WIDTH_INITS, LeTs, _Widen
 
@@ -202,7 +202,7 @@ def test_so_it_is_in_mmpretrain(pool, tmp_path):
     pytest.importorskip("mmpretrain")
     from mmpretrain.registry import MODELS
 
-    from mmlearngene.layouts import MMPRETRAIN
+    from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
     from mmlearngene.layouts.mmpretrain import classifier_cfg
 
     gene = lets(pool=pool, class_token=pool == "cls")
@@ -429,7 +429,7 @@ def test_sizes_that_do_not_fit_are_refused(options, message):
 
 
 def test_heads_that_do_not_divide_are_refused():
-    from mmlearngene.layouts import TIMM
+    from mmlearngene.layouts.timm import VIT as TIMM
 
     state = state_of(lets().expand("h3-l2"))
     with pytest.raises(LearngeneError, match="5 heads do not divide the width 12; the nearest that do are [46]"):

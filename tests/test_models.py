@@ -80,7 +80,7 @@ class TestAuxNet:
         total = model.learngene.stored_params()["total"]
         assert sum(p.numel() for p in model.parameters()) == total
         assert all(name.startswith("learngene.") for name in model.state_dict())
-        assert all(p.is_meta for p in model.template.parameters())
+        assert all(p.is_meta for p in model.template.model.parameters())
 
     @pytest.mark.parametrize("method", GENES)
     def test_gradients_reach_every_parameter(self, method):

@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, initialize, load
 from mmlearngene.figures import plot_mixtures
-from mmlearngene.layouts import TIMM
 from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.learngenes.extracted import map_start, mapped
 from mmlearngene.learngenes.peg import PEG, mixture
 from mmlearngene.models import AuxNet
@@ -266,7 +266,7 @@ def test_bad_input_is_told_before_any_work():
             learngene.expand(size)
     with pytest.raises(LearngeneError, match="form 'fold'"):
         learngene.expand(form="fold")
-    with pytest.raises(LearngeneError, match="timm has no place for 'logits.0.weight'"):
+    with pytest.raises(LearngeneError, match="has no place for 'logits.0.weight'"):
         TIMM.state_dict(learngene.expand(form="maps"))
     with pytest.raises(LearngeneError, match="qkv.weight"):
         initialize(peg_classifier(weights.spec, 2), learngene)  # the learngene has 3 heads

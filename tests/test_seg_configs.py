@@ -30,14 +30,13 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch.utils.checkpoint import checkpoint
 
-from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load
 from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
 from mmlearngene.engine.visualization import SegPictureHook
-from mmlearngene.layouts import LAYOUTS
-from mmlearngene.learngenes.extracted import extract
+from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import seg_sizes
 
@@ -178,7 +177,7 @@ def segmentor(cfg: Config, init: bool = True) -> torch.nn.Module:
 def expanded(gene: Path, size: ViTSpec) -> dict[str, torch.Tensor]:
     learngene = load(gene)
     spec = size.replace(pool="avg_norm", num_classes=10)
-    return LAYOUTS["mmpretrain"].state_dict(learngene.expand(spec))
+    return MMPRETRAIN.state_dict(learngene.expand(spec))
 
 
 def test_backbone_is_the_descendant_and_positions_fit_the_crop(gene, sets, tmp_path):
@@ -221,7 +220,7 @@ def test_pretrained_weights_are_the_same_option(sets, tmp_path):
     weights = LeTs("h6-l8", "h6-l16", head_dim=HEAD_DIM, img_size=CROP, num_classes=10).expand(spec)
     file = extract("pre-fin", weights).save(tmp_path / "tuned.learngene.safetensors")
     model = segmentor(shrink("des_h6_l12_cityscapes", sets["cityscapes"], tmp_path, file))
-    state, expected = model.state_dict(), LAYOUTS["mmpretrain"].state_dict(weights)
+    state, expected = model.state_dict(), MMPRETRAIN.state_dict(weights)
     assert torch.equal(
         state["backbone.layers.11.ffn.layers.1.weight"], expected["backbone.layers.11.ffn.layers.1.weight"]
     )

@@ -4,11 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlearngene import LearngeneError, load
-from mmlearngene.layouts.official import read_official
 from mmlearngene.learngenes.sws import SWS
-from mmlearngene.vit import BLOCK_TENSORS
+from mmlearngene.papers import read_official
 
-from .parity import Golden, assert_aux_net, assert_descendant
+from .parity import BLOCK_TENSORS, Golden, assert_aux_net, assert_descendant
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 

@@ -37,13 +37,13 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from mmlearngene import extract  # noqa: E402
 from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
 from mmlearngene.files import SUFFIX, load_state_dict  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
-from mmlearngene.learngenes.extracted import extract  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

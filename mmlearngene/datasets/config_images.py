@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..errors import LearngeneError
 from ..files import existing
-from ..vit import ViTSpec
+from ..spec import ViTSpec
 
 
 def config_images(path: str | Path, spec: ViTSpec) -> tuple[Dataset, Callable[[list], Tensor]]:

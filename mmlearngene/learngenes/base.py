@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,11 +13,39 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import LearngeneError, check_choice
-from ..vit import ViTSpec, ViTWeights, spread
+from ..spec import WORDS, ViTSpec
+from ..tensors import decays, start_values
+from ..weights import ViTWeights, spread
 
 HEADS = ("auto", "inherit", "fresh")
-# fields in which a descendant may differ from the Aux-Net; all others follow from the weights themselves
-_FREE_FIELDS = {"num_heads", "num_layers", "embed_dims", "img_size", "patch_size", "num_classes", "pool"}
+LEARNGENES: dict[str, type[Learngene]] = {}
+
+
+def register(cls: type[Learngene]) -> type[Learngene]:
+    """Class decorator: make a method known by its ``method`` name to files, configs and the command line."""
+    LEARNGENES[cls.method] = cls
+    return cls
+
+
+# what follows from the images and classes of a descendant alone
+_OF_IMAGES = ("img_size", "patch_size", "num_classes")
+_CANONICAL = re.compile(r"^learngene\.(stages\.\d+\.)?")
+
+
+def _resized(spec: ViTSpec, heads: Sequence[int], depths: Sequence[int]) -> str:
+    """A size as text, of these heads of each layer and layers of each stage."""
+    if spec.depths is None and len(set(heads)) == 1:
+        return f"h{heads[0]}-l{depths[0]}"
+    if depths == [len(layers) for layers in spec.stages]:
+        return str(spec.replace(num_heads=tuple(heads)))
+    return f"l{','.join(map(str, depths))}"
+
+
+def unequal_layers(spec: ViTSpec) -> str | None:
+    """In words, what makes a ViT's layers unequal; None if they are equal."""
+    if spec.depths is not None:
+        return f"stages, whose layers are not of one width ({spec})"
+    return None if isinstance(spec.num_heads, int) else f"different numbers of heads in its layers ({spec})"
 
 
 def _nearest(number: int, choices: range) -> int:
@@ -41,30 +69,6 @@ class TensorTree(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """Canonical name -> parameter."""
         return dict(self.named_parameters())
-
-
-def is_vector(name: str) -> bool:
-    """Whether a canonical tensor is 1-D in the plain, unstacked ViT, or a position: it gets no weight decay."""
-    return name.endswith(".bias") or "norm" in name or name.endswith(("cls_token", "pos_embed"))
-
-
-def random_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Canonical tensors at a ViT's usual start values (timm's and DeiT's).
-
-    Matrices, positions and class token: normal, std 0.02, truncated; biases 0; LayerNorm 1 and 0; the patch kernel
-    uniform within 1 / sqrt(fan in).
-    """
-    tensors = {}
-    for name, shape in shapes.items():
-        tensor = torch.zeros(shape)
-        if name == "patch_embed.weight":
-            tensor.uniform_(-1, 1).mul_(1 / math.sqrt(math.prod(shape[1:])))
-        elif name.endswith(".weight") and "norm" in name:
-            tensor.fill_(1)
-        elif not name.endswith(".bias"):
-            nn.init.trunc_normal_(tensor, std=0.02)
-        tensors[name] = tensor
-    return tensors
 
 
 def checked_map(option: str, entries: Sequence[int], spec: ViTSpec, count: int, what: str) -> list[int]:
@@ -95,7 +99,7 @@ def derived_spec(method: str, given: str | ViTSpec | Mapping | None, derived: Vi
     Raises:
         LearngeneError: another size was given.
     """
-    if given is not None and str(given := type(derived).parse(given)) != str(derived):
+    if given is not None and str(given := ViTSpec.parse(given)) != str(derived):
         raise LearngeneError(f"the learngene {given} does not fit; with this Aux-Net a {method} learngene is {derived}")
     return derived
 
@@ -103,8 +107,8 @@ def derived_spec(method: str, given: str | ViTSpec | Mapping | None, derived: Vi
 class Learngene(nn.Module):
     """A compact set of weights that expands to Vision Transformers of many sizes.
 
-    A method subclasses this, registers with :func:`mmlearngene.learngenes.register`, creates its parameters under
-    ``learngene`` (weights), ``maps`` (what expands them) and ``pos_embed``, and implements :meth:`_expand`.
+    A method subclasses this, registers with :func:`register`, creates its parameters under ``learngene`` (weights),
+    ``maps`` (what expands them) and ``pos_embed``, and implements :meth:`_expand`.
 
     Args:
         learngene: the ViT that the learngene itself is.
@@ -113,10 +117,14 @@ class Learngene(nn.Module):
 
     Attributes:
         provenance: free JSON about where the weights come from (ancestry, dataset, epochs); saved with them.
+
+    Raises:
+        LearngeneError: the ViT has a feature that the method's mathematics does not allow.
     """
 
     method: ClassVar[str]
-    spec_type: ClassVar[type] = ViTSpec  # of the networks that it expands to
+    # the axes whose length a descendant may have otherwise; the number of layers is none of them
+    changes: ClassVar[tuple[str, ...]] = ()
     keeps_width: ClassVar[bool] = False  # whether a descendant keeps the Aux-Net's embed_dims, whatever its heads
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
@@ -124,6 +132,8 @@ class Learngene(nn.Module):
 
     def __init__(self, learngene: ViTSpec, aux: ViTSpec, **config) -> None:
         super().__init__()
+        if refused := self.refuses(aux):
+            raise LearngeneError(f"{self.method} cannot treat a ViT with {refused}")
         self.learngene_spec = learngene
         self.aux_spec = aux
         self.config = config
@@ -132,14 +142,18 @@ class Learngene(nn.Module):
 
     # ------------------------------------------------------------------ what a method implements
 
-    @property
-    def head_choices(self) -> range:
-        """Numbers of heads that a descendant may have; the Aux-Net's alone where the method keeps the width."""
-        return range(self.aux_spec.num_heads, self.aux_spec.num_heads + 1)
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """The feature of a ViT that the method cannot treat, and why, in words; None if it can treat all."""
+        return None
 
-    @property
-    def layer_choices(self) -> range | None:
-        """Numbers of layers that a descendant may have; None for any."""
+    def head_range(self, stage: int = 0) -> range:
+        """Numbers of heads that a descendant's layers may have in a stage; the Aux-Net's alone by default."""
+        heads = self.aux_spec.heads[self.aux_spec.stages[stage].start]
+        return range(heads, heads + 1)
+
+    def layer_range(self, stage: int = 0) -> range | None:
+        """Numbers of layers that a descendant may have in a stage; None for any."""
         return None
 
     def _expand(self, spec: ViTSpec, **options) -> ViTWeights:
@@ -147,6 +161,18 @@ class Learngene(nn.Module):
         raise NotImplementedError
 
     # ------------------------------------------------------------------ expansion
+
+    @property
+    def head_choices(self) -> range:
+        """Numbers of heads that a descendant may have, in any stage."""
+        ranges = [self.head_range(stage) for stage in range(len(self.aux_spec.stages))]
+        return range(min(r[0] for r in ranges), max(r[-1] for r in ranges) + 1)
+
+    @property
+    def layer_choices(self) -> range | None:
+        """Numbers of layers that a descendant may have, in any stage; None for any."""
+        ranges = [self.layer_range(stage) for stage in range(len(self.aux_spec.stages))]
+        return None if None in ranges else range(min(r[0] for r in ranges), max(r[-1] for r in ranges) + 1)
 
     def expand(self, size: str | ViTSpec | None = None, *, head: str = "auto", **options) -> ViTWeights:
         """The weights of a descendant, differentiable with respect to every parameter of the learngene.
@@ -176,48 +202,80 @@ class Learngene(nn.Module):
         inside = spec.replace(img_size=aux.img_size, patch_size=aux.patch_size, num_classes=aux.num_classes)
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         with torch.autocast(device.type, enabled=False):
-            weights = self._expand(inside, **options).resample(spec)
+            weights = self._expand(inside, **options)
+        # an expansion may say more of its spec than was asked for: maps that stay in the attention (PEG)
+        weights = weights.resample(weights.spec.replace(**{name: getattr(spec, name) for name in _OF_IMAGES}))
         if head == "fresh" or spec.num_classes != aux.num_classes:
-            for name in ("head.weight", "head.bias"):
-                weights.tensors.pop(name, None)
+            for name in [name for name in weights.tensors if name.startswith("head")]:
+                del weights.tensors[name]
         return weights
 
     def target(self, size: str | ViTSpec | None = None) -> ViTSpec:
         """The checked spec of a descendant; what a size text leaves open is the Aux-Net's.
 
         Raises:
-            LearngeneError: out of range, with the range and the nearest valid size.
+            LearngeneError: out of range, with the range and the nearest valid size; or another feature than the
+                learngene's weights are for, which is named.
         """
         aux = self.aux_spec
-        if size is None:
-            spec = aux
-        elif isinstance(size, ViTSpec):
-            spec = size
-        else:
-            width = dict(embed_dims=aux.embed_dims) if self.keeps_width else {}
-            parsed = ViTSpec.parse(size, **width)
-            spec = aux.replace(num_heads=parsed.num_heads, num_layers=parsed.num_layers, **width)
-        heads, layers = self.head_choices, self.layer_choices or range(spec.num_layers, spec.num_layers + 1)
-        if not set(spec.heads) <= set(heads) or spec.num_layers not in layers:
-            near_heads, near_layers = _nearest(max(spec.heads), heads), _nearest(spec.num_layers, layers)
+        spec = aux if size is None else size if isinstance(size, ViTSpec) else self._sized(size)
+        if len(spec.stages) != len(aux.stages):
+            raise LearngeneError(
+                f"{spec} is a {spec.kind} of {len(spec.stages)} stages, and this {self.method} learngene expands to a "
+                f"{aux.kind} of {len(aux.stages)}, as in {aux}"
+            )
+        near_heads, near_depths = list(spec.heads), [len(layers) for layers in spec.stages]
+        for stage, layers in enumerate(spec.stages):
+            heads, depths = self.head_range(stage), self.layer_range(stage)
+            for layer in layers:
+                near_heads[layer] = _nearest(spec.heads[layer], heads)
+            near_depths[stage] = len(layers) if depths is None else _nearest(len(layers), depths)
+        if near_heads != list(spec.heads) or near_depths != [len(layers) for layers in spec.stages]:
             raise LearngeneError(
                 f"this {self.method} learngene expands to {self.span}, not to {spec}; "
-                f"the nearest size is h{near_heads}-l{near_layers}"
+                f"the nearest size is {_resized(spec, near_heads, near_depths)}"
             )
-        self._check_fields(spec, _FREE_FIELDS - {"embed_dims"} if self.keeps_width else _FREE_FIELDS)
+        self._check_features(spec)
         return spec
 
-    def _check_fields(self, spec: ViTSpec, free: set[str]) -> None:
-        aux = self.aux_spec.asdict()
-        for name, value in spec.asdict().items():
-            if name not in free and value != aux[name]:
+    def _sized(self, size: str) -> ViTSpec:
+        """The Aux-Net at another size, given as text."""
+        aux = self.aux_spec
+        width = dict(embed_dims=aux.embed_dims) if self.keeps_width or aux.depths is not None else {}
+        parsed = ViTSpec.parse(size, **width)
+        if parsed.depths is not None and aux.depths is None:
+            return parsed
+        if aux.pool == "map" and self.keeps_width:  # its heads pool what the ancestry's do
+            width["attn_pool_num_heads"] = aux.attn_pool_num_heads or (
+                None if parsed.heads[0] == aux.heads[0] else aux.pool_heads
+            )
+        return aux.replace(num_heads=parsed.num_heads, num_layers=parsed.num_layers, depths=parsed.depths, **width)
+
+    def _check_features(self, spec: ViTSpec) -> None:
+        aux = self.aux_spec
+        fixed = ["head_dim", "mlp_ratio", "in_channels", *(["embed_dims"] if self.keeps_width else [])]
+        pairs = {name: (getattr(spec, name), getattr(aux, name)) for name in fixed}
+        ours = aux.features()
+        pairs |= {name: (value, ours[name]) for name, value in spec.features().items()}
+        if self.keeps_width and spec.pool == "map":
+            pairs["attn_pool_num_heads"] = spec.pool_heads, aux.pool_heads
+        for name, (value, own) in pairs.items():
+            if value != own:
                 raise LearngeneError(
-                    f"the descendant has {name}={value}, but the learngene's weights need {name}={aux[name]}"
+                    f"the descendant has {WORDS.get(name, name)}: {name}={value}, but the learngene's weights need "
+                    f"{name}={own}"
                 )
 
     def some_sizes(self) -> list[ViTSpec]:
         """A few of the sizes that this learngene expands to, spread over its range."""
-        heads, depth = self.head_choices, self.aux_spec.num_layers
+        aux = self.aux_spec
+        if aux.depths is not None:
+            ranges = [self.head_range(stage) for stage in range(len(aux.stages))]
+            heads = [aux.heads[layers.start] for layers in aux.stages]
+            scaled = [[max(1, int(count * factor)) for count in heads] for factor in (0.5, 1, 2)]
+            inside = [h for h in scaled if all(count in r for count, r in zip(h, ranges, strict=True))]
+            return [self.target(aux.replace(num_heads=heads)) for heads in inside]
+        heads, depth = self.head_choices, aux.num_layers
         layers = self.layer_choices or range(1, depth + 1)
         some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
         some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers))
@@ -232,13 +290,14 @@ class Learngene(nn.Module):
 
         layers = self.layer_choices
         depth = "any number of layers" if layers is None else words(layers, "layers")
-        return f"{words(self.head_choices, 'heads')} and {depth}"
+        stages = f" in each of {len(self.aux_spec.stages)} stages" if self.aux_spec.depths is not None else ""
+        return f"{words(self.head_choices, 'heads')} and {depth}{stages}"
 
     @classmethod
-    def expand_options(cls) -> list[str]:
-        """Names of the options that :meth:`expand` takes for this method."""
+    def expand_options(cls) -> dict[str, inspect.Parameter]:
+        """The options that :meth:`expand` takes for this method: name -> parameter of its ``_expand``."""
         kinds = inspect.signature(cls._expand).parameters.values()
-        return [p.name for p in kinds if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        return {p.name: p for p in kinds if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def _check_options(self, options: Mapping) -> None:
         known = self.expand_options()
@@ -250,8 +309,8 @@ class Learngene(nn.Module):
     # ------------------------------------------------------------------ training and accounting
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters without weight decay: those that are 1-D in the unstacked network, and positions."""
-        return {name for name, _ in self.named_parameters() if is_vector(name)}
+        """Parameters without weight decay: what is 1-D in the unstacked network, tokens, positions and tables."""
+        return {name for name, _ in self.named_parameters() if not decays(_CANONICAL.sub("", name))}
 
     def stored_params(self) -> dict[str, int]:
         """Numbers of stored parameters: ``learngene``, ``maps``, ``positions`` and ``total``."""
@@ -296,4 +355,9 @@ class StackedLearngene(Learngene):
     ) -> None:
         own = derived_spec(self.method, learngene, aux.replace(num_layers=num_layers))
         super().__init__(own, aux, **config)
-        self.learngene = TensorTree(random_tensors(own.shapes()))
+        self.learngene = TensorTree(start_values(own, own.shapes()))
+
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """Stages, whose layers are not equal; and layers with different heads."""
+        return unequal_layers(spec)

@@ -7,27 +7,32 @@ heads are shared among them, those of large clusters first.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..vit import ViTSpec, ViTWeights
-from . import register
-from .base import TensorTree, derived_spec
-from .extracted import FFN, KEPT, Extracted, chosen_layers, map_start, mapped, ordinary
+from ..spec import ViTSpec
+from ..weights import ViTWeights
+from .base import TensorTree, derived_spec, register
+from .extracted import (
+    FFN,
+    Extracted,
+    check_ordinary,
+    chosen_stages,
+    map_start,
+    mapped,
+    stage_prefixes,
+    tensors_of,
+)  # fmt: skip
 
 CENTROIDS = ("nearest", "average")
 EPS = 10.0
 MAX_HEADS = 64
-HEADS = ("qkv.weight", "qkv.bias", "proj.weight", "bias_table")  # the last is a Swin's
-HEAD_AXIS = 1  # of each of them, in a layer
 
 
 def cluster_heads(distances: Sequence[float], eps: float = EPS) -> list[list[int]]:
@@ -99,6 +104,9 @@ class Cluster(Extracted):
     at the identity and trains with the descendant in an :class:`~mmlearngene.models.AuxNet`; a plain descendant gets
     what it has become.
 
+    Every tensor with an axis of heads follows its heads: the tables of a Swin's relative positions do. A Swin's
+    layers are clustered and share FFNs within their stage; the tensors of a stage are under ``stages.0.`` and so on.
+
     Args:
         aux: the ancestry's size.
         heads: for each layer the centroid heads in order of priority.
@@ -113,24 +121,33 @@ class Cluster(Extracted):
     """
 
     method = "cluster"
+    changes = ("head",)
     keeps_width = True
+    looks_at_images = True
+
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """Heads that maps make of fewer."""
+        return "maps over the heads (learngene_heads): its heads are mixtures already" if spec.learngene_heads else None
 
     def __init__(
         self,
-        aux: str | ViTSpec | dict,
+        aux: str | ViTSpec | Mapping,
         heads: Sequence[Sequence[int]],
         ffns: Sequence[int] | None = None,
         clusters: Sequence[Sequence[Sequence[int]]] | None = None,
         distances: Sequence[Sequence[float]] | None = None,
         centroid: str = "nearest",
-        learngene: str | ViTSpec | dict | None = None,
+        learngene: str | ViTSpec | Mapping | None = None,
     ) -> None:
-        aux = self._parse(aux)
+        aux = ViTSpec.parse(aux)
+        check_ordinary(aux)
         heads = [list(layer) for layer in heads]
         ffns = list(range(aux.num_layers) if ffns is None else ffns)
         _check_heads(heads, aux)
-        _check_ffns(ffns, aux, [layers[0] for layers in self._stages(aux).values()])
-        own = aux.replace(num_heads=[len(layer) for layer in heads], embed_dims=aux.embed_dims)
+        _check_ffns(ffns, aux)
+        pooling = dict(attn_pool_num_heads=aux.pool_heads) if aux.pool == "map" else {}
+        own = aux.replace(num_heads=[len(layer) for layer in heads], embed_dims=aux.embed_dims, **pooling)
         own = derived_spec(self.method, learngene, own)
         super().__init__(
             own,
@@ -143,11 +160,13 @@ class Cluster(Extracted):
         )
         self.counts = [len(layer) for layer in heads]
         self.runs = Counter(ffns)  # the layer an FFN is from -> how many layers use it
+        self.head_axes = tensors_of(aux, "head")
         shapes = own.stem_shapes()
-        for prefix, layers in self._stages(aux).items():
-            for name, shape in own.block_shapes(layers[0]).items():
-                if name in HEADS:
-                    shape = (shape[0], sum(self.counts[layer] for layer in layers), *shape[2:])
+        for prefix, layers in stage_prefixes(aux).items():
+            for name, shape in own.layer_shapes(layers[0]).items():
+                if name in self.head_axes:
+                    axis = self.head_axes[name]
+                    shape = (*shape[:axis], sum(self.counts[layer] for layer in layers), *shape[axis + 1 :])
                 else:
                     shape = (sum(layer in self.runs for layer in layers) if name in FFN else len(layers), *shape)
                 shapes[prefix + name] = shape
@@ -158,24 +177,10 @@ class Cluster(Extracted):
                 maps |= {f"ffn{source}.{name}": tensor for name, tensor in map_start(torch.ones(layers, 1)).items()}
         self.maps = TensorTree(maps)
 
-    @staticmethod
-    def _parse(aux: str | ViTSpec | Mapping) -> ViTSpec:
-        """The checked spec of an ancestry."""
-        return ordinary(aux)
-
-    @staticmethod
-    def _stages(spec: ViTSpec) -> dict[str, range]:
-        """The layers of equal shapes, by the prefix of their tensors in the learngene: in a ViT all are equal."""
-        return {"": range(spec.num_layers)}
-
     @classmethod
     def extract(
         cls,
         ancestry: ViTWeights,
-        data: str | Path | Iterable[Tensor] | None = None,
-        num_images: int = 1000,
-        seed: int = 0,
-        preprocessing: dict | None = None,
         distances: Tensor | Sequence[Sequence[float]] | None = None,
         heads: Sequence[Sequence[int]] | None = None,
         ffns: Sequence[int] | None = None,
@@ -187,13 +192,8 @@ class Cluster(Extracted):
 
         Args:
             ancestry: the trained ViT's weights.
-            data: a folder of images, an OpenMMLab config, or batches of preprocessed images. Not needed with ``eps=0``
-                or where ``distances`` or ``heads`` are given.
-            num_images: images of a folder or config to look at; about 1,000 in the paper.
-            seed: of their draw.
-            preprocessing: ``mean``, ``std``, ``interpolation`` and ``crop_pct`` of a folder's images, see
-                :func:`mmlearngene.attention_distance.read_images`.
-            distances: (layers, heads) in pixels, instead of ``data``.
+            distances: (layers, heads) in pixels, which :func:`mmlearngene.extract` measures on images. Not needed with
+                ``eps=0`` or where ``heads`` are given.
             heads: for each layer the centroid heads in order of priority, instead of clustering.
             ffns: for each layer the layer whose FFN it uses, instead of merging.
             eps: threshold of both clusterings in pixels: neighbouring heads, and like layers. 0 keeps every head and
@@ -203,25 +203,13 @@ class Cluster(Extracted):
             equal_counts: see :func:`merge_ffns`.
 
         Raises:
-            LearngeneError: no images where they are needed, or heads, FFNs or distances that do not fit the ancestry.
+            LearngeneError: no distances where they are needed, or heads, FFNs or distances that do not fit the
+                ancestry.
         """
         check_choice(centroid, CENTROIDS, "centroid")
-        spec = cls._parse(ancestry.spec)
+        spec = ancestry.spec
         if eps < 0:
             raise LearngeneError(f"eps={eps} must be 0 (every head) or more pixels")
-        to_cluster = heads is None and eps > 0
-        if to_cluster and not importlib.util.find_spec("sklearn"):
-            raise LearngeneError(
-                "clustering heads needs scikit-learn, which is not installed: pip install scikit-learn"
-            )
-        provenance = {"eps": eps, "equal_counts": equal_counts}
-        if distances is None and data is not None:
-            from ..attention_distance import mean_attention_distance, read_images
-
-            if isinstance(data, (str, Path)):
-                provenance |= {"data": Path(data).name, "num_images": num_images, "seed": seed}
-                data = read_images(data, spec, num_images, seed, **(preprocessing or {}))
-            distances = mean_attention_distance(ancestry, data)
         if distances is not None:
             rows = distances.tolist() if isinstance(distances, Tensor) else distances
             # of a pixel; NaN fills the rows of layers with fewer heads
@@ -230,7 +218,7 @@ class Cluster(Extracted):
                 raise LearngeneError(
                     f"distances of {[len(row) for row in distances]} heads do not fit the ancestry {spec}"
                 )
-        elif to_cluster:
+        elif heads is None and eps > 0:
             raise LearngeneError(
                 "clustering heads needs images: give data (a folder or an OpenMMLab config), or distances, or heads; "
                 "or eps=0 to keep every head"
@@ -248,12 +236,12 @@ class Cluster(Extracted):
             kept = [[row[head] for head in layer] for layer, row in zip(heads, distances, strict=True)]
             ffns = [
                 layers[source]
-                for layers in cls._stages(spec).values()
+                for layers in spec.stages
                 for source in merge_ffns([kept[layer] for layer in layers], eps, equal_counts)
             ]
         learngene = cls(spec, heads, ffns, clusters, distances, centroid)
         learngene._take(ancestry)
-        learngene.provenance |= provenance
+        learngene.provenance |= {"eps": eps, "equal_counts": equal_counts}
         return learngene
 
     @torch.no_grad()
@@ -264,21 +252,23 @@ class Cluster(Extracted):
             own[name].copy_(tensor)
         average = self.config["centroid"] == "average"
         groups = self.config["clusters"] if average else [[[h] for h in layer] for layer in self.config["heads"]]
-        for prefix, layers in self._stages(self.aux_spec).items():
+        for prefix, layers in stage_prefixes(self.aux_spec).items():
             for name in blocks[layers[0]]:
-                if name in HEADS:
+                if name in self.head_axes:
+                    axis = self.head_axes[name]
                     kept = [
-                        blocks[layer][name][:, group].mean(HEAD_AXIS) for layer in layers for group in groups[layer]
+                        torch.stack([blocks[layer][name].select(axis, head) for head in group]).mean(0)
+                        for layer in layers
+                        for group in groups[layer]
                     ]
-                    own[prefix + name].copy_(torch.stack(kept, HEAD_AXIS))
+                    own[prefix + name].copy_(torch.stack(kept, axis))
                 else:
-                    kept = [blocks[layer][name] for layer in layers if name in KEPT or layer in self.runs]
+                    kept = [blocks[layer][name] for layer in layers if name not in FFN or layer in self.runs]
                     own[prefix + name].copy_(torch.stack(kept))
 
     # ------------------------------------------------------------------ expansion
 
-    @property
-    def head_choices(self) -> range:
+    def head_range(self, stage: int = 0) -> range:
         """Any number; more than any published ViT has would be a mistake."""
         return range(1, MAX_HEADS + 1)
 
@@ -292,18 +282,14 @@ class Cluster(Extracted):
                 not change what the layer computes.
         """
         own, layers = self.learngene.tensors(), self._layers()
-        sources = [
-            choices[choice]
-            for wanted, choices in zip(self._stages(spec).values(), self._stages(self.aux_spec).values(), strict=True)
-            for choice in chosen_layers(depth, len(wanted), len(choices))
-        ]
-        chosen = list(zip(sources, spec.heads, strict=True))
+        chosen = list(zip(chosen_stages(depth, spec, self.aux_spec), spec.heads, strict=True))
         entries = list(dict.fromkeys(chosen))
         blocks = {name: [] for name in layers[0]}
         for source, heads in entries:
-            index = torch.tensor(share_heads(self.counts[source], heads), device=own["norm.weight"].device)
+            index = torch.tensor(share_heads(self.counts[source], heads), device=own["patch_embed.weight"].device)
             for name, tensor in layers[source].items():
-                tensor = tensor.index_select(HEAD_AXIS, index) if name in HEADS else tensor
+                if name in self.head_axes:
+                    tensor = tensor.index_select(self.head_axes[name], index)
                 if name == "proj.weight" and repeat_correction:
                     tensor = tensor / index.bincount()[index, None]
                 blocks[name].append(tensor)
@@ -314,18 +300,20 @@ class Cluster(Extracted):
         """The tensors of each layer of the ancestry, of its heads the centroids, its FFN from the run's map."""
         own, maps = self.learngene.tensors(), self.maps.tensors()
         found = []
-        for prefix, layers in self._stages(self.aux_spec).items():
+        for prefix, layers in stage_prefixes(self.aux_spec).items():
+            names = list(self.aux_spec.layer_shapes(layers[0]))
             counts = [self.counts[layer] for layer in layers]
-            heads = {name: own[prefix + name].split(counts, HEAD_AXIS) for name in HEADS if prefix + name in own}
-            ffns = []
+            heads = {name: own[prefix + name].split(counts, axis) for name, axis in self.head_axes.items()}
+            ffn, ffns = [name for name in names if name in FFN], []
             for row, source in enumerate(layer for layer in layers if layer in self.runs):
-                run = {name: own[prefix + name][row : row + 1] for name in FFN}
+                run = {name: own[prefix + name][row : row + 1] for name in ffn}
                 if self.runs[source] > 1:
                     run = {name: mapped(tensor, maps, f"ffn{source}") for name, tensor in run.items()}
-                ffns += [{name: run[name][number] for name in FFN} for number in range(self.runs[source])]
+                ffns += [{name: run[name][number] for name in ffn} for number in range(self.runs[source])]
+            kept = [name for name in names if name not in FFN and name not in heads]
             for row in range(len(layers)):
-                kept = {name: own[prefix + name][row] for name in KEPT}
-                found.append({**kept, **{name: heads[name][row] for name in heads}, **ffns[row]})
+                tensors = {name: own[prefix + name][row] for name in kept}
+                found.append({**tensors, **{name: heads[name][row] for name in heads}, **ffns[row]})
         return found
 
 
@@ -338,8 +326,8 @@ def _check_heads(heads: Sequence[Sequence[int]], aux: ViTSpec) -> None:
             raise LearngeneError(f"heads {list(chosen)} of layer {layer}: expected different ones of 0 to {count - 1}")
 
 
-def _check_ffns(ffns: Sequence[int], aux: ViTSpec, firsts: Sequence[int]) -> None:
-    """``firsts`` are the layers with none above that they could share with."""
+def _check_ffns(ffns: Sequence[int], aux: ViTSpec) -> None:
+    firsts = [layers.start for layers in aux.stages]  # which have no layer above that they could share with
     runs = [source == layer or (layer not in firsts and source == ffns[layer - 1]) for layer, source in enumerate(ffns)]
     if len(ffns) != aux.num_layers or not all(runs):
         raise LearngeneError(

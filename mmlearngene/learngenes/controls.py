@@ -13,9 +13,10 @@ from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor
 
 from ..errors import LearngeneError
-from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
-from . import register
-from .base import StackedLearngene, derived_spec
+from ..spec import ViTSpec
+from ..tensors import LAYER_TENSORS
+from ..weights import ViTWeights, spread
+from .base import StackedLearngene, derived_spec, register, unequal_layers
 from .extracted import Extracted, chosen_layers
 
 T = TypeVar("T", bound="AncestryLayers")
@@ -27,10 +28,8 @@ class AncestryLayers(StackedLearngene, Extracted):
 
     def _filled(self: T, ancestry: ViTWeights, kept: Sequence[int]) -> T:
         """This learngene with the ancestry's tensors, its layers those numbered ``kept``."""
-        if not isinstance(ancestry.spec.num_heads, int):
-            raise LearngeneError(f"{self.method} needs an ancestry with equal layers, not {ancestry.spec}")
         layers = ancestry.layers()
-        blocks = {name: torch.stack([layers[i][name] for i in kept]) for name in BLOCK_TENSORS}
+        blocks = {name: torch.stack([layers[i][name] for i in kept]) for name in layers[0]}
         self.learngene.load_state_dict({**ancestry.stem(), **blocks})
         return self
 
@@ -67,8 +66,7 @@ class PreFin(WholeAncestry):
 
     method = "pre-fin"
 
-    @property
-    def layer_choices(self) -> range:
+    def layer_range(self, stage: int = 0) -> range:
         """The ancestry's depth."""
         return range(self.aux_spec.num_layers, self.aux_spec.num_layers + 1)
 
@@ -82,8 +80,7 @@ class FirstK(WholeAncestry):
 
     method = "first-k"
 
-    @property
-    def layer_choices(self) -> range:
+    def layer_range(self, stage: int = 0) -> range:
         """Up to the ancestry's depth."""
         return range(1, self.aux_spec.num_layers + 1)
 
@@ -112,14 +109,13 @@ class WeightSelection(WholeAncestry):
     """
 
     method = "weight-selection"
+    changes = ("width", "head", "hidden", "pool_head", "pool_dim", "pool_hidden")
 
-    @property
-    def head_choices(self) -> range:
+    def head_range(self, stage: int = 0) -> range:
         """Up to the ancestry's heads."""
         return range(1, self.aux_spec.num_heads + 1)
 
-    @property
-    def layer_choices(self) -> range:
+    def layer_range(self, stage: int = 0) -> range:
         """Up to the ancestry's depth."""
         return range(1, self.aux_spec.num_layers + 1)
 
@@ -138,7 +134,7 @@ class WeightSelection(WholeAncestry):
         tensors = self.learngene.tensors()
         for name, shape in spec.shapes().items():
             tensor = tensors[name]
-            if name in BLOCK_TENSORS and len(kept) < len(tensor):
+            if name in LAYER_TENSORS and len(kept) < len(tensor):
                 tensor = tensor[kept]
             for axis, size in enumerate(shape):
                 if size != tensor.shape[axis]:
@@ -230,6 +226,7 @@ class Scratch(Extracted):
     """
 
     method = "scratch"
+    changes = ("width", "head", "hidden")
     min_inherited = 0.0
 
     def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", **vit) -> None:
@@ -241,8 +238,7 @@ class Scratch(Extracted):
         """Keep only the ancestry's size."""
         return cls(aux=ancestry.spec)
 
-    @property
-    def head_choices(self) -> range:
+    def head_range(self, stage: int = 0) -> range:
         """Any number, but a range must end."""
         return range(1, 65)
 
@@ -258,7 +254,7 @@ class Mimetic(Scratch):
 
     * in each head ``W_q W_k^T`` is the best approximation of rank head_dim to ``0.7 Z + 0.7 I``;
     * in each layer ``W_v W_proj``, all heads together, is ``0.4 Z - 0.4 I``;
-    * positions are 2-D sines and cosines, 0 for a class token.
+    * learned positions are 2-D sines and cosines, 0 for class and register tokens.
 
     Both products are factored by singular value decomposition, half of the singular values in either factor. All else,
     biases included, keeps the model's own start values. Nothing comes from the ancestry but its size.
@@ -271,6 +267,11 @@ class Mimetic(Scratch):
     """
 
     method = "mimetic"
+
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """Stages and unequal layers."""
+        return unequal_layers(spec)
 
     def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", seed: int = 0, **vit) -> None:
         super().__init__(learngene, aux, **vit)
@@ -295,10 +296,11 @@ class Mimetic(Scratch):
             value = value.view(spec.num_heads, spec.head_dim, width)
             qkv.append(torch.stack([torch.stack([q for q, _ in heads]), torch.stack([k for _, k in heads]), value]))
             proj.append(out.T.view(width, spec.num_heads, spec.head_dim))
-        positions = build_sincos2d_pos_embed(list(spec.grid), dim=width)
-        if spec.class_token:
-            positions = torch.cat([positions.new_zeros(1, width), positions])
-        return ViTWeights(spec, {"qkv.weight": qkv, "proj.weight": proj, "pos_embed": positions})
+        tensors = {"qkv.weight": qkv, "proj.weight": proj}
+        if spec.pos_embed == "learn":
+            positions = build_sincos2d_pos_embed(list(spec.grid), dim=width)
+            tensors["pos_embed"] = torch.cat([positions.new_zeros(spec.prefix_positions, width), positions])
+        return ViTWeights(spec, tensors)
 
 
 def _factored(alpha: float, beta: float, width: int, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

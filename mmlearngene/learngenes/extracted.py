@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..vit import ViTSpec, ViTWeights, spread
-from . import LEARNGENES
-from .base import Learngene
+from ..spec import ViTSpec
+from ..tensors import rows
+from ..weights import ViTWeights, spread
+from .base import LEARNGENES, Learngene
 
 T = TypeVar("T", bound="Extracted")
 DEPTHS = ("first", "uniform")
-FFN = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
-KEPT = ("norm1.weight", "norm1.bias", "proj.bias", "norm2.weight", "norm2.bias")  # a layer's tensors that stay its own
+FFN = ("fc1.weight", "fc1.bias", "mlp_norm.weight", "mlp_norm.bias", "fc2.weight", "fc2.bias")
 
 
 class Extracted(Learngene):
     """A learngene made of an ancestry's weights; its ``aux_spec`` is the ancestry's spec."""
+
+    # whether extraction looks at the ancestry's mean attention distances over images, its option ``distances``
+    looks_at_images: ClassVar[bool] = False
 
     @classmethod
     def extract(cls: type[T], ancestry: ViTWeights, **options) -> T:
         """Take the learngene out of an ancestry.
 
         Args:
-            ancestry: the trained ViT's weights, see :func:`mmlearngene.ancestry.load_ancestry`.
+            ancestry: the trained ViT's weights, see :func:`mmlearngene.load_ancestry`.
             **options: the method's own.
         """
         raise NotImplementedError
@@ -42,68 +44,42 @@ class Extracted(Learngene):
 
 
 def extraction_methods() -> list[str]:
-    """Names of the methods that :func:`extract` knows."""
+    """Names of the methods that take a learngene out of an ancestry."""
     return sorted(name for name, cls in LEARNGENES.items() if issubclass(cls, Extracted))
 
 
-def extract(method: str, ancestry: str | Path | ViTWeights, *, num_heads: int | None = None, **options) -> Extracted:
-    """Extract a learngene of ``method`` from an ancestry (canonical weights, a checkpoint file or a timm name).
-
-    Args:
-        method: the method's name.
-        ancestry: canonical weights, or what :func:`mmlearngene.ancestry.load_ancestry` reads.
-        num_heads: heads of a layer, for a checkpoint whose heads are not 64 wide.
-        **options: the method's own, see its ``extract``.
-
-    Raises:
-        LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
-    """
-    cls = LEARNGENES[check_choice(method, extraction_methods(), "extraction method")]
-    known = cls.extract_options()
-    for name in options:
-        if name not in known:
-            takes = ", ".join(known) or "none"
-            raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
-    source = "weights"
-    if not isinstance(ancestry, ViTWeights):
-        from ..ancestry import load_ancestry
-
-        source, ancestry = str(ancestry), load_ancestry(ancestry, num_heads)
-        if "preprocessing" in known:
-            from ..attention_distance import timm_preprocessing
-
-            options["preprocessing"] = {**timm_preprocessing(source), **(options.get("preprocessing") or {})}
-    if not isinstance(ancestry.spec, cls.spec_type):
-        takes, found = (kind.__name__.removesuffix("Spec") for kind in (cls.spec_type, type(ancestry.spec)))
-        others = [m for m in extraction_methods() if isinstance(ancestry.spec, LEARNGENES[m].spec_type)]
-        raise LearngeneError(
-            f"{method} takes a {takes} as ancestry, and {source} is a {found}, {ancestry.spec}; methods for it: "
-            f"{', '.join(others)}"
-        )
-    learngene = cls.extract(ancestry, **options)
-    learngene.provenance.setdefault("ancestry", Path(source).name)
-    return learngene
-
-
-def ordinary(ancestry: str | ViTSpec | Mapping) -> ViTSpec:
-    """The spec of an ancestry, whose layers must be equal and as wide as its residual stream.
+def check_ordinary(spec: ViTSpec) -> None:
+    """Check that an ancestry's layers have heads as wide as their residual stream.
 
     Raises:
         LearngeneError: they are not.
     """
-    spec = ViTSpec.parse(ancestry)
     if not spec.is_ordinary:
         raise LearngeneError(
             f"the ancestry {spec} has heads that are together not {spec.embed_dims} wide in every layer; expected an "
             f"ordinary ViT, the nearest is h{spec.embed_dims // spec.head_dim}-l{spec.num_layers}"
         )
-    return spec
 
 
-def stacked_layers(weights: ViTWeights) -> dict[str, Tensor]:
-    """The tensors of all layers, stacked, also where layers share them."""
-    layers = weights.layers()
-    return {name: torch.stack([layer[name] for layer in layers]) for name in layers[0]}
+def stage_prefixes(spec: ViTSpec) -> dict[str, range]:
+    """The layers of equal shapes, by the prefix of their tensors in a learngene: in a plain ViT all are equal."""
+    if spec.depths is None:
+        return {"": range(spec.num_layers)}
+    return {f"stages.{stage}.": layers for stage, layers in enumerate(spec.stages)}
+
+
+def tensors_of(spec: ViTSpec, axis: str) -> dict[str, int]:
+    """The tensors of a layer that have an axis, and which one it is: name -> number of the axis."""
+    return {row.name: row.axis(axis) for row in rows(spec, "layer") if row.axis(axis) is not None}
+
+
+def chosen_stages(depth: str, wanted: ViTSpec, ancestry: ViTSpec) -> list[int]:
+    """The ancestry layer of each layer of a descendant, chosen within each stage, see :func:`chosen_layers`."""
+    return [
+        layers[choice]
+        for own, layers in zip(wanted.stages, ancestry.stages, strict=True)
+        for choice in chosen_layers(depth, len(own), len(layers))
+    ]
 
 
 def chosen_layers(depth: str, num_layers: int, num_sources: int) -> list[int]:

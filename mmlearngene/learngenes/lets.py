@@ -13,15 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, check_choice
-from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights, spread
-from . import register
-from .base import Learngene, TensorTree, checked_map, is_vector, random_tensors
+from ..spec import ViTSpec
+from ..tensors import LAYER_TENSORS, row_of, start_values
+from ..tensors import rows as rows_of
+from ..weights import ViTWeights, spread
+from .base import Learngene, TensorTree, checked_map, register, unequal_layers
 
-MODULES = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2")
+# parts of a tensor along its first axis, each with a map and coefficients of its own
+QKV, GATED = ("q", "k", "v"), ("gate", "fc1")
+PARTS = {"qkv": QKV, "qkv_bias": QKV, "gate": GATED}
 SELECTIONS = ("continuous", "top-l1", "top-l2", "bottom-l1", "bottom-l2")
 UNITS = ("head", "row")
 WIDTH_INITS = ("average", "softmax", "copy", "noisy-copy")
 DEPTH_INITS = ("first", "average")
+
+
+# the feature that a tensor with heads alone belongs to
+_FEATURES = {
+    "bias_table": "relative-position bias (rel_pos_bias)",
+    "rope_freqs": "learned rotary positions (rope = mixed)",
+    "logits": "maps over the heads (learngene_heads)",
+    "values": "maps over the heads (learngene_heads)",
+}
 
 
 @register
@@ -37,9 +50,14 @@ class LeTs(Learngene):
     ``maps.qkv``         (L, 3, n, S)    out of q, k, v; that of v is also into proj
     ``maps.ffn``         (L, 4n, 4S)     out of fc1, into fc2
     ``maps.head``        (n, S)          into the head
-    ``maps.depth.*``     (rows, layers   one row of coefficients for each distinct Aux layer, apart for norm1, q, k,
-                         of a group)     v, proj, norm2, fc1, fc2 and for weight and bias
+    ``maps.pool_qkv``    (3, n, S)       the same as qkv, for attention pooling
+    ``maps.pool_ffn``    (4n, 4S)        the same as ffn, for attention pooling
+    ``maps.depth.*``     (rows, layers   one row of coefficients for each distinct Aux layer, apart for every tensor of
+                         of a group)     a layer (norm1, q, k, v, proj, norm2, fc1, fc2, weight and bias, ...)
     ==================== =============== ==========================================================================
+
+    Every axis is widened that is called width (by ``embed``), head x dim (by ``qkv``; norms inside the attention by that
+    of v) or hidden (by ``ffn``, gate and fc1 alike).
 
     Args:
         learngene: size of the learngene, ``'h6-l8'`` in the paper.
@@ -59,6 +77,19 @@ class LeTs(Learngene):
     """
 
     method = "lets"
+    changes = ("width", "head dim", "hidden")
+
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """What has heads without their channels, of which no map makes new ones."""
+        if unequal := unequal_layers(spec):
+            return unequal
+        if spec.pool == "map" and spec.attn_pool_num_heads not in (None, spec.num_heads):
+            return f"attention pooling of {spec.attn_pool_num_heads} heads: its maps follow num_heads={spec.num_heads}"
+        alone = [row for row in rows_of(spec) if "head" in row.axis_names and "dim" not in row.axis_names]
+        if alone:
+            return f"{_FEATURES[alone[0].name.partition('.')[0]]}: a width map widens head x dim, not heads alone"
+        return None
 
     def __init__(
         self,
@@ -107,40 +138,42 @@ class LeTs(Learngene):
         self.keep_original = keep_original
 
         shapes = small.shapes()
-        positions = dict(pos_embed=(large.num_tokens, large.embed_dims))
-        del shapes["pos_embed"]  # the Aux-Net has positions of its own, full width
-        self.learngene = TensorTree(random_tensors(shapes))
-        self.pos_embed = nn.Parameter(random_tensors(positions)["pos_embed"])
+        if shapes.pop("pos_embed", None):  # the Aux-Net has positions of its own, full width
+            positions = dict(pos_embed=large.stem_shapes()["pos_embed"])
+            self.pos_embed = nn.Parameter(start_values(large, positions)["pos_embed"])
+        self.learngene = TensorTree(start_values(small, shapes))
         self.maps = TensorTree(self._random_maps(width_init, depth_init))
 
     def _random_maps(self, width_init: str, depth_init: str) -> dict[str, Tensor]:
         small, large = self.learngene_spec, self.aux_spec
-        old = 0 if self.keep_original else small.embed_dims
-        embed = (large.embed_dims - small.embed_dims + old, small.embed_dims)
-        hidden = tuple(int(side * small.mlp_ratio) for side in embed)
+        kept = int(self.keep_original)
+        embed = (large.embed_dims - kept * small.embed_dims, small.embed_dims)
+        hidden = (large.feedforward_channels - kept * small.feedforward_channels, small.feedforward_channels)
         shapes = {
             "embed": embed,
             "qkv": (small.num_layers, 3, *embed),
             "ffn": (small.num_layers, *hidden),
-            "head": embed,
         }
-        if not small.num_classes:
-            del shapes["head"]
+        if small.num_classes:
+            shapes["head"] = embed
+        if small.pool == "map":
+            pool = [spec.stem_shapes()["attn_pool.fc1.bias"][0] for spec in (large, small)]
+            shapes |= {"pool_qkv": (3, *embed), "pool_ffn": (pool[0] - kept * pool[1], pool[1])}
         maps = {name: _width_rows(shape, width_init) for name, shape in shapes.items()}
-        for name in (f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias")):
+        blocks, _ = self._matrices()
+        for name in blocks:
             rows = torch.ones(self.num_rows, self.group_layers)
             if depth_init == "first":
                 rows[:, 1:] = 0.03 * torch.randn(rows[:, 1:].shape)
             maps[f"depth.{name}"] = rows / rows.sum(-1, keepdim=True)
         return maps
 
-    @property
-    def head_choices(self) -> range:
+    def head_range(self, stage: int = 0) -> range:
         """From the learngene's own heads to the Aux-Net's."""
         return range(self.learngene_spec.num_heads, self.aux_spec.num_heads + 1)
 
     def no_weight_decay(self) -> set[str]:
-        """LayerNorms, biases, positions and the coefficients of G."""
+        """Norms, biases, tokens, positions and the coefficients of G."""
         depth = {name for name, _ in self.named_parameters() if name.startswith("maps.depth.")}
         return super().no_weight_decay() | depth
 
@@ -192,68 +225,85 @@ class LeTs(Learngene):
             blocks = {name: tensor[needed] for name, tensor in blocks.items()}
             maps |= {name: maps[name][needed] for name in ("qkv", "ffn")}
 
-        for module, matrix in zip("qkv", maps["qkv"].unbind(1), strict=True):
+        for module, matrix in zip(QKV, maps["qkv"].unbind(1), strict=True):
+            inner = ["attn_norm.weight", "attn_norm.bias"] if module == "v" else []
             into = ["proj.weight"] if module == "v" else []
-            self._widen(blocks, matrix, out=[f"{module}.weight", f"{module}.bias"], into=into)
-        self._widen(blocks, maps["ffn"], out=["fc1.weight", "fc1.bias"], into=["fc2.weight"])
+            self._widen(blocks, matrix, out=[f"{module}.weight", f"{module}.bias", *inner], into=into)
+        hidden = [f"{module}.{kind}" for module in (*GATED, "mlp_norm") for kind in ("weight", "bias")]
+        self._widen(blocks, maps["ffn"], out=hidden, into=["fc2.weight"])
 
         for name, tensor in blocks.items():
             mixed = self._coefficients(name, distinct, groups) @ tensor.flatten(1)
             blocks[name] = mixed.unflatten(1, tensor.shape[1:])
 
-        for kind in ("weight", "bias"):
-            blocks[f"qkv.{kind}"] = torch.stack([blocks.pop(f"{module}.{kind}") for module in "qkv"], 1)
+        _join_parts(blocks)
         # from here row by row: gradients of whole layers then flow back as they are, never stacked into a copy
         layers = [
             dict(zip(blocks, row, strict=True)) for row in zip(*(t.unbind() for t in blocks.values()), strict=True)
         ]
-        vectors = [name for name in blocks if is_vector(name) and name not in ("qkv.bias", "fc1.bias")]
+        out, into = self._of_width(spec, "layer")
         for layer in layers:
-            into = ["qkv.weight", "fc1.weight", *vectors]
-            self._widen(layer, maps["embed"], out=["proj.weight", "fc2.weight"], into=into)
+            self._widen(layer, maps["embed"], out, into)
 
-        vectors = [name for name in stem if name not in ("patch_embed.weight", "head.weight", "head.bias")]
-        self._widen(stem, maps["embed"], out=["patch_embed.weight"], into=vectors)
-        if "head" in maps:
-            self._widen(stem, maps["head"], into=["head.weight"])
-        stem["pos_embed"] = self.pos_embed[:, maps["channels"]]
+        if "pool_qkv" in maps:
+            self._widen_pool(stem, maps)
+        out, into = self._of_width(spec, "stem")
+        heads = [name for name in into if name.startswith("head")]
+        self._widen(stem, maps["embed"], out, [name for name in into if name not in heads])
+        if heads:
+            self._widen(stem, maps["head"], into=heads)
+        if hasattr(self, "pos_embed"):
+            stem["pos_embed"] = self.pos_embed[:, maps["channels"]]
 
         tensors = {name: stem[name].reshape(shape) for name, shape in spec.stem_shapes().items()}
-        for name, shape in spec.block_shapes().items():
+        for name, shape in spec.layer_shapes().items():
             tensors[name] = [layer[name].reshape(shape) for layer in layers]
         return ViTWeights(spec, tensors, tuple(distinct.index(row) for row in rows))
+
+    @staticmethod
+    def _of_width(spec: ViTSpec, scope: str) -> tuple[list[str], list[str]]:
+        """The tensors that write to the residual stream, and those that read it or are added to it or scale it."""
+        axes = {row.name: row.axis_names for row in rows_of(spec, scope) if row.name != "pos_embed"}
+        out = [name for name, of in axes.items() if of[0] == "width" and len(of) > 1]
+        return out, [name for name, of in axes.items() if of[-1] == "width"]
 
     def _matrices(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Views of the learngene's tensors as the maps see them: those of the layers, and those outside.
 
-        q, k and v stand apart, heads are merged into one axis of h * d channels, the patch kernel is a matrix, and
-        the biases that a layer's own map widens are matrices of one column.
+        q, k and v stand apart, and so do a gate and fc1; heads are merged into one axis of h * d channels, the patch
+        kernel is a matrix, and the vectors that a layer's own map widens are matrices of one column.
         """
         blocks, stem = {}, {}
         for name, tensor in self.learngene.tensors().items():
-            if name == "qkv.weight":
-                blocks |= {
-                    f"{module}.weight": part for module, part in zip("qkv", tensor.flatten(2, 3).unbind(1), strict=True)
-                }
-            elif name == "qkv.bias":
-                parts = tensor.flatten(2).unsqueeze(-1).unbind(1)
-                blocks |= {f"{module}.bias": part for module, part in zip("qkv", parts, strict=True)}
-            elif name == "fc1.bias":
-                blocks[name] = tensor.unsqueeze(-1)
-            elif name in BLOCK_TENSORS:
-                blocks[name] = tensor.flatten(2) if name == "proj.weight" else tensor
-            else:
-                stem[name] = tensor.flatten(1) if name == "patch_embed.weight" else tensor
+            lead, axes = int(name in LAYER_TENSORS), row_of(self.learngene_spec, name).axis_names
+            names, parts = [name], [tensor]
+            if axes[0] in PARTS:
+                module, _, kind = name.rpartition(".")
+                before, dot, _ = module.rpartition(".")
+                names = [f"{before}{dot}{part}.{kind}" for part in part_names(axes[0], tensor.shape[lead])]
+                axes, parts = axes[1:], tensor.unbind(lead)
+            matrices = [_matrix(part, axes, lead) for part in parts]
+            (blocks if lead else stem).update(zip(names, matrices, strict=True))
         return blocks, stem
+
+    def _widen_pool(self, stem: dict[str, Tensor], maps: dict[str, Tensor]) -> None:
+        """Attention pooling: as a layer's attention and feed-forward network, by maps of its own."""
+        for module, matrix in zip(QKV, maps["pool_qkv"].unbind(), strict=True):
+            out = [f"attn_pool.{module}.{kind}" for kind in ("weight", "bias")]
+            self._widen(stem, matrix, out, into=["attn_pool.proj.weight"] if module == "v" else [])
+        out = ["attn_pool.fc1.weight", "attn_pool.fc1.bias"]
+        self._widen(stem, maps["pool_ffn"], out, into=["attn_pool.fc2.weight"])
+        _join_parts(stem, "attn_pool.", axis=0)
 
     def _widen(
         self, tensors: dict[str, Tensor], matrix: Tensor, out: Sequence[str] = (), into: Sequence[str] = ()
     ) -> None:
-        """Replace the named tensors by widened ones, all by the same map F of shape (n, S) or (L, n, S).
+        """Replace those of the named tensors that there are by widened ones, all by the same map F, (n, S) or (L, n, S).
 
         ``out``: the outputs are widened, (..., S, i) -> (..., S + n, i); ``into``: the inputs, (..., S) ->
         (..., S + n).
         """
+        out, into = ([name for name in names if name in tensors] for names in (out, into))
         names, axes = [*out, *into], [-2] * len(out) + [-1] * len(into)
         if self.keep_original:
             wide = _Widen.apply(matrix, axes, *(tensors[name] for name in names))
@@ -270,14 +320,21 @@ class LeTs(Learngene):
         new, new_hidden = spec.embed_dims - old, spec.feedforward_channels - old_hidden
         full = {name: tensor for name, tensor in self.maps.tensors().items() if not name.startswith("depth.")}
 
+        counts = dict(ffn=new_hidden)
+        if "pool_ffn" in full:
+            wide, narrow = (of.stem_shapes()["attn_pool.fc1.bias"][0] for of in (spec, small))
+            counts["pool_ffn"] = wide - narrow * self.keep_original
         if selection == "continuous":
-            maps = {name: tensor[..., : new_hidden if name == "ffn" else new, :] for name, tensor in full.items()}
+            maps = {name: tensor[..., : counts.get(name, new), :] for name, tensor in full.items()}
             return {**maps, "channels": slice(0, spec.embed_dims)}
 
         index = _ranked_rows(full["embed"], new, selection, block=small.head_dim if unit == "head" else 1)
-        hidden = torch.stack([_ranked_rows(layer, new_hidden, selection) for layer in full["ffn"]])
-        maps = {name: tensor[..., index, :] for name, tensor in full.items() if name != "ffn"}
-        maps["ffn"] = full["ffn"].take_along_dim(hidden[..., None], 1)
+        maps = {name: tensor[..., index, :] for name, tensor in full.items() if name not in counts}
+        for name, count in counts.items():
+            layers = full[name].reshape(-1, *full[name].shape[-2:])
+            hidden = torch.stack([_ranked_rows(layer, count, selection) for layer in layers])
+            taken = layers.take_along_dim(hidden[..., None], 1)
+            maps[name] = taken if full[name].ndim == 3 else taken[0]
         kept = torch.arange(old, device=index.device)
         return {**maps, "channels": torch.cat([kept, old + index])}
 
@@ -292,6 +349,34 @@ class LeTs(Learngene):
         columns = torch.tensor(first, device=rows.device)[:, None] + torch.arange(self.group_layers, device=rows.device)
         dense = rows.new_zeros(len(distinct), len(groups) * self.group_layers)
         return dense.scatter(1, columns, rows)
+
+
+def part_names(axis: str, count: int) -> tuple[str, ...]:
+    """Names of the parts along an axis of :data:`PARTS`; of two biases of q, k and v, k's is the one that is missing."""
+    names = PARTS[axis]
+    return names if count == len(names) else ("q", "v")
+
+
+def _matrix(tensor: Tensor, axes: tuple[str, ...], lead: int) -> Tensor:
+    """A tensor with heads and channels merged, a patch kernel as a matrix, vectors off the residual stream as columns."""
+    names = list(axes)
+    for head, dim in (("head", "dim"), ("pool_head", "pool_dim")):
+        if head in names:
+            at = names.index(head)
+            tensor = tensor.flatten(lead + at, lead + at + 1)
+            names[at : at + 2] = [f"{head} {dim}"]
+    if "channel" in names:
+        return tensor.flatten(lead + 1)
+    return tensor.unsqueeze(-1) if len(names) == 1 and names[0] not in ("width", "dim", "class") else tensor
+
+
+def _join_parts(tensors: dict[str, Tensor], before: str = "", axis: int = 1) -> None:
+    """Put q, k and v, and a gate and fc1, back into the tensors that they are parts of."""
+    for kind in ("weight", "bias"):
+        for whole, names in (("qkv", QKV), ("fc1", GATED)):
+            parts = [name for name in (f"{before}{part}.{kind}" for part in names) if name in tensors]
+            if len(parts) > 1:
+                tensors[f"{before}{whole}.{kind}"] = torch.stack([tensors.pop(name) for name in parts], axis)
 
 
 class _Widen(torch.autograd.Function):

@@ -8,17 +8,26 @@ descendant, expand them again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..errors import LearngeneError, check_choice
-from ..vit import ATTENTION_MAPS, BLOCK_TENSORS, ViTSpec, ViTWeights, spread
-from . import register
-from .base import TensorTree, derived_spec
-from .extracted import FFN, KEPT, Extracted, chosen_layers, map_start, mapped, ordinary, stacked_layers
+from ..spec import ViTSpec
+from ..weights import ViTWeights, spread
+from .base import TensorTree, derived_spec, register
+from .extracted import (
+    FFN,
+    Extracted,
+    check_ordinary,
+    chosen_stages,
+    map_start,
+    mapped,
+    stage_prefixes,
+    tensors_of,
+)  # fmt: skip
 
 SAMPLINGS = ("gaussian", "uniform", "identity")
 PROJECTIONS = ("cut", "mixed")
@@ -56,12 +65,15 @@ class PEG(Extracted):
     ``maps.ffn``     B -> L                      on the weights of the FFNs, fc1 and fc2 alike
     ================ =========================== ==============================================================
 
-    They start as mixtures drawn like the heads. A descendant takes the first of their outputs.
+    They start as mixtures drawn like the heads. A descendant takes the first of their outputs. A table of relative
+    positions is mixed with the heads and expanded by the map of the logits, which it is added to. Of a Swin, heads and
+    FFNs are mixed and expanded within each stage; tensors and maps are under ``stages.0.`` and so on.
 
     Args:
         aux: the ancestry's size.
-        heads: learngene heads of each layer; two thirds of the ancestry's, rounded up, when omitted.
-        layers: learngene FFNs; half of the ancestry's, rounded up, when omitted.
+        heads: learngene heads of each layer (a list: of the layers of each stage); two thirds of the ancestry's,
+            rounded up, when omitted.
+        layers: learngene FFNs (a list: of each stage); half of the ancestry's layers, rounded up, when omitted.
         seed: of all draws.
         sampling: how heads and FFNs are mixed, see :func:`mixture`. ``uniform`` is the paper's ablation.
         map_init: how the maps' mixtures are drawn.
@@ -75,52 +87,71 @@ class PEG(Extracted):
     """
 
     method = "peg"
+    changes = ("head",)
     keeps_width = True
+
+    @classmethod
+    def refuses(cls, spec: ViTSpec) -> str | None:
+        """What is not linear in the heads, or already a map of them."""
+        for has, words in (
+            (spec.qk_norm, "norm of queries and keys (qk_norm)"),
+            (spec.scale_attn_norm, "norm inside the attention (scale_attn_norm)"),
+            (spec.rope == "mixed", "learned rotary positions (rope = mixed)"),
+            (spec.learngene_heads, "maps over the heads (learngene_heads)"),
+        ):
+            if has:
+                return f"{words}: it does not commute with a mixture of heads"
+        return None
 
     def __init__(
         self,
-        aux: str | ViTSpec | dict,
-        heads: int | None = None,
-        layers: int | None = None,
+        aux: str | ViTSpec | Mapping,
+        heads: int | Sequence[int] | None = None,
+        layers: int | Sequence[int] | None = None,
         seed: int = 0,
         sampling: str = "gaussian",
         map_init: str = "gaussian",
         projection: str = "cut",
         redraw: bool = False,
-        learngene: str | ViTSpec | dict | None = None,
+        learngene: str | ViTSpec | Mapping | None = None,
     ) -> None:
-        aux = ordinary(aux)
-        heads = math.ceil(aux.num_heads / HEADS_RATIO) if heads is None else heads
-        layers = math.ceil(aux.num_layers / LAYERS_RATIO) if layers is None else layers
-        if min(heads, layers) < 1:
-            raise LearngeneError(f"heads={heads} and layers={layers} must be positive")
-        own = derived_spec(self.method, learngene, aux.replace(num_heads=heads, embed_dims=aux.embed_dims))
+        aux = ViTSpec.parse(aux)
+        check_ordinary(aux)
+        self.stages = stage_prefixes(aux)
+        few = [aux.heads[of.start] for of in self.stages.values()], [len(of) for of in self.stages.values()]
+        b = _each_stage("heads", heads, [math.ceil(count / HEADS_RATIO) for count in few[0]])
+        B = _each_stage("layers", layers, [math.ceil(count / LAYERS_RATIO) for count in few[1]])
+        own = aux.replace(num_heads=b if aux.depths else b[0], embed_dims=aux.embed_dims)
+        if aux.pool == "map":
+            own = own.replace(attn_pool_num_heads=aux.pool_heads)
+        own = derived_spec(self.method, learngene, own)
         super().__init__(
             own,
             aux,
-            heads=heads,
-            layers=layers,
+            heads=b if aux.depths else b[0],
+            layers=B if aux.depths else B[0],
             seed=seed,
             sampling=check_choice(sampling, SAMPLINGS, "sampling"),
             map_init=check_choice(map_init, SAMPLINGS, "map_init"),
             projection=check_choice(projection, PROJECTIONS, "projection"),
             redraw=redraw,
         )
-        shapes = own.stem_shapes()
-        for name, shape in own.block_shapes().items():
-            if name == "proj.weight" and projection == "cut":
-                shape = aux.block_shapes()[name]
-            shapes[name] = (layers if name in FFN else aux.num_layers, *shape)
-        self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
+        shapes, maps = own.stem_shapes(), {}
         generator = torch.Generator().manual_seed(seed)
-        maps = {}
-        for name, shape in (
-            ("logits", (aux.num_layers, aux.num_heads, heads)),
-            ("values", (aux.num_layers, aux.num_heads, heads)),
-            ("ffn", (aux.num_layers, layers)),
-        ):
-            start = map_start(mixture(shape, map_init, generator))
-            maps |= {f"{name}.{part}": tensor for part, tensor in start.items()}
+        for (prefix, of), few_heads, few_layers in zip(self.stages.items(), b, B, strict=True):
+            for name, shape in own.layer_shapes(of.start).items():
+                if name == "proj.weight" and projection == "cut":
+                    shape = aux.layer_shapes(of.start)[name]
+                shapes[prefix + name] = (few_layers if name in FFN else len(of), *shape)
+            many = aux.heads[of.start]
+            for name, shape in (
+                ("logits", (len(of), many, few_heads)),
+                ("values", (len(of), many, few_heads)),
+                ("ffn", (len(of), few_layers)),
+            ):
+                start = map_start(mixture(shape, map_init, generator))
+                maps |= {f"{prefix}{name}.{part}": tensor for part, tensor in start.items()}
+        self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
         self.maps = TensorTree(maps)
         # in a tuple, so that it is no part of the state; only what extract made has it
         self._ancestry: tuple[ViTWeights, ...] = ()
@@ -129,8 +160,8 @@ class PEG(Extracted):
     def extract(
         cls,
         ancestry: ViTWeights,
-        heads: int | None = None,
-        layers: int | None = None,
+        heads: int | Sequence[int] | None = None,
+        layers: int | Sequence[int] | None = None,
         seed: int = 0,
         sampling: str = "gaussian",
         map_init: str = "gaussian",
@@ -147,38 +178,47 @@ class PEG(Extracted):
         learngene._mix(ancestry, epoch=0)
         if redraw:
             learngene._ancestry = (ancestry,)
-            for name in learngene._mixed:  # what training made of them would be lost at the next draw
-                learngene.learngene.get_parameter(name).requires_grad_(False)
+            for prefix in learngene.stages:
+                for name in learngene._mixed:  # what training made of them would be lost at the next draw
+                    learngene.learngene.get_parameter(prefix + name).requires_grad_(False)
         return learngene
 
     @property
     def _mixed(self) -> tuple[str, ...]:
-        """Names of the tensors that are mixtures of the ancestry's; the others are copies."""
-        projection = ("proj.weight",) if self.config["projection"] == "mixed" else ()
-        return ("qkv.weight", "qkv.bias", *projection, *FFN)
+        """Names of a layer's tensors that are mixtures of the ancestry's; the others are copies."""
+        cut = self.config["projection"] == "cut"
+        heads = [name for name in tensors_of(self.aux_spec, "head") if not (cut and name == "proj.weight")]
+        return (*heads, *(name for name in self.aux_spec.layer_shapes() if name in FFN))
 
     @torch.no_grad()
     def _copy(self, ancestry: ViTWeights) -> None:
-        blocks = stacked_layers(ancestry)
-        for name, tensor in self.learngene.tensors().items():
-            if name not in self._mixed:
-                tensor.copy_(blocks[name] if name in blocks else ancestry.tensors[name])
+        own, layers = self.learngene.tensors(), ancestry.layers()
+        for name, tensor in ancestry.stem().items():
+            own[name].copy_(tensor)
+        for prefix, of in self.stages.items():
+            for name in layers[of.start].keys() - self._mixed:
+                own[prefix + name].copy_(torch.stack([layers[layer][name] for layer in of]))
 
     @torch.no_grad()
     def _mix(self, ancestry: ViTWeights, epoch: int) -> None:
-        blocks = stacked_layers(ancestry)
-        heads, ffn = (m.to(blocks["fc1.weight"]) for m in self.mixtures(epoch).values())
-        for name in self._mixed:
-            rule = "ba,a...->b..." if name in FFN else "lba,lxa...->lxb..."
-            mixed = torch.einsum(rule, ffn if name in FFN else heads, blocks[name])
-            self.learngene.get_parameter(name).copy_(mixed)
+        own, layers, mixtures = self.learngene.tensors(), ancestry.layers(), self.mixtures(epoch)
+        for prefix, of in self.stages.items():
+            for name in self._mixed:
+                stacked = torch.stack([layers[layer][name] for layer in of])
+                rule, kind = ("ba,a...->b...", "ffn") if name in FFN else ("lba,lxa...->lxb...", "heads")
+                own[prefix + name].copy_(torch.einsum(rule, mixtures[prefix + kind].to(stacked), stacked))
 
     def mixtures(self, epoch: int = 0) -> dict[str, Tensor]:
-        """The coefficients of an epoch's draw: ``heads`` (L, b, H) and ``ffn`` (B, L)."""
-        aux, config = self.aux_spec, self.config
-        generator = torch.Generator().manual_seed(config["seed"] + 1 + epoch)  # the seed itself drew the maps
-        shapes = {"heads": (aux.num_layers, config["heads"], aux.num_heads), "ffn": (config["layers"], aux.num_layers)}
-        return {name: mixture(shape, config["sampling"], generator) for name, shape in shapes.items()}
+        """The coefficients of an epoch's draw, of each stage: ``heads`` (L, b, H) and ``ffn`` (B, L)."""
+        aux, own = self.aux_spec, self.learngene_spec
+        generator = torch.Generator().manual_seed(self.config["seed"] + 1 + epoch)  # the seed itself drew the maps
+        layers = self.config["layers"]
+        found = {}
+        for (prefix, of), few in zip(self.stages.items(), layers if aux.depths else [layers], strict=True):
+            shapes = {"heads": (len(of), own.heads[of.start], aux.heads[of.start]), "ffn": (few, len(of))}
+            for name, shape in shapes.items():
+                found[prefix + name] = mixture(shape, self.config["sampling"], generator)
+        return found
 
     def draw(self, epoch: int) -> None:
         """Mix heads and FFNs anew, as Algorithm 1 does every epoch; what trains are the maps and all that is unmixed.
@@ -196,15 +236,13 @@ class PEG(Extracted):
 
     # ------------------------------------------------------------------ expansion
 
-    @property
-    def head_choices(self) -> range:
+    def head_range(self, stage: int = 0) -> range:
         """Up to the ancestry's, as many as the maps have outputs."""
-        return range(1, self.aux_spec.num_heads + 1)
+        return range(1, self.aux_spec.heads[self.aux_spec.stages[stage].start] + 1)
 
-    @property
-    def layer_choices(self) -> range:
+    def layer_range(self, stage: int = 0) -> range:
         """Up to the ancestry's, as many as the maps have outputs."""
-        return range(1, self.aux_spec.num_layers + 1)
+        return range(1, len(self.aux_spec.stages[stage]) + 1)
 
     def _expand(self, spec: ViTSpec, *, form: str = "folded", depth: str = "first") -> ViTWeights:
         """Expand heads and FFNs by the maps.
@@ -215,33 +253,65 @@ class PEG(Extracted):
             depth: the ancestry layers that a shallower descendant takes, ``first`` or ``uniform``.
         """
         check_choice(form, FORMS, "form")
-        own, maps = self.learngene.tensors(), self.maps.tensors()
-        sources = chosen_layers(depth, spec.num_layers, self.aux_spec.num_layers)
-        own = {
-            name: tensor if name in FFN or name not in BLOCK_TENSORS else tensor[sources]
-            for name, tensor in own.items()
-        }
-        maps = {name: maps[name] if name.startswith("ffn.0") else maps[name][sources] for name in maps}
-
-        blocks = {name: own[name] for name in KEPT}
-        for name in FFN:
-            blocks[name] = mapped(own[name], maps, "ffn")
-        blocks["proj.weight"] = own["proj.weight"]
-        if self.config["projection"] == "mixed":
-            blocks["proj.weight"] = _mapped_heads(own["proj.weight"], maps, "values")
-        head_axes = {"proj.weight": 1}  # of one layer's tensors
-        for name in ("qkv.weight", "qkv.bias"):
-            blocks[name] = own[name]
-            if form == "folded":
-                qk, v = own[name].split([2, 1], 1)
-                blocks[name] = torch.cat([_mapped_heads(qk, maps, "logits"), _mapped_heads(v, maps, "values")], 1)
-                head_axes[name] = 1
+        if form == "maps" and (spec.rel_pos_bias or spec.depths):
+            raise LearngeneError("form='maps' is for a ViT without relative-position bias; use form='folded'")
+        own, sources = self.learngene.tensors(), chosen_stages(depth, spec, self.aux_spec)
+        layers = []
+        for prefix, of, wanted in zip(self.stages, self.stages.values(), spec.stages, strict=True):
+            chosen = [sources[layer] - of.start for layer in wanted]
+            heads = [spec.heads[layer] for layer in wanted]
+            layers += self._stage(prefix, of.start, chosen, heads, form)
         if form == "maps":
-            blocks |= {name: maps[name] for name in ATTENTION_MAPS}
-            head_axes |= {name: 0 for name in ATTENTION_MAPS if ".2." in name}
+            spec = spec.replace(learngene_heads=self.config["heads"])
+        weights = ViTWeights(spec, {name: own[name] for name in spec.stem_shapes()})
+        weights.tensors |= {name: [layer[name] for layer in layers] for name in layers[0]}
+        return weights
+
+    def _stage(
+        self, prefix: str, first: int, chosen: Sequence[int], heads: Sequence[int], form: str
+    ) -> list[dict[str, Tensor]]:
+        """The layers ``chosen`` of a stage, each with so many heads."""
+        names = list(self.aux_spec.layer_shapes(first))
+        own = {name: self.learngene.tensors()[prefix + name] for name in names}
+        maps = self.maps.tensors()
+        maps = {name.removeprefix(prefix): tensor for name, tensor in maps.items() if name.startswith(prefix)}
+        ffn = {name: mapped(own[name], maps, "ffn")[chosen] for name in names if name in FFN}
+        own = {name: tensor[chosen] for name, tensor in own.items() if name not in FFN}
+        maps = {name: tensor[chosen] for name, tensor in maps.items() if not name.startswith("ffn.")}
+
+        head_axes = {"proj.weight": 1}  # of one layer's tensors that have more heads than the descendant takes
+        if self.config["projection"] == "mixed":
+            own["proj.weight"] = _mapped_heads(own["proj.weight"], maps, "values")
+        if form == "folded":
+            for name in ("qkv.weight", "qkv.bias"):
+                if name in own:
+                    qk, v = own[name][:, :-1], own[name][:, -1:]  # k may have no bias
+                    own[name] = torch.cat([_mapped_heads(qk, maps, "logits"), _mapped_heads(v, maps, "values")], 1)
+                    head_axes[name] = 1
+            if "bias_table" in own:
+                own["bias_table"] = _mapped_heads(own["bias_table"], maps, "logits")
+                head_axes["bias_table"] = 1
+        else:
+            own |= maps
+            head_axes |= {name: 0 for name in maps if ".2." in name}
+        blocks = {**own, **ffn}
         for name, axis in head_axes.items():  # each layer takes the first heads
-            blocks[name] = [t.narrow(axis, 0, heads) for t, heads in zip(blocks[name], spec.heads, strict=True)]
-        return ViTWeights(spec, {**{name: own[name] for name in spec.stem_shapes()}, **blocks})
+            blocks[name] = [t.narrow(axis, 0, count) for t, count in zip(blocks[name], heads, strict=True)]
+        return [{name: tensor[row] for name, tensor in blocks.items()} for row in range(len(chosen))]
+
+
+def _each_stage(name: str, given: int | Sequence[int] | None, default: list[int]) -> list[int]:
+    """A number for each stage.
+
+    Raises:
+        LearngeneError: not as many as stages, or one is not positive.
+    """
+    numbers = default if given is None else [given] * len(default) if isinstance(given, int) else list(given)
+    if len(numbers) != len(default):
+        raise LearngeneError(f"{name}={given}: expected one number, or one for each stage, as in {default}")
+    if min(numbers) < 1:
+        raise LearngeneError(f"{name}={given} must be positive; the usual is {default}")
+    return numbers
 
 
 def _mapped_heads(tensor: Tensor, maps: Mapping[str, Tensor], name: str) -> Tensor:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import LearngeneError
-from ..vit import ViTSpec, ViTWeights, spread
-from . import register
-from .base import StackedLearngene, checked_map
+from ..spec import ViTSpec
+from ..weights import ViTWeights, spread
+from .base import StackedLearngene, checked_map, register
 
 
 @register

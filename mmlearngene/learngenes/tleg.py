@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import torch
 
-from ..vit import BLOCK_TENSORS, ViTSpec, ViTWeights
-from . import register
-from .base import StackedLearngene
+from ..spec import ViTSpec
+from ..tensors import LAYER_TENSORS
+from ..weights import ViTWeights
+from .base import StackedLearngene, register
 
 
 @register
@@ -24,7 +25,7 @@ class TLEG(StackedLearngene):
     L gives any depth; its width is the Aux-Net's.
 
     ``learngene.*`` stacks (theta_B, theta_A) along the axis of layers, (2, ...); positions, patch embedding, final
-    norm and head are copied. Start values are a ViT's usual ones, but theta_A's LayerNorms are 0.
+    norm and head are copied. Start values are a ViT's usual ones, but theta_A's norms and LayerScales are 0.
 
     Args:
         learngene: its size, which follows from ``aux``: two layers.
@@ -46,12 +47,12 @@ class TLEG(StackedLearngene):
         super().__init__(ViTSpec.parse(aux, **vit), 2, learngene)
         with torch.no_grad():
             for name, tensor in self.learngene.tensors().items():
-                if name in ("norm1.weight", "norm2.weight"):
+                if name in LAYER_TENSORS and "norm" in name or name.endswith(".gamma"):
                     tensor[1] = 0
 
     def _expand(self, spec: ViTSpec) -> ViTWeights:
         tensors = self.learngene.tensors()
-        for name in BLOCK_TENSORS:
+        for name in LAYER_TENSORS & tensors.keys():
             base, slope = tensors[name].split(1)
             position = torch.arange(spec.num_layers, device=base.device, dtype=base.dtype) / spec.num_layers
             tensors[name] = base + position.view(-1, *[1] * (base.ndim - 1)) * slope

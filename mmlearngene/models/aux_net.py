@@ -1,25 +1,20 @@
-"""The Aux-Net: a mmpretrain classifier without weights of its own."""
+"""The Aux-Net: a classifier without weights of its own."""
 
 from __future__ import annotations
-
-import copy
 
 import torch
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ..errors import LearngeneError
-from ..layouts.mmpretrain import MMPRETRAIN, classifier_cfg
 from ..learngenes import Learngene
 from ..registry import MODELS
-from ..vit import ViTSpec
+from .template import Template
 
 
 @MODELS.register_module()
 class AuxNet(BaseClassifier):
-    """A plain ViT classifier whose weights are a learngene's expansion, at every step anew.
+    """A plain ViT or Swin classifier whose weights are a learngene's expansion, at every step anew.
 
     The network is a template on the meta device, so the learngene is all there is to store, train and average.
     In evaluation, where nothing changes between batches, the weights are expanded once.
@@ -27,7 +22,7 @@ class AuxNet(BaseClassifier):
     Args:
         learngene: config of the :class:`~mmlearngene.Learngene`; its ``aux_spec`` is the size of this network.
         size: another size that the learngene expands to: a descendant that trains together with its learngene.
-        backbone: overrides for the template's ``mmpretrain.VisionTransformer`` (``drop_path_rate``, say).
+        backbone: overrides for the template's backbone (``drop_path_rate``, say), see :class:`Template`.
         head: overrides for its ``LinearClsHead`` (``loss``, ``topk``, say).
         data_preprocessor: see ``mmpretrain.ImageClassifier``.
         train_cfg: see ``mmpretrain.ImageClassifier``; gives batch augmentations.
@@ -47,27 +42,23 @@ class AuxNet(BaseClassifier):
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
         self.learngene = learngene if isinstance(learngene, Learngene) else MODELS.build(learngene)
         self.spec = self.learngene.target(size)
-        if not isinstance(self.spec, ViTSpec):
-            raise LearngeneError(
-                f"an AuxNet is a ViT, and a {self.learngene.method} learngene expands to {self.spec}; "
-                "initialise a plain backbone from its file with init_cfg=dict(type='Learngene', checkpoint=...)"
-            )
-        cfg = classifier_cfg(self.spec, copy.deepcopy(backbone), copy.deepcopy(head))
-        with torch.device("meta"):
-            template = MODELS.build(cfg)
-        # in a tuple, so that it is no submodule: it has no weights to save, move, average or synchronise
-        self._template = (template,)
+        # no submodule: it has no weights to save, move, average or synchronise
+        self._template = Template(self.spec, backbone, head)
         self._expanded: tuple[tuple, dict[str, Tensor]] | None = None
 
     @property
-    def template(self) -> nn.Module:
-        """The ``mmpretrain.ImageClassifier`` that is run, its parameters on the meta device."""
-        return self._template[0]
+    def template(self) -> Template:
+        """The classifier that is run, without weights."""
+        return self._template
 
     @property
     def head(self) -> nn.Module:
         """The template's head, for its loss."""
         return self.template.head
+
+    def _apply(self, fn, *args, **kwargs) -> AuxNet:
+        self.template.apply(fn)  # its buffers go where the learngene goes
+        return super()._apply(fn, *args, **kwargs)
 
     def train(self, mode: bool = True) -> AuxNet:
         self._expanded = None
@@ -77,11 +68,11 @@ class AuxNet(BaseClassifier):
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the plain classifier that this network is at present, differentiable in training."""
         if self.training or torch.is_grad_enabled():
-            return MMPRETRAIN.state_dict(self.learngene.expand(self.spec))
+            return self.template.state_dict(self.learngene.expand(self.spec))
         # data_ptr and version tell of moved and of changed parameters, train() of those changed behind autograd's back
         stamp = tuple((p.data_ptr(), p._version) for p in self.learngene.parameters())
         if self._expanded is None or self._expanded[0] != stamp:
-            self._expanded = stamp, MMPRETRAIN.state_dict(self.learngene.expand(self.spec))
+            self._expanded = stamp, self.template.state_dict(self.learngene.expand(self.spec))
         return self._expanded[1]
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"):
@@ -92,7 +83,10 @@ class AuxNet(BaseClassifier):
             data_samples: annotations, for ``mode='loss'``.
             mode: ``tensor`` gives logits (B, classes), ``loss`` a dict of losses, ``predict`` data samples.
         """
-        return functional_call(self.template, self.weights(), (inputs, data_samples, mode), strict=True)
+        logits = self.template(self.weights(), inputs)
+        if mode == "loss":
+            return self.head._get_loss(logits, data_samples)
+        return self.head._get_predictions(logits, data_samples) if mode == "predict" else logits
 
 
 def classifier_preprocessor(data_preprocessor: dict | None, train_cfg: dict | None) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import LearngeneError
 from ..layouts.mmpretrain import backbone_cfg
-from ..vit import ViTSpec
+from ..spec import ViTSpec
 
 
 def spread_indices(num_layers: int, levels: int = 4) -> list[int]:

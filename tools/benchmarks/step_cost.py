@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmlearngene import ViTSpec, initialize
-from mmlearngene.layouts import TIMM
-from mmlearngene.layouts.timm import build
+from mmlearngene.layouts.timm import VIT
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.vit import ViTWeights
+from mmlearngene.weights import ViTWeights
 
 
 def naive_expand(learngene: LeTs) -> ViTWeights:
@@ -73,12 +72,12 @@ def measure_steps(args: argparse.Namespace, device: torch.device) -> dict[str, f
     torch.manual_seed(0)
     with device:
         learngene, inputs = LeTs(args.learngene, args.aux), torch.randn(args.batch, 3, 224, 224)
-        plain = build(learngene.aux_spec)
+        plain = VIT.make(learngene.aux_spec)
     with torch.device("meta"):
-        template = build(learngene.aux_spec)
+        template = VIT.make(learngene.aux_spec)
 
     def run(weights: ViTWeights, inputs: Tensor) -> Tensor:
-        return functional_call(template, TIMM.state_dict(weights), (inputs,))
+        return functional_call(template, VIT.state_dict(weights), (inputs,))
 
     steps = {
         "plain": Stepper(plain, plain, inputs, args.amp),
@@ -108,7 +107,7 @@ def measure_initialisation(args: argparse.Namespace) -> dict[str, float]:
 
     torch.manual_seed(0)
     learngene = LeTs(args.learngene, args.aux)
-    model = build(ViTSpec.parse(args.descendant))
+    model = VIT.make(ViTSpec.parse(args.descendant))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     initialize(model, learngene)  # a first time to warm up
     seconds = []

@@ -31,10 +31,9 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from mmlearngene import LearngeneError
+from mmlearngene import LearngeneError, extract
 from mmlearngene.ancestry import load_ancestry
 from mmlearngene.files import SUFFIX
-from mmlearngene.learngenes.extracted import extract
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402

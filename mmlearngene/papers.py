@@ -10,15 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import LearngeneError, check_choice
-from ..files import load_state_dict
-from ..learngenes.base import Learngene
-from ..learngenes.lets import MODULES, LeTs
-from ..learngenes.sws import SWS
-from ..learngenes.tleg import TLEG
-from ..vit import BLOCK_TENSORS, ViTSpec
-from .timm import TIMM
+from .errors import LearngeneError, check_choice
+from .files import load_state_dict
+from .layouts.timm import VIT
+from .learngenes.base import Learngene
+from .learngenes.lets import LeTs
+from .learngenes.sws import SWS
+from .learngenes.tleg import TLEG
+from .spec import ViTSpec
+from .tensors import LAYER_TENSORS, row_of
 
+_MODULES = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2")  # with coefficients of their own in LeTs
 READERS: dict[str, Callable[..., Learngene]] = {}
 
 
@@ -109,7 +111,7 @@ def read_lets(state: Mapping[str, Tensor], head_dim: int, **fields) -> LeTs:
         }
         stacked["qkv"] = torch.stack([stacked.pop(part) for part in "qkv"], 1)
         tensors |= {f"learngene.{module}.{kind}": tensor for module, tensor in stacked.items()}
-        for module in MODULES:
+        for module in _MODULES:
             rows = [state[f"blocks.{i}.{paths[module]}.trans_depth_weight.trans_{kind}"] for i in owners]
             tensors[f"maps.depth.{module}.{kind}"] = torch.stack(rows)
     tensors["maps.embed"] = state["patch_embed.trans_width_emb.trans_weight"]
@@ -126,9 +128,23 @@ def read_lets(state: Mapping[str, Tensor], head_dim: int, **fields) -> LeTs:
 
 
 def _assign(learngene: Learngene, tensors: Mapping[str, Tensor]) -> None:
-    """Load official tensors, merged axes split into the canonical ones."""
-    shapes = {name: parameter.shape for name, parameter in learngene.named_parameters()}
-    learngene.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in tensors.items()}, strict=True)
+    """Load official tensors, heads and their channels split into axes of their own.
+
+    Raises:
+        LearngeneError: a tensor has another shape.
+    """
+    loaded = {}
+    for name, parameter in learngene.named_parameters():
+        expected = parameter.shape
+        if name.startswith("learngene."):
+            row = row_of(learngene.learngene_spec, name.removeprefix("learngene."))
+            if (head := row.axis("head")) is not None:
+                at = head + parameter.ndim - len(row.axis_names)
+                expected = (*expected[:at], expected[at] * expected[at + 1], *expected[at + 2 :])
+        if tuple(tensors[name].shape) != tuple(expected):
+            raise LearngeneError(f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected)}")
+        loaded[name] = tensors[name].reshape(parameter.shape)
+    learngene.load_state_dict(loaded, strict=True)
 
 
 def _shared_aux(state: Mapping[str, Tensor], head_dim: int, num_layers: int, fields: Mapping) -> ViTSpec:
@@ -155,14 +171,19 @@ def _shared_tensors(
     state: Mapping[str, Tensor], learngene: Learngene, instances: Sequence[tuple[int, str]]
 ) -> dict[str, Tensor]:
     """The learngene's tensors; its layers are ``instances``: number and suffix in the shared block's names."""
-    tensors = {}
-    for name in learngene.learngene_spec.shapes():
-        module, _, kind = name.rpartition(".")
-        if name in BLOCK_TENSORS:
-            path = f"blocks.block.{TIMM.modules[module]}.instances"
-            tensors[f"learngene.{name}"] = torch.stack([state[f"{path}.{i}.{kind}{end}"] for i, end in instances])
+    spec, tensors = learngene.learngene_spec, {}
+    for name, shape in spec.shapes().items():
+        if name in LAYER_TENSORS:
+            key, _ = VIT.places(name, spec, 0)[0]
+            module, _, kind = key.removeprefix("blocks.0.").rpartition(".")
+            path = f"blocks.block.{module}.instances"
+            tensor = torch.stack([state[f"{path}.{i}.{kind}{end}"] for i, end in instances])
+            if name.startswith("qkv."):
+                tensor = tensor.unflatten(1, (3, -1))
         else:
-            tensors[f"learngene.{name}"] = state[TIMM.key(name, "norm_avg")]
+            key, part = VIT.places(name, spec.replace(pool="norm_avg"))[0]
+            tensor = state[key][0] if part.lead else state[key]
+        tensors[f"learngene.{name}"] = tensor
     return tensors
 
 

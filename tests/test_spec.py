@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
 from mmlearngene.layouts.timm import model_kwargs
-from mmlearngene.vit import spread
+from mmlearngene.weights import spread
 
 SPECS = [
     ViTSpec(2, 3, head_dim=8, img_size=32, num_classes=10),

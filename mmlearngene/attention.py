@@ -8,17 +8,14 @@ from pathlib import Path
 
 import timm
 import torch
-from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .errors import LearngeneError
-from .layouts import SWIN, TIMM
-from .layouts.swin import swin_cfg
-from .layouts.timm import build
-from .swin import SwinSpec
-from .vit import ViTSpec, ViTWeights
+from .layouts import build
+from .spec import ViTSpec
+from .weights import ViTWeights
 
 BATCH_SIZE = 32
 
@@ -27,22 +24,30 @@ BATCH_SIZE = 32
 def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Tensor:
     """Mean attention distance of every head: attention x distance between patch centres, averaged over queries.
 
-    The distance is Euclidean and in pixels of the network's input. A class token is removed, as query and as key,
-    without making up for its share of the attention (Raghu et al., NeurIPS 2021; what Cluster-Learngene clusters by).
-    A Swin's heads look within windows, shifted ones included; its patches are larger from stage to stage.
+    The distance is Euclidean and in pixels of the network's input. Class and register tokens are removed, as query
+    and as key, without making up for their share of the attention (Raghu et al., NeurIPS 2021; what Cluster-Learngene
+    clusters by). A Swin's heads look within windows, shifted ones included; its patches are larger from stage to stage.
 
     Args:
-        weights: a trained ViT or Swin; the latter needs mmpretrain.
+        weights: a trained ViT or Swin, of features that timm has.
         images: batches of preprocessed images, each (B, C, H, W).
 
     Returns:
         (layers, heads), float64; the heads of a schedule fill each row from the left, the rest is NaN.
 
     Raises:
-        LearngeneError: there are no images.
+        LearngeneError: there are no images, or timm has no such ViT.
     """
     spec = weights.spec
-    model, dropouts, distances = (_swin if isinstance(spec, SwinSpec) else _vit)(weights)
+    model = build(weights, "timm")
+    dropouts, distances = [], []
+    for module in model.modules():
+        if isinstance(dropout := getattr(module, "attn_drop", None), nn.Dropout):
+            dropouts.append(dropout)
+            module.fused_attn = False
+    for stage, layers in enumerate(spec.stages):
+        grid = (spec.window_size,) * 2 if spec.window_size else spec.grid
+        distances += [_patch_distances(grid, spec.patch_size << stage)] * len(layers)
     device = next(iter(weights.stem().values())).device
     model.to(device).eval()
     sums = [torch.zeros(heads, dtype=torch.float64, device=device) for heads in spec.heads]
@@ -50,7 +55,7 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
 
     def watch(layer: int):
         of_layer = distances[layer].to(device)
-        first = -len(of_layer)  # behind a class token
+        first = -len(of_layer)  # behind class and register tokens
 
         def hook(_, inputs: tuple[Tensor]) -> None:  # what enters the attention dropout is the softmax
             attention = inputs[0][..., first:, first:]
@@ -67,32 +72,6 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
         raise LearngeneError("mean attention distances need at least one image")
     means = [total / count for total, count in zip(sums, counts, strict=True)]
     return torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan")).cpu()
-
-
-def _vit(weights: ViTWeights) -> tuple[nn.Module, list[nn.Module], list[Tensor]]:
-    """A ViT, and for each layer the dropout of its attention and the distances between its patches."""
-    spec = weights.spec
-    model = build(spec)
-    model.load_state_dict(TIMM.state_dict(weights))
-    for block in model.blocks:
-        block.attn.fused_attn = False
-    distances = _patch_distances(spec.grid, spec.patch_size)
-    return model, [block.attn.attn_drop for block in model.blocks], [distances] * spec.num_layers
-
-
-def _swin(weights: ViTWeights) -> tuple[nn.Module, list[nn.Module], list[Tensor]]:
-    """The same of a Swin, the patches being those of a window."""
-    from .registry import MODELS  # the OpenMMLab side, which the core does without
-
-    spec = weights.spec
-    model = MODELS.build(swin_cfg(spec))
-    state = {name.removeprefix("backbone."): tensor for name, tensor in SWIN.state_dict(weights).items()}
-    model.load_state_dict(state, strict=False)
-    dropouts, distances = [], []
-    for number, stage in enumerate(model.stages):
-        dropouts += [block.attn.w_msa.attn_drop for block in stage.blocks]
-        distances += [_patch_distances((spec.window_size,) * 2, spec.patch_size << number)] * len(stage.blocks)
-    return model, dropouts, distances
 
 
 def _patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:
@@ -161,6 +140,8 @@ def read_images(
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
     chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:num_images].tolist()
+    from rich.progress import track  # here, as the core does without
+
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
     yield from track(loader, description="attention distances")
 

@@ -1,0 +1,168 @@
+"""Find the ViT in a live model, read its spec, and make sure that the spec says everything about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LearngeneError
+from ..spec import ViTSpec
+from ..weights import ViTWeights
+from .base import HEAD_TENSORS, Layout
+from .modules import difference
+
+_ANY_SPEC = ViTSpec(1, 1)
+
+
+@dataclass
+class Found:
+    """A ViT inside a model.
+
+    Attributes:
+        layout: how its class names its tensors.
+        spec: its spec. Where the model gives tokens (``gives_tokens``), pooling and final norm are only what they are
+            taken for.
+        module: the ViT.
+        path: its name in the model, '' for the model itself.
+        around: name of the module around it, where the classifier is.
+        gives_tokens: whether the model pools nothing: a backbone for dense tasks, or one without a classifier.
+        notes: what was left aside.
+    """
+
+    layout: Layout
+    spec: ViTSpec
+    module: nn.Module
+    path: str
+    around: str
+    gives_tokens: bool
+    notes: list[str] = field(default_factory=list)
+
+    def key(self, name: str, key: str) -> str:
+        """The model's name of a tensor that the layout's complete model has as ``key``; ``name`` is canonical."""
+        if self.layout.head_places(name):
+            return _join(self.around, key)
+        inside = f"{self.layout.inside}." if self.layout.inside else ""
+        return _join(self.path, key.removeprefix(inside))
+
+
+def _join(*names: str) -> str:
+    return ".".join(filter(None, names))
+
+
+def find(model: nn.Module, layouts: Iterable[Layout]) -> Found:
+    """The ViT in a model: the outermost module of a known class.
+
+    Raises:
+        LearngeneError: there is none, or it computes what no spec can say; the message names what.
+    """
+    by_class: dict[str, list[Layout]] = {}
+    for layout in layouts:
+        by_class.setdefault(layout.cls, []).append(layout)
+    for path, module in model.named_modules():
+        for cls in type(module).__mro__:
+            if candidates := by_class.get(f"{cls.__module__}.{cls.__qualname__}"):
+                return _read(model, module, path, candidates, cls)
+    backbone = getattr(model, "backbone", model)
+    raise LearngeneError(
+        f"{type(backbone).__name__} is not a ViT that is known here; expected one of "
+        f"{', '.join(sorted({f'{name.partition(chr(46))[0]}.{name.rpartition(chr(46))[2]}' for name in by_class}))}, "
+        "or a model that holds one; the nearest is backbone=dict(type='mmpretrain.VisionTransformer', ...)"
+    )
+
+
+def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layout], cls: type) -> Found:
+    around_path = path.rpartition(".")[0]
+    around = model.get_submodule(around_path) if path else None
+    state = dict(module.named_parameters())
+    tried = [layout for layout in candidates if layout.recognises(state)] or candidates
+    errors = []
+    for layout in tried:
+        try:
+            _check_patches(layout, module)
+            fields = layout.read(module, around)
+            head = _head(layout, around)
+            gives_tokens = "pool" in fields and fields["pool"] is None
+            spec = layout.infer(state, head, **fields)
+            if lacking := layout.lacks(spec):
+                raise LearngeneError(f"{layout.class_name} with {lacking} is not known here")
+            _compare(layout, spec, module)
+            layout.take(_meta(state), _meta(head), spec)  # nothing missing, nothing left over
+        except AttributeError as error:  # a module is not what the class's own modules are
+            errors.append(LearngeneError(f"{type(module).__name__} is not a plain {cls.__name__}: {error}"))
+        except LearngeneError as error:
+            errors.append(error)
+        else:
+            found = Found(layout, spec, module, path, around_path, gives_tokens)
+            if type(module) is not cls and not type(module).__module__.startswith("mmlearngene."):
+                found.notes.append(f"{type(module).__name__} is taken for the {cls.__name__} that it extends")
+            return found
+    raise LearngeneError(f"{_join(path) or type(module).__name__}: {errors[-1]}") from errors[-1]
+
+
+def _check_patches(layout: Layout, module: nn.Module) -> None:
+    """Patches must lie side by side, whatever the class could do."""
+    key, _ = layout.places("patch_embed.weight", _ANY_SPEC)[0]
+    conv = module.get_submodule(key.removesuffix(".weight"))
+    for name, value, usual in (
+        ("stride", conv.stride, tuple(conv.kernel_size)),
+        ("padding", conv.padding, (0, 0)),
+        ("dilation", conv.dilation, (1, 1)),
+    ):
+        if value not in (usual, "valid"):
+            raise LearngeneError(f"patch {name} {value} is not known here; expected {usual}")
+
+
+def _compare(layout: Layout, spec: ViTSpec, module: nn.Module) -> None:
+    """Build the class anew from the spec and hold the module against it."""
+    try:
+        with torch.device("meta"):
+            rebuilt = layout.vit_of(layout.make(spec))
+    except RuntimeError:  # a class that reads numbers from tensors while it is made
+        rebuilt = layout.vit_of(layout.make(spec))
+    if found := difference(module, rebuilt, layout.ignore, layout.is_aside):
+        raise LearngeneError(f"no {layout.class_name} of a spec: {found}")
+
+
+def _meta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to("meta") for name, tensor in state.items()}
+
+
+def _get(module: nn.Module, key: str) -> Tensor | None:
+    parts = key.split(".")
+    for part in parts:
+        module = getattr(module, part, None)
+        if module is None:
+            return None
+    return module if isinstance(module, Tensor) else None
+
+
+def _head(layout: Layout, around: nn.Module | None) -> dict[str, Tensor]:
+    """The classifier's tensors in the module around a ViT, by canonical name."""
+    found = {}
+    for name in HEAD_TENSORS if around is not None else ():
+        for key in layout.head_places(name):
+            if (tensor := _get(around, key)) is not None:
+                found[name] = tensor
+    return found
+
+
+def weights_of(found: Found, model: nn.Module) -> ViTWeights:
+    """The canonical weights of a ViT that :func:`find` found."""
+    around = model.get_submodule(found.around) if found.path else None
+    return found.layout.weights(found.module, _head(found.layout, around), found.spec)
+
+
+def left_aside(found: Found, model: nn.Module) -> list[str]:
+    """Names of the parts of a model, with parameters, that belong neither to its ViT nor to its classifier."""
+    heads = {_join(found.around, key) for name in HEAD_TENSORS for key in found.layout.head_places(name)}
+    inside = f"{found.path}." if found.path else ""
+    outside = [name for name, _ in model.named_parameters() if not name.startswith(inside) and name not in heads]
+    extra = [
+        name
+        for name, _ in found.module.named_parameters()
+        if found.layout.is_aside(name) and not found.layout.is_dead(name)
+    ]
+    return list(dict.fromkeys(name.partition(".")[0] for name in (*outside, *extra)))

@@ -1,0 +1,133 @@
+"""What live modules say of themselves, in the words of a spec; and whether two modules compute the same."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from torch import nn
+
+from ..errors import LearngeneError
+
+# attributes of modules that do not decide what they compute at inference
+_NO_MATTER = {
+    "training", "inplace", "p", "fused_attn", "grad_checkpointing", "gradient_checkpointing", "init_values", "init_cfg",
+    "num_classes", "num_labels", "weight_init_mode", "fix_init", "scale_by_keep", "head_init_scale", "num_features",
+    "head_hidden_size", "feature_info", "with_cp", "is_init", "mlp_ratio", "frozen_stages", "interpolate_mode", "out_indices",
+    "pretrained_cfg", "default_cfg", "attention_dropout", "distilled_training", "layer_scale_init_value", "is_causal",
+    "shift_coords", "jitter_coords", "rescale_coords", "aug_active", "norm_eval", "frozen_exclude", "pretrained",
+    "convert_weights", "max_seq_len", "training_only", "attn_drop_p", "use_abs_pos_embed", "name_or_path",
+}  # fmt: skip
+_NOTHING = (nn.Identity, nn.Dropout)  # at inference; and whatever drops paths
+_ACTS = {
+    "GELU": "gelu", "GELUActivation": "gelu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh",
+    "NewGELUActivation": "gelu_tanh", "QuickGELU": "quick_gelu", "QuickGELUActivation": "quick_gelu", "ReLU": "relu",
+    "SiLU": "silu", "Swish": "silu", "SiLUActivation": "silu",
+}  # fmt: skip
+
+
+def known(value: str, choices: Iterable[str], what: str) -> str:
+    """``value`` if it is one of ``choices``.
+
+    Raises:
+        LearngeneError: it is not: a ViT with it is not one that a spec can describe.
+    """
+    if value not in choices:
+        raise LearngeneError(f"{what} {value!r} is not known here; expected one of {', '.join(filter(None, choices))}")
+    return value
+
+
+def act_name(module: nn.Module) -> str:
+    """The activation that a module is, in a spec's words.
+
+    Raises:
+        LearngeneError: it is none of a spec's.
+    """
+    name = _ACTS[known(type(module).__name__, _ACTS, "activation")]
+    return "gelu_tanh" if name == "gelu" and getattr(module, "approximate", "none") == "tanh" else name
+
+
+def pool_name(pool: object) -> str:
+    """A pooling as text, where timm has it as text, a module or not at all."""
+    return str(getattr(pool, "pool_type", pool) or "")
+
+
+def difference(
+    one: nn.Module,
+    other: nn.Module,
+    ignore: Iterable[str] = (),
+    aside: Callable[[str], bool] = lambda key: False,
+    path: str = "",
+) -> str | None:
+    """Where two modules do not compute the same although their parameters may be equal, in words; None if nowhere.
+
+    Classes, the shapes of parameters, and all attributes that are plain values are compared, module by module. What
+    acts in training only (dropout, drop-path, start values) is passed over.
+
+    Args:
+        one: a module.
+        other: what it should be.
+        ignore: attributes that are no difference.
+        aside: whether a parameter, or a child (its path with a dot behind), may be there or not.
+        path: of the modules, for the message.
+    """
+    where = path or "the model"
+    if path and _kind(one) != _kind(other):
+        return f"{where} is {_kind(one)} instead of {_kind(other)}"
+    for name, (mine, others) in _attributes(one, other).items():
+        if name not in ignore and mine != others:
+            return f"{where} has {name}={mine} instead of {others}"
+    shapes = [{n: tuple(p.shape) for n, p in m._parameters.items() if p is not None} for m in (one, other)]
+    for name in sorted({*shapes[0], *shapes[1]}):
+        if shapes[0].get(name) != shapes[1].get(name) and not aside(f"{path}.{name}".lstrip(".")):
+            return f"{where} has {name} of shape {shapes[0].get(name)} instead of {shapes[1].get(name)}"
+    mine, others = (_children(module) for module in (one, other))
+    for name in [*mine, *(name for name in others if name not in mine)]:
+        below = f"{path}.{name}".lstrip(".")
+        if aside(f"{below}."):
+            continue
+        if name not in mine or name not in others:
+            has, extra = ("a", mine) if name in mine else ("no", others)
+            return f"{where} has {has} {name} ({type(extra[name]).__name__})"
+        if found := difference(mine[name], others[name], ignore, aside, below):
+            return found
+    return None
+
+
+def _kind(module: nn.Module) -> str:
+    """The class of a module, for classes of this package the one that they are instead of."""
+    return next(cls.__name__ for cls in type(module).__mro__ if not cls.__module__.startswith("mmlearngene."))
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module]:
+    """The children that do something at inference."""
+    return {
+        name: child
+        for name, child in module._modules.items()
+        if child is not None and not isinstance(child, _NOTHING) and "drop" not in type(child).__name__.lower()
+    }
+
+
+def _attributes(one: nn.Module, other: nn.Module) -> dict[str, tuple[object, object]]:
+    """The plain values that both modules have, by name."""
+    pairs = {}
+    for name in vars(one).keys() & vars(other).keys():
+        if not (name.startswith("_") or name in _NO_MATTER or "drop" in name):
+            pair = _plain(vars(one)[name]), _plain(vars(other)[name])
+            if None not in pair:
+                pairs[name] = pair
+    return pairs
+
+
+def _plain(value: object) -> object | None:
+    """A value that can be compared, or None."""
+    if isinstance(value, (bool, int, float, str)):
+        return float(value) if isinstance(value, float) else value
+    if isinstance(value, (list, tuple)) and all(isinstance(item, (bool, int, float, str)) for item in value):
+        return tuple(value)
+    if isinstance(value, partial):
+        return f"{_plain(value.func)} with {value.keywords}"
+    if inspect.isfunction(value) or inspect.isbuiltin(value):
+        return value.__name__
+    return None

@@ -1,0 +1,99 @@
+"""A classifier without weights of its own: the network of a spec, run with whatever weights are at hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from timm.layers import DropPath, calculate_drop_path_rates
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..errors import LearngeneError
+from ..layouts import layout_for
+from ..layouts.mmpretrain import classifier_cfg
+from ..registry import MODELS
+from ..spec import ViTSpec
+from ..weights import ViTWeights
+
+
+class Template:
+    """A plain classifier whose parameters are on the meta device.
+
+    It is a ``mmpretrain.ImageClassifier`` where mmpretrain has the features of the spec, and timm's model with a head
+    of mmpretrain for its loss where only timm has (registers, rotary positions, ...). It is no module, so its owner has
+    nothing of it to save, average or synchronise; but buffers it does have, which :meth:`apply` moves.
+
+    Args:
+        spec: the ViT or Swin, with classes.
+        backbone: overrides for the backbone of mmpretrain; timm's takes ``drop_path_rate`` alone.
+        head: overrides for the ``LinearClsHead`` (``loss``, ``topk``, say).
+
+    Raises:
+        LearngeneError: neither framework has the features, or an override that timm's model does not take.
+    """
+
+    def __init__(self, spec: ViTSpec, backbone: dict | None = None, head: dict | None = None) -> None:
+        backbone, head = copy.deepcopy(backbone or {}), copy.deepcopy(head or {})
+        try:
+            self.layout = layout_for(spec, "mmpretrain")
+        except LearngeneError:
+            self.layout = layout_for(spec, "timm")
+            if unknown := backbone.keys() - {"drop_path_rate"}:
+                raise LearngeneError(
+                    f"backbone={backbone}: {spec} has features that only timm has, whose template takes no "
+                    f"{', '.join(sorted(unknown))}; expected drop_path_rate alone"
+                ) from None
+            self.model = _weightless(lambda: _with_drop_path(self.layout.make(spec), **backbone))
+            self.head = MODELS.build({"type": "mmpretrain.ClsHead", **head})
+        else:
+            cfg = classifier_cfg(spec, backbone, head)
+            self.model = _weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
+            self.head = self.model.head
+
+    def state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
+        """Weights under the names of this classifier's parameters."""
+        return self.layout.state_dict(weights)
+
+    def __call__(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Logits (B, classes) of inputs (B, C, H, W), with the parameters of ``state``."""
+        return functional_call(self.model, {**dict(self.model.named_buffers()), **state}, (inputs,), strict=True)
+
+    def train(self, mode: bool = True) -> Template:
+        """Set training or evaluation mode."""
+        self.model.train(mode)
+        return self
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Apply a function to all buffers, ``lambda t: t.cuda()`` say."""
+        for module in self.model.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = fn(buffer)
+
+
+def _weightless(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model with its parameters on the meta device and its buffers, if any, where they can be used."""
+    try:
+        with torch.device("meta"):
+            model = build()
+        if next(model.buffers(), None) is None:
+            return model
+    except RuntimeError:  # a class that reads numbers from tensors while it is made
+        pass
+    model = build()
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+    return model
+
+
+def _with_drop_path(model: nn.Module, drop_path_rate: float = 0.0) -> nn.Module:
+    """A timm model with stochastic depth, its rate rising linearly over the layers."""
+    if drop_path_rate:
+        rates = calculate_drop_path_rates(drop_path_rate, len(model.blocks))
+        for block, rate in zip(model.blocks, rates, strict=True):
+            block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
+    return model
