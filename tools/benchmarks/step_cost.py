@@ -183,9 +183,9 @@ def main() -> None:
         for what, part in (("ratio", "with AdamW"), ("passes_ratio", "forward and backward")):
             if f"{name}_{what}" in result:
                 low, middle, high = (result[f"{name}_{what}{end}"] for end in ("_min", "", "_max"))
-                print(f"{title + ', ' + part:<38} {middle:.2f} plain ViTs ({low:.2f} to {high:.2f})")
+                print(f"{title + ', ' + part:<39} {middle:.2f} plain ViTs ({low:.2f} to {high:.2f})")
         if f"{name}_flops_ratio" in result:
-            print(f"{title + ', FLOPs':<38} {result[f'{name}_flops_ratio']:.2f} plain ViTs ({DRAWS} draws)")
+            print(f"{title + ', FLOPs':<39} {result[f'{name}_flops_ratio']:.2f} plain ViTs ({DRAWS} draws)")
     print(
         f"initialising {args.descendant}: {result['init_s']:.2f} s, {result['init_extra_peak_mb']:.0f} MB more at peak"
     )
