@@ -10,6 +10,7 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from ..errors import LearngeneError, check_choice
 from ..models import AuxNet
 from ..registry import HOOKS
+from ..vit import ViTSpec
 from .hooks import unwrapped
 
 RULES = ("greater", "less")
@@ -60,14 +61,17 @@ class SizesValHook(Hook):
         self._evaluate(runner.test_loop, metrics)
 
     def _evaluate(self, loop: ValLoop | TestLoop, metrics: dict[str, float]) -> None:
-        names, scores = list(metrics), []
+        own, scores = dict(metrics), []
         for spec in self.specs:
-            with self.aux_net.at(spec):
-                for index, batch in enumerate(loop.dataloader):
-                    loop.run_iter(index, batch)
-            scores.append(loop.evaluator.evaluate(len(loop.dataloader.dataset)))
+            scores.append(own if spec == self.aux_net.spec else self._measure(spec, loop))
             metrics |= {f"{spec}/{name}": value for name, value in scores[-1].items()}
-        for name in names:
+        for name in own:
             values = [score[name] for score in scores if isinstance(score.get(name), float | int)]
             if values:
                 metrics |= {f"mean/{name}": sum(values) / len(values), f"worst/{name}": self.worst(values)}
+
+    def _measure(self, spec: ViTSpec, loop: ValLoop | TestLoop) -> dict[str, float]:
+        with self.aux_net.at(spec):
+            for index, batch in enumerate(loop.dataloader):
+                loop.run_iter(index, batch)
+        return loop.evaluator.evaluate(len(loop.dataloader.dataset))
