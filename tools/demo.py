@@ -294,7 +294,7 @@ def print_sizes(scores: dict[str, dict[str, float]], console: Console) -> None:
     """Show the accuracy at every size, the ways of training beside each other."""
     sizes = [size.split("-") for size in next(iter(scores.values()))]
     layers = sorted({depth for _, depth in sizes})
-    view = Table(title=f"LeTs, every size without any tuning: top-1 accuracy in %, {' / '.join(scores)}")
+    view = Table(title=f"LeTs untuned: top-1 in %, {' / '.join(scores)}")
     for column in ("", *layers):
         view.add_column(column, justify="right", no_wrap=True)
     for heads in sorted({heads for heads, _ in sizes}):
