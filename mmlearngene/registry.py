@@ -32,6 +32,10 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
 )
+# samplers of sizes
+TASK_UTILS = Registry(
+    "task util", parent=mmengine_registry.TASK_UTILS, scope="mmlearngene", locations=["mmlearngene.models"]
+)
 # mmengine looks initializers up in its root registry, in whatever scope a config runs
 WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
 

@@ -55,7 +55,11 @@ def test_every_run_of_the_demo(job, work_dir, monkeypatch):
     cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))
     cfg.experiment_name = f"test {job.name}"
     runner = Runner.from_cfg(adapt_to_device(cfg))
+    recorder = demo._Recorder(job.name, _Ignore())
+    runner.register_hook(recorder)
     model = runner.train()
+    if job.name in {demo.DISTILLED[method][0] for method in demo.MEASURED}:
+        assert len(recorder.sizes) == 20
     if cfg.model.get("init_cfg"):
         assert model.load_report.share > 0 or "mimetic" in job.name
     checkpoint = next(Path(cfg.work_dir).glob("*_[23].pth"))
@@ -74,7 +78,8 @@ def test_every_config_of_the_demo_is_run():
 
 def test_the_report(tmp_path):
     history = [(0, 10.0), (1, 50.0), (5, 80.0), (6, 90.0)]
-    results = {job.name: demo.Result(job.name, history, 1000, 1.0, 2.0) for job in demo.jobs(tmp_path)}
+    sizes = {f"h{heads}-l{layers}": 10.0 * heads + layers for heads in (3, 4) for layers in (4, 6)}
+    results = {job.name: demo.Result(job.name, history, 1000, 1.0, 2.0, sizes) for job in demo.jobs(tmp_path)}
     table = demo.rows(results)
     sizes = {row["size"] for row in table}
     assert sizes == {*demo.SIZES, demo.COMPARED}
@@ -86,6 +91,11 @@ def test_the_report(tmp_path):
     console = Console(record=True, width=120)
     demo.print_table(table, results, console)
     assert "h4-l6" in console.export_text()
+    scores = demo.untuned(results)
+    demo.print_sizes(scores, console)
+    assert "46.0 / 46.0" in console.export_text() and list(scores) == ["elastic", "as in the paper"]
+    demo.plot_sizes(scores, tmp_path / "sizes.png")
+    assert (tmp_path / "sizes.png").stat().st_size > 1000
     demo.draw_curves(results, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 

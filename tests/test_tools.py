@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,13 @@ from mmlearngene.registry import MODELS
 ROOT = Path(__file__).parents[1]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 AUX = "configs/demo/aux_lets.py"
+ELASTIC = "configs/demo/elastic_lets.py"
+SANDWICH = [  # several sizes a step, the largest teaches the others
+    "model.student.sizes.type=mmlearngene.SandwichSizes",
+    "model.student.in_place.share=0.5",
+    "model.student.scale_drop_path=True",
+]
+TRAININGS = [pytest.param(AUX, [], id="one size"), pytest.param(ELASTIC, SANDWICH, id="elastic")]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +49,17 @@ def options(tmp_path_factory) -> list[str]:
     ]
 
 
-def train(work_dir: Path, options: list[str], *arguments: str, command=("tools/train.py",), **kwargs):
+def train(work_dir: Path, options: list[str], *arguments: str, config=AUX, processes=1, **kwargs):
     """Start a training; the process."""
-    program = [sys.executable, *command] if command[0].endswith(".py") else list(command)
-    script = [*program[:2], AUX, *program[2:], "--work-dir", str(work_dir), *arguments, "--cfg-options", *options]
+    tool, count = [sys.executable, "tools/train.py"], []
+    if processes > 1:
+        tool, count = ["bash", "tools/dist_train.sh"], [str(processes)]
+    script = [*tool, config, *count, "--work-dir", str(work_dir), *arguments, "--cfg-options", *options]
+    with socket.socket() as free:  # for processes that meet
+        free.bind(("127.0.0.1", 0))
+        env = {**ENV, "PORT": str(free.getsockname()[1])}
     return subprocess.Popen(
-        script, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
+        script, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
     )
 
 
@@ -61,22 +74,24 @@ def losses(work_dir: Path) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, options):
+@pytest.mark.parametrize("config, more", TRAININGS)
+def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, options, config, more):
     # without drop-path and mixup, whose random numbers each process draws for itself
-    options = [o for o in options if "drop_path" not in o and "augments" not in o]
-    one = train(tmp_path / "one", options, command=("tools/train.py",))
-    finish(one)
-    two = ["bash", "tools/dist_train.sh", "2"]
-    finish(train(tmp_path / "two", [*options, "train_dataloader.batch_size=16"], command=two))
+    options = [o for o in options + more if "drop_path" not in o and "augments" not in o]
+    finish(train(tmp_path / "one", options, config=config))
+    half = [*options, "train_dataloader.batch_size=16"]
+    finish(train(tmp_path / "two", half, config=config, processes=2))
     single, double = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(single) == len(double) == 18
     assert double == pytest.approx(single, rel=1e-4)
     assert single[-1] < single[0]
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, options):
-    finish(train(tmp_path / "whole", options))
-    slow = train(tmp_path / "killed", options, start_new_session=True)
+@pytest.mark.parametrize("config, more", TRAININGS)
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, options, config, more):
+    options = options + more
+    finish(train(tmp_path / "whole", options, config=config))
+    slow = train(tmp_path / "killed", options, config=config, start_new_session=True)
     deadline = time.time() + 240
     while not (tmp_path / "killed" / "epoch_1.learngene.safetensors").exists():
         assert slow.poll() is None and time.time() < deadline
@@ -84,7 +99,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, op
     os.killpg(slow.pid, signal.SIGKILL)
     slow.communicate()
     assert not (tmp_path / "killed" / "epoch_3.pth").exists()
-    finish(train(tmp_path / "killed", options, "--resume"))
+    finish(train(tmp_path / "killed", options, "--resume", config=config))
     whole, resumed = (load_state_dict(tmp_path / name / "epoch_3.pth") for name in ("whole", "killed"))
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []

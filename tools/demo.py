@@ -1,7 +1,8 @@
 """The whole learngene chain on handwritten digits, on a CPU: `make demo`, or `python tools/demo.py`.
 
 An ancestry is trained, learngenes are distilled or extracted from it, descendants of several sizes are initialised and
-trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet.
+trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet. LeTs
+is trained twice, elastic, where every step trains another size, and as in the paper; all sizes of both are measured.
 Everything is one run of a config in configs/demo; two runs go on at a time, one thread each. Table, figures and
 results.json come out in work_dirs/demo.
 """
@@ -41,17 +42,26 @@ from mmlearngene import extract  # noqa: E402
 from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.engine.sizes_val import by_size  # noqa: E402
 from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
 from mmlearngene.files import SUFFIX, load_state_dict  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
+from mmlearngene.size_map import plot_sizes  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"
 SIZES = ("h4-l6", "h5-l6", "h6-l8")  # LeTs reaches all of them
 COMPARED = "h6-l4"  # of the ancestry's width, which the other methods and the controls keep
 ANCESTRY_EPOCHS = 15
-DISTILLED = {"lets": 20, "tleg": 12, "sws": 12}  # epochs
+# method -> config (also the folder) and epochs
+DISTILLED = {
+    "lets": ("elastic_lets", 20),
+    "lets-paper": ("aux_lets", 20),
+    "tleg": ("aux_tleg", 12),
+    "sws": ("aux_sws", 12),
+}
+MEASURED = {"lets": "elastic", "lets-paper": "as in the paper"}  # those whose sizes are all measured
 # method -> options; attention distances of 4 x 4 patches of 2 pixels lie close together, so eps is small
 EXTRACTED: dict[str, dict] = {
     "cluster": dict(data=str(CONFIGS / "ancestry.py"), num_images=500, eps=0.05),
@@ -82,18 +92,22 @@ class Job:
 
 @dataclass
 class Result:
-    """What a run came to: validations as (epoch or iteration, percent), parameters, share inherited, seconds."""
+    """What a run came to: validations as (epoch or iteration, percent), parameters, share inherited, seconds.
+
+    ``sizes`` has the last validation's percentages at other sizes, untuned, where a learngene was trained.
+    """
 
     name: str
     history: list[tuple[int, float]]
     params: int
     inherited: float
     seconds: float
+    sizes: dict[str, float] = field(default_factory=dict)
 
 
 def gene_file(work_dir: Path, init: str) -> Path:
     """Where the learngene of a method is, once its job is done."""
-    stem = f"aux_{init}/epoch_{DISTILLED[init]}" if init in DISTILLED else init
+    stem = "{}/epoch_{}".format(*DISTILLED[init]) if init in DISTILLED else init
     return work_dir / f"{stem}{SUFFIX}"
 
 
@@ -101,9 +115,9 @@ def jobs(work_dir: Path) -> list[Job]:
     """The whole demo, long runs first where the order is free."""
     teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth")}
     todo = [Job("ancestry", "ancestry.py")]
-    todo += [Job(f"aux_{m}", f"aux_{m}.py", teacher, ("ancestry",)) for m in DISTILLED]
+    todo += [Job(stage_1, f"{stage_1}.py", teacher, ("ancestry",)) for stage_1, _ in DISTILLED.values()]
     todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in EXTRACTED.items()]
-    source = {m: f"aux_{m}" for m in DISTILLED} | {m: m for m in EXTRACTED}
+    source = {m: stage_1 for m, (stage_1, _) in DISTILLED.items()} | {m: m for m in EXTRACTED}
 
     def descendant(size: str, init: str) -> Job:
         config = f"des_{size.replace('-', '_')}.py"
@@ -116,11 +130,11 @@ def jobs(work_dir: Path) -> list[Job]:
             options["optim_wrapper.optimizer.lr"] = 5e-4  # little is left to learn
         return Job(f"{size} {init}", config, options, (source[init],))
 
-    todo += [descendant(size, init) for size in SIZES for init in ("scratch", "lets")]
+    todo += [descendant(size, init) for size in SIZES for init in ("scratch", *MEASURED)]
     learngene = {"model.init_cfg.checkpoint": str(gene_file(work_dir, "lets"))}
     todo += [
         Job("seg scratch", "seg_h4_l6.py", {"model.init_cfg": None}),
-        Job("seg lets", "seg_h4_l6.py", learngene, ("aux_lets",)),
+        Job("seg lets", "seg_h4_l6.py", learngene, (source["lets"],)),
     ]
     todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
     return todo
@@ -134,6 +148,7 @@ class _Recorder(Hook):
     def __init__(self, name: str, queue: multiprocessing.Queue) -> None:
         self.name, self.queue = name, queue
         self.history: list[tuple[int, float]] = []
+        self.sizes: dict[str, float] = {}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if (runner.iter + 1) % 15 == 0:
@@ -143,6 +158,7 @@ class _Recorder(Hook):
         accuracy = metrics.get("accuracy/top1")
         step, value = (runner.iter, metrics["mIoU"]) if accuracy is None else (runner.epoch, accuracy)
         self.history.append((step, float(value)))
+        self.sizes = by_size(metrics, "accuracy/top1")
 
 
 def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
@@ -168,7 +184,9 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     model = runner.train()
     report = getattr(model, "load_report", None)
     params = sum(p.numel() for p in model.parameters())
-    return Result(job.name, recorder.history, params, report.share if report else 0.0, time.time() - start)
+    return Result(
+        job.name, recorder.history, params, report.share if report else 0.0, time.time() - start, recorder.sizes
+    )
 
 
 def run_all(todo: list[Job], work_dir: Path, processes: int, console: Console) -> dict[str, Result]:
@@ -256,16 +274,34 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
     console.print(
         f"ancestry h6-l8, {ANCESTRY_EPOCHS} epochs: {ancestry.history[-1][1]:.1f} % with {ancestry.params:,} parameters"
     )
-    for method in DISTILLED:
-        aux = results[f"aux_{method}"]
+    for method, (stage_1, epochs) in DISTILLED.items():
+        aux = results[stage_1]
         console.print(
-            f"Aux-Net of {method}, {DISTILLED[method]} epochs: {aux.history[-1][1]:.1f} % "
-            f"with {aux.params:,} stored parameters"
+            f"Aux-Net of {method}, {epochs} epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
         )
     for init in ("scratch", "lets"):
         history = results[f"seg {init}"].history
         scores = ", ".join(f"{value:.1f} after {step}" for step, value in history)
         console.print(f"UperNet h4-l6 from {init}, mIoU in %: {scores} iterations")
+
+
+def untuned(results: dict[str, Result]) -> dict[str, dict[str, float]]:
+    """Each way of training LeTs -> size -> percent without any tuning."""
+    return {way: results[DISTILLED[method][0]].sizes for method, way in MEASURED.items()}
+
+
+def print_sizes(scores: dict[str, dict[str, float]], console: Console) -> None:
+    """Show the accuracy at every size, the ways of training beside each other."""
+    sizes = [size.split("-") for size in next(iter(scores.values()))]
+    layers = sorted({depth for _, depth in sizes})
+    view = Table(title=f"LeTs untuned: top-1 in %, {' / '.join(scores)}")
+    for column in ("", *layers):
+        view.add_column(column, justify="right", no_wrap=True)
+    for heads in sorted({heads for heads, _ in sizes}):
+        view.add_row(heads, *(" / ".join(f"{v[f'{heads}-{depth}']:.1f}" for v in scores.values()) for depth in layers))
+    worst = ", ".join(f"{way} {min(values.values()):.1f}" for way, values in scores.items())
+    console.print(view)
+    console.print(f"the worst size: {worst}")
 
 
 def draw_curves(results: dict[str, Result], path: Path) -> None:
@@ -340,6 +376,8 @@ def main() -> None:
     results = run_all(jobs(args.work_dir), args.work_dir, args.processes, console)
     table = rows(results)
     print_table(table, results, console)
+    print_sizes(untuned(results), console)
+    plot_sizes(untuned(results), args.work_dir / "sizes.png", "LeTs on handwritten digits, without any tuning")
     draw_curves(results, args.work_dir / "curves.png")
     draw_masks(args.work_dir, args.work_dir / "masks.png")
     plot_clusters(load(gene_file(args.work_dir, "cluster")), args.work_dir / "clusters.png")
@@ -350,7 +388,8 @@ def main() -> None:
     temporary.write_text(json.dumps(report, indent=1))
     temporary.replace(args.work_dir / "results.json")
     console.print(
-        f"{seconds:.0f} s; see curves.png, masks.png, clusters.png, mixtures.png and results.json in {args.work_dir}"
+        f"{seconds:.0f} s; see curves.png, sizes.png, masks.png, clusters.png, mixtures.png and results.json in "
+        f"{args.work_dir}"
     )
 
 

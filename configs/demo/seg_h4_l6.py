@@ -8,7 +8,7 @@ custom_imports = dict(
 pipeline = [dict(type="PackSegInputs")]
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
-    init_cfg=dict(type="Learngene", checkpoint="work_dirs/demo/aux_lets/epoch_20.learngene.safetensors"),
+    init_cfg=dict(type="Learngene", checkpoint="work_dirs/demo/elastic_lets/epoch_20.learngene.safetensors"),
     data_preprocessor=dict(mean=[77.65], std=[95.9], bgr_to_rgb=False, size=(8, 8), test_cfg=None),
     backbone=dict(
         type="mmpretrain.VisionTransformer",

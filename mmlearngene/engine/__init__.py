@@ -7,6 +7,7 @@ from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import LearngeneOptimWrapperConstructor
 from .redraw import RedrawHook
+from .sizes_val import SizesValHook
 
 __all__ = [
     "EpochSeedHook",
@@ -18,4 +19,5 @@ __all__ = [
     "LearngeneInitHook",
     "LearngeneOptimWrapperConstructor",
     "RedrawHook",
+    "SizesValHook",
 ]

@@ -1,11 +1,13 @@
-"""OpenMMLab models: the Aux-Net, distillation of it, and teachers."""
+"""OpenMMLab models: the Aux-Net, the sizes it trains, distillation of it, and teachers."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .aux_net import AuxNet
-from .distiller import DistillLoss, LearngeneDistiller
+from .distill_loss import DistillLoss
+from .distiller import LearngeneDistiller
 from .elastic_swin import ElasticSwin, ElasticWindowMSA
 from .elastic_vit import ElasticViT
 from .peg_attention import PEGAttention, PEGViT
+from .sizes import LargestFirst, SandwichSizes, SizeSampler, Step, UniformSizes, WeightedSizes
 from .teachers import ClassifierTeacher, TimmTeacher
 
 __all__ = [
@@ -15,8 +17,14 @@ __all__ = [
     "ElasticSwin",
     "ElasticViT",
     "ElasticWindowMSA",
+    "LargestFirst",
     "LearngeneDistiller",
     "PEGAttention",
     "PEGViT",
+    "SandwichSizes",
+    "SizeSampler",
+    "Step",
     "TimmTeacher",
+    "UniformSizes",
+    "WeightedSizes",
 ]

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from mmengine.dist import all_reduce_dict, get_world_size
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..errors import LearngeneError, check_choice
+from ..errors import LearngeneError
 from ..registry import MODELS
-from .aux_net import classifier_preprocessor
+from .aux_net import AuxNet, classifier_preprocessor
+from .distill_loss import DistillLoss
 from .teachers import Teacher
-
-KINDS = ("soft", "hard")
-REDUCTIONS = ("deit", "batchmean")
-
-
-@MODELS.register_module()
-class DistillLoss(nn.Module):
-    """Distillation loss of DeiT (Touvron et al., ICML 2021, eq. 2 and 3).
-
-    Args:
-        kind: ``soft``: KL(teacher || student) at temperature ``tau``, times ``tau`` squared; ``hard``: cross-entropy
-            with the teacher's decision.
-        tau: temperature of the soft loss.
-        reduction: of the soft loss: ``deit`` divides the sum by batch x classes, as DeiT's and the LeTs, TLEG and SWS
-            code do; ``batchmean`` by the batch.
-    """
-
-    def __init__(self, kind: str = "soft", tau: float = 1.0, reduction: str = "deit") -> None:
-        super().__init__()
-        self.kind = check_choice(kind, KINDS, "distillation kind")
-        self.reduction = check_choice(reduction, REDUCTIONS, "distillation reduction")
-        if tau <= 0:
-            raise LearngeneError(f"tau={tau} must be positive; the usual value is 1.0")
-        self.tau = tau
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Loss of logits ``student`` against logits ``teacher``, both (B, classes)."""
-        if self.kind == "hard":
-            return F.cross_entropy(student, teacher.argmax(-1))
-        student, teacher = (F.log_softmax(logits.float() / self.tau, -1) for logits in (student, teacher))
-        divergence = F.kl_div(student, teacher, reduction="sum", log_target=True)
-        count = student.numel() if self.reduction == "deit" else len(student)
-        return divergence * self.tau**2 / count
 
 
 @MODELS.register_module()
@@ -53,7 +22,8 @@ class LearngeneDistiller(BaseClassifier):
     """Train ``student`` by ``(1 - alpha) * its own loss + alpha * distillation`` from a frozen teacher.
 
     The teacher sees the very batch that the student sees, mixed and augmented, in its own normalisation. It is always
-    in evaluation mode, runs without gradients, and is not part of parameters, checkpoints or averages.
+    in evaluation mode, runs without gradients, and is not part of parameters, checkpoints or averages. It runs once a
+    step, also where an :class:`AuxNet` trains several sizes.
 
     Args:
         student: config of a classifier: :class:`AuxNet`, or a ``mmpretrain.ImageClassifier`` for plain distillation.
@@ -86,7 +56,8 @@ class LearngeneDistiller(BaseClassifier):
         self.student = MODELS.build(student)
         self.distill = DistillLoss(**(distill or {}))
         self._teacher = _Frozen(MODELS.build(teacher))
-        self.provenance = {"teacher": {key: str(value) for key, value in teacher.items()}}
+        own = getattr(self.student, "provenance", {})
+        self.provenance = {**own, "teacher": {key: str(value) for key, value in teacher.items()}}
 
     @property
     def teacher(self) -> Teacher:
@@ -107,9 +78,15 @@ class LearngeneDistiller(BaseClassifier):
         """
         if mode != "loss":
             return self.student(inputs, data_samples, mode)
-        logits = self.student(inputs)
         with torch.no_grad():
             target = self.teacher(inputs, self.data_preprocessor)
+        loss_of = partial(self._losses, target=target, data_samples=data_samples)
+        if isinstance(self.student, AuxNet):
+            return self.student.losses(inputs, loss_of)
+        return loss_of(self.student(inputs))
+
+    def _losses(self, logits: Tensor, target: Tensor, data_samples: list[DataSample] | None) -> dict[str, Tensor]:
+        """The losses of the student's logits against the teacher's, both (B, classes)."""
         if target.shape != logits.shape:
             raise LearngeneError(
                 f"the teacher has {target.shape[1]} classes and the student {logits.shape[1]}; "

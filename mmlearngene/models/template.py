@@ -82,7 +82,8 @@ def _weightless(build: Callable[[], nn.Module]) -> nn.Module:
             return model
     except RuntimeError:  # a class that reads numbers from tensors while it is made
         pass
-    model = build()
+    with torch.random.fork_rng(devices=[]):  # start values that nobody sees must not move the run's random numbers
+        model = build()
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:

@@ -6,12 +6,16 @@
 A step is forward, backward and AdamW; the plain ViT has more to update than the learngene, so the ratio of forward and
 backward alone is given too. All three run in one process, one step each per round, and ratios are taken within a
 round: a machine that slows down slows all of them. The naive expansion generates every Aux layer on its own, as the
-released LeTs code does. Then the time and peak memory of initialising one descendant.
+released LeTs code does. Elastic training takes smaller sizes: ``uniform`` steps have one that is drawn from all between
+learngene and Aux-Net, ``sandwich`` steps the Aux-Net and a drawn one, so their cost is a mean over the rounds' draws.
+Then the time and peak memory of initialising one descendant.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import statistics
 import time
@@ -25,7 +29,10 @@ from torch.func import functional_call
 from mmlearngene import ViTSpec, initialize
 from mmlearngene.layouts.timm import VIT
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.models.sizes import SandwichSizes, SizeSampler, Step, UniformSizes
 from mmlearngene.weights import ViTWeights
+
+DRAWS = 1000  # over which the FLOPs of elastic steps are averaged
 
 
 def naive_expand(learngene: LeTs) -> ViTWeights:
@@ -68,20 +75,41 @@ def synchronize(device: torch.device) -> None:
 
 
 def measure_steps(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Median seconds of a step of each kind, and median ratios over the plain ViT."""
+    """Median seconds of a step of each kind, and ratios over the plain ViT: medians, or means over drawn sizes."""
     torch.manual_seed(0)
     with device:
         learngene, inputs = LeTs(args.learngene, args.aux), torch.randn(args.batch, 3, 224, 224)
         plain = VIT.make(learngene.aux_spec)
-    with torch.device("meta"):
-        template = VIT.make(learngene.aux_spec)
+    small, aux = learngene.learngene_spec, learngene.aux_spec
+    ends = dict(heads=[small.num_heads, aux.num_heads], layers=[small.num_layers, aux.num_layers])
+    samplers = {
+        "uniform": UniformSizes(learngene, **ends),
+        "sandwich": SandwichSizes(learngene, **ends, count=1, smallest=False),
+    }
+
+    @functools.cache
+    def template_of(spec: ViTSpec) -> nn.Module:
+        with torch.device("meta"):
+            return VIT.make(spec)
 
     def run(weights: ViTWeights, inputs: Tensor) -> Tensor:
-        return functional_call(template, VIT.state_dict(weights), (inputs,))
+        return functional_call(template_of(weights.spec), VIT.state_dict(weights), (inputs,))
+
+    def elastic(sampler: SizeSampler) -> Stepper:
+        iterations = itertools.count()
+
+        def forward(inputs: Tensor) -> Tensor:
+            specs = sampler.draw(Step(args.seed, next(iterations), args.rounds))
+            return torch.cat([run(learngene.expand(spec), inputs) for spec in specs])
+
+        for spec in sampler.sizes:  # a run builds each once; here none of them is to be timed
+            template_of(spec)
+        return Stepper(learngene, forward, inputs, args.amp)
 
     steps = {
         "plain": Stepper(plain, plain, inputs, args.amp),
         "aux": Stepper(learngene, lambda x: run(learngene.expand(), x), inputs, args.amp),
+        **{name: elastic(sampler) for name, sampler in samplers.items()},
     }
     if not args.skip_naive:
         steps["naive"] = Stepper(learngene, lambda x: run(naive_expand(learngene), x), inputs, args.amp)
@@ -96,8 +124,13 @@ def measure_steps(args: argparse.Namespace, device: torch.device) -> dict[str, f
     for name in list(steps)[1:]:
         for part, what in enumerate(("ratio", "passes_ratio")):
             ratios = [a[part] / b[part] for a, b in zip(times[name], times["plain"], strict=True)]
-            result[f"{name}_{what}"] = statistics.median(ratios)
+            # a typical step of one size; the steps of drawn sizes differ, and what a training costs is their mean
+            middle = statistics.mean if name in samplers else statistics.median
+            result[f"{name}_{what}"] = middle(ratios)
             result |= {f"{name}_{what}_min": min(ratios), f"{name}_{what}_max": max(ratios)}
+    for name, sampler in samplers.items():  # of the networks, without the expansion
+        draws = [sum(spec.flops for spec in sampler.draw(Step(args.seed, i, DRAWS))) for i in range(DRAWS)]
+        result[f"{name}_flops_ratio"] = statistics.mean(draws) / aux.flops
     return result
 
 
@@ -127,6 +160,7 @@ def main() -> None:
     parser.add_argument("--descendant", default="h12-l12", help="size whose initialisation is timed")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn sizes")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--tf32", action="store_true", help="TensorFloat-32 matrix products on a GPU")
@@ -143,11 +177,14 @@ def main() -> None:
         return
     print(f"{device}, batch {args.batch}, {args.threads} threads, learngene {args.learngene}, Aux-Net {args.aux}")
     print(f"step of the plain ViT: {result['plain_s']:.3f} s")
-    for name, title in (("aux", "Aux-Net"), ("naive", "naive expansion")):
+    titles = dict(aux="Aux-Net", uniform="elastic, uniform", sandwich="elastic, sandwich", naive="naive expansion")
+    for name, title in titles.items():
         for what, part in (("ratio", "with AdamW"), ("passes_ratio", "forward and backward")):
             if f"{name}_{what}" in result:
                 low, middle, high = (result[f"{name}_{what}{end}"] for end in ("_min", "", "_max"))
-                print(f"{title + ', ' + part:<38} {middle:.2f} plain ViTs ({low:.2f} to {high:.2f})")
+                print(f"{title + ', ' + part:<39} {middle:.2f} plain ViTs ({low:.2f} to {high:.2f})")
+        if f"{name}_flops_ratio" in result:
+            print(f"{title + ', FLOPs':<39} {result[f'{name}_flops_ratio']:.2f} plain ViTs ({DRAWS} draws)")
     print(
         f"initialising {args.descendant}: {result['init_s']:.2f} s, {result['init_extra_peak_mb']:.0f} MB more at peak"
     )

@@ -1,0 +1,19 @@
+"""Cluster-Learngene, elastic: as joint_s_h6_l12.py, but every step trains h6-l12 and one random smaller descendant.
+
+In place of a teacher the largest size teaches the other (BigNAS).
+"""
+
+_base_ = ["./joint_s_h6_l12.py"]
+
+model = dict(
+    sizes=dict(type="mmlearngene.SandwichSizes", heads=[3, 6], layers=[6, 12], count=1, smallest=False),
+    scale_drop_path=True,
+    in_place=dict(reduction="batchmean"),
+)
+custom_hooks = [
+    dict(type="mmlearngene.EpochSeedHook"),
+    dict(type="mmlearngene.SizesValHook", sizes=["h3-l6", "h3-l12", "h6-l6", "h6-l9", "h6-l12"]),
+    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
+]
+default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))
+work_dir = "work_dirs/cluster/elastic_s"
