@@ -251,7 +251,7 @@ def test_templates_are_built_once_a_size_without_weights_and_without_random_numb
     state = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     for spec in model.sizes.sizes * 2:
         template = model._template_of(spec)
-        assert all(p.is_meta for p in template.parameters()) and template.training
+        assert all(p.is_meta for p in template.model.parameters()) and template.model.training
     assert len(built) == 8  # of 9, the Aux-Net's own was there
     assert torch.equal(state[0], torch.get_rng_state())
     assert np.array_equal(state[1], np.random.get_state()[1]) and state[2] == random.getstate()
