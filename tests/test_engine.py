@@ -21,7 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
 from mmlearngene import LearngeneError, load
-from mmlearngene.engine import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
+from mmlearngene.engine import SeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
 from mmlearngene.layouts import MMPRETRAIN, TIMM
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import model_kwargs
@@ -428,7 +428,7 @@ def test_export_without_a_learngene_is_told_before_training(path, tmp_path):
     assert files_in(tmp_path) == {"gene.safetensors"}
 
 
-# ---------------------------------------------------------------- EpochSeedHook
+# ---------------------------------------------------------------- SeedHook
 
 
 class Draws(Hook):
@@ -446,10 +446,10 @@ class Draws(Hook):
 def test_epochs_draw_the_same_numbers_after_resuming(path, tmp_path):
     cfg = classifier_cfg(load(path).target("h2-l5"), backbone=dict(drop_path_rate=0.5))
     whole, resumed = Draws(), Draws()
-    make_runner(cfg, tmp_path / "whole", [EpochSeedHook(), whole], epochs=3).train()
-    make_runner(cfg, tmp_path / "cut", [EpochSeedHook(), Draws()], epochs=1).train()
+    make_runner(cfg, tmp_path / "whole", [SeedHook(), whole], epochs=3).train()
+    make_runner(cfg, tmp_path / "cut", [SeedHook(), Draws()], epochs=1).train()
     torch.rand(3), np.random.rand(3)  # whatever happened in between
-    make_runner(cfg, tmp_path / "cut", [EpochSeedHook(), resumed], epochs=3, resume=True).train()
+    make_runner(cfg, tmp_path / "cut", [SeedHook(), resumed], epochs=3, resume=True).train()
     assert set(whole.drawn) == {0, 1, 2} and set(resumed.drawn) == {1, 2}
     assert resumed.drawn == {epoch: whole.drawn[epoch] for epoch in (1, 2)}
     for kind in range(3):

@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 from mmlearngene.engine.data_check import check_seg_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
-from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
+from mmlearngene.engine.launch import add_arguments, first_of_all, first_on_this_machine, load_config, run
+from mmlearngene.engine.work_dir import hold, set_aside
 
 
 def main() -> None:
@@ -41,6 +42,9 @@ def main() -> None:
     if first_on_this_machine():
         check_learngenes(cfg)
         check_seg_data(cfg)
+    if first_of_all():
+        hold(cfg.work_dir)
+        set_aside(cfg)
     Runner.from_cfg(adapt_to_device(cfg)).train()
 
 

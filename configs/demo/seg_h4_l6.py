@@ -52,6 +52,6 @@ train_cfg = dict(type="IterBasedTrainLoop", max_iters=700, val_interval=100)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=700, save_best=None),
+    checkpoint=dict(interval=700, save_best=None),
     visualization=dict(type="SegVisualizationHook", draw=False),
 )

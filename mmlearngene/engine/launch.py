@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, RunStopped
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +59,37 @@ def first_on_this_machine() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def first_of_all() -> bool:
+    """Whether this process is the run's first one, the one that writes; asked before the processes have met."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"))
+    return next((rank for rank in ranks if rank), "0") == "0"
+
+
 def run(main: Callable[[], None]) -> None:
-    """Run a tool's ``main``. Bad input ends it with one line and status 2; at its end it leaves its process group."""
+    """Run a tool's ``main``, and at its end leave its process group.
+
+    Bad input ends it with one line and status 2; a training that cannot go on, and a full disk, with one and status 1.
+    """
     try:
         main()
     except LearngeneError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(error, 2)
+    except RunStopped as error:
+        _end(error, 1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _end(RunStopped(f"{error}: a file of the run could not be written. What to do: make room, then --resume"), 1)
     leave_process_group()
+
+
+def _end(error: Exception, status: int) -> None:
+    """Say one line; where tools/dist_run.py has started this process, let it say the line, as the last of all."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        get_error_handler().record_exception(error)
+    else:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 def leave_process_group() -> None:
