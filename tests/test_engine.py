@@ -21,7 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
 from mmlearngene import LearngeneError, load
-from mmlearngene.engine import SeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
+from mmlearngene.engine import InitialValHook, LearngeneExportHook, LearngeneInitHook, SeedHook
 from mmlearngene.layouts import MMPRETRAIN, TIMM
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import model_kwargs

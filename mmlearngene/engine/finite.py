@@ -29,8 +29,8 @@ class FiniteHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
     ) -> None:
         loss = (outputs or {}).get("loss")
-        if loss is not None and not torch.as_tensor(loss).isfinite().all():
-            raise self._stop(runner, f"the loss is {float(loss)}")
+        if loss is not None and not loss.isfinite():
+            raise self._stop(runner, f"the loss is {loss.item()}")
         weights = [parameter.detach() for parameter in unwrapped(runner).parameters()]
         if not get_total_norm(weights, torch.inf).isfinite():
             names = [n for n, p in unwrapped(runner).named_parameters() if not p.isfinite().all()]

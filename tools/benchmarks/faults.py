@@ -231,7 +231,9 @@ def main() -> None:
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         results = measure(args.kills, args.seed, Path(folder))
-    rows = [("run", "seconds undisturbed", "kills", "before the first checkpoint", "inside a write", "equal at the end")]
+    rows = [
+        ("run", "seconds undisturbed", "kills", "before the first checkpoint", "inside a write", "equal at the end")
+    ]
     for result in results:
         runs = result["runs"]
         counts = (
