@@ -66,7 +66,7 @@ def augmented(workers):
     return dict(dataset=Augmented(), batch_size=2, sampler=sampler, num_workers=count, persistent_workers=count > 0)
 
 
-def trained(work_dir, kind, steps, seeds=True, resume=False, batch_sampler=None):
+def trained(work_dir, kind, steps, seeds=True, resume=False):
     """Weights after a run over epochs ('e2': two workers) or iterations ('i0': none)."""
     cfg = classifier_cfg(ViTSpec.parse("h2-l3", head_dim=4, img_size=8, patch_size=4, num_classes=3))
     cfg["backbone"]["drop_path_rate"] = 0.5
@@ -128,6 +128,22 @@ def test_no_two_places_share_a_seed(monkeypatch):
     found = [sample(*place) for place in places] + [step(0, 0, 0), step(1, 0, 0), step(0, 1, 0), step(0, 0, 1)]
     for kind in range(3):
         assert len({numbers[kind] for numbers in found}) == len(found)
+
+
+def test_the_ranks_augment_differently(tmp_path, monkeypatch):
+    class Inputs(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.inputs = torch.stack(data_batch["inputs"])
+
+    found = []
+    for rank in (0, 1, 0):
+        monkeypatch.setattr(randomness, "get_rank", lambda rank=rank: rank)
+        hook = Inputs()
+        data = {**augmented("e0"), "sampler": dict(type="DefaultSampler", shuffle=False)}
+        make_runner(aux_net(), tmp_path, [SeedHook(), hook], epochs=1, train_dataloader=data).train()
+        found.append(hook.inputs)
+    assert torch.equal(found[0], found[2])
+    assert all(not torch.equal(*pair) for pair in zip(found[0], found[1], strict=True))
 
 
 # ---------------------------------------------------------------- NaN and Inf

@@ -236,6 +236,20 @@ def test_frozen_backbone_stays(gene, sets, tmp_path):
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+@pytest.mark.parametrize("kind, rate", [("linear", 0.0), ("segmenter", 0.1)])
+def test_a_frozen_backbone_gives_the_same_features_in_training(kind, rate):
+    """Drop-path would go on in a frozen layer, which is in training mode as all others are."""
+    size = ViTSpec(3, 4, head_dim=HEAD_DIM)
+    backbone = getattr(seg_sizes, kind)(size, num_classes=5, crop_size=CROP)["backbone"]
+    assert backbone["drop_path_rate"] == rate
+    init_default_scope("mmseg")
+    model = MODELS.build(backbone)
+    model.train()
+    images = torch.randn(8, 3, *CROP)
+    same = torch.equal(model(images)[0], model(images)[0])
+    assert same == (kind == "linear")
+
+
 # ---------------------------------------------------------------------- depth
 
 
