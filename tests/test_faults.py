@@ -398,7 +398,8 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path):
 
 
 def test_a_new_run_puts_the_files_of_an_earlier_one_aside(tmp_path):
-    names = {"epoch_2.pth", "epoch_2.learngene.safetensors", "last_checkpoint"}
+    names = {"epoch_2.pth", "epoch_2.learngene.safetensors", "best_x_iter_2.learngene.safetensors", "last_checkpoint"}
+    (tmp_path / "mine.learngene.safetensors").touch()
 
     def fill():
         for name in names:
@@ -414,6 +415,7 @@ def test_a_new_run_puts_the_files_of_an_earlier_one_aside(tmp_path):
         set_aside(Config(dict(work_dir=str(tmp_path))))
         assert {path.name for path in (tmp_path / name).iterdir()} == names
         assert not names & {path.name for path in tmp_path.iterdir()}
+        assert (tmp_path / "mine.learngene.safetensors").exists()
     fill()
     with pytest.raises(LearngeneError, match="epoch_2.pth is in the work dir of the run that starts anew"):
         set_aside(Config(dict(work_dir=str(tmp_path), load_from=str(tmp_path / "epoch_2.pth"))))

@@ -16,6 +16,7 @@ from ..errors import LearngeneError
 from ..files import SUFFIX
 from .init_check import resumes
 
+_WRITTEN = ("epoch_*", "iter_*", "best_*")  # what a run writes of itself, with either suffix
 _held: list[IO] = []  # a lock lasts as long as its file is open
 
 
@@ -52,7 +53,8 @@ def set_aside(cfg: Config) -> None:
     folder = Path(cfg.work_dir)
     if resumes(cfg.get("resume"), cfg.get("load_from"), cfg.work_dir):
         return
-    old = [*folder.glob("*.pth"), *folder.glob(f"*{SUFFIX}"), *folder.glob("last_checkpoint")]
+    names = [name + end for name in _WRITTEN for end in (".pth", SUFFIX)] + ["last_checkpoint"]
+    old = [path for name in names for path in folder.glob(name)]
     if not old:
         return
     for text in _strings(cfg._cfg_dict):
