@@ -31,7 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
 from mmlearngene.engine import GradientCheckpointingHook
-from mmlearngene.engine.data_check import check_seg_data
+from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
 from mmlearngene.engine.visualization import SegPictureHook
@@ -109,7 +109,7 @@ def set_of(name: str, sets: dict[str, Path]) -> Path:
 @pytest.mark.usefixtures("quick")
 def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
     cfg = shrink(name, set_of(name, sets), tmp_path, gene)
-    check_seg_data(cfg)
+    check_data(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     metrics = runner.message_hub.log_scalars
@@ -126,7 +126,7 @@ def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_real_ade20k_images(name, gene, tmp_path):
     cfg = shrink(name, ADE_MINI, tmp_path, gene)
-    check_seg_data(cfg)
+    check_data(cfg)
     runner = Runner.from_cfg(cfg)
     model = runner.train().eval()
     right = total = 0
@@ -336,7 +336,7 @@ def test_gradient_checkpointing_needs_layers():
 
 def data_error(name: str, root: Path, tmp_path: Path) -> str:
     with pytest.raises(LearngeneError) as error:
-        check_seg_data(shrink(name, root, tmp_path, None))
+        check_data(shrink(name, root, tmp_path, None))
     return str(error.value)
 
 
@@ -377,7 +377,7 @@ def test_a_data_set_that_is_named_by_its_class(tmp_path):
         type=ADE20KDataset, data_root=str(tmp_path / "none"), data_prefix=dict(img_path="a", seg_map_path="b")
     )
     with pytest.raises(LearngeneError, match="^ADE20KDataset: .*none/a was looked for"):
-        check_seg_data(Config(dict(train_dataloader=dict(dataset=dataset))))
+        check_data(Config(dict(train_dataloader=dict(dataset=dataset))))
 
 
 def test_folder_without_images_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .aux_net import AuxNet
+from .batch_norm import SingleBatchNorm
 from .distiller import DistillLoss, LearngeneDistiller
 from .elastic_swin import ElasticSwin, ElasticWindowMSA
 from .elastic_vit import ElasticViT
@@ -18,5 +19,6 @@ __all__ = [
     "LearngeneDistiller",
     "PEGAttention",
     "PEGViT",
+    "SingleBatchNorm",
     "TimmTeacher",
 ]
