@@ -1,5 +1,6 @@
 """What a first user meets: missing data and weights, own classes, runs of any length, a machine without a GPU."""
 
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from mmlearngene.engine.classes import follow_classes
 from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
+from mmlearngene.engine.launch import use_folder
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import TimmTeacher, pretrained
@@ -259,6 +261,47 @@ def test_a_segmentors_heads_follow_too(tmp_path):
         cfg[loader].dataset.metainfo = dict(classes=["a", "b", "c"])
     follow_classes(cfg)
     assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 3
+
+
+def test_a_folder_of_ones_own_is_one_option_for_the_whole_chain(tmp_path):
+    """README's four lines, at small size and for one epoch: a teacher, a learngene, a descendant, an evaluation."""
+    for split in ("train", "val"):
+        class_folders(tmp_path / "mine" / split, "abcdefghij", images=1)
+    small = ["train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False"]
+    small += ["val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False", "train_cfg.max_epochs=1"]
+    small += ["train_dataloader.batch_size=5"]
+    deit = ["model.backbone.patch_size=112"]
+
+    def train(config, name, *options):
+        arguments = ["--data", tmp_path / "mine", "--work-dir", tmp_path / name, "--cfg-options", *small, *options]
+        status, lines, _ = tool("train.py", config, *arguments)
+        assert status == 0, lines[-30:]
+
+    train("configs/ancestry/deit_ti.py", "teacher", *deit)
+    readme = (ROOT / "README.md").read_text()
+    text = re.search(r"```python\n(_base_ = .*?)```", readme, re.DOTALL)[1]
+    text = text.replace("configs/lets", str(CONFIGS / "lets")).replace(
+        "work_dirs/ancestry/deit_s", f"{tmp_path}/teacher"
+    )
+    (tmp_path / "my_aux.py").write_text(text.replace("deit_s.py", "deit_ti.py").replace("epoch_300", "epoch_1"))
+    gene = ["learngene=h1-l8", "aux=h3-l16", "patch_size=112"]
+    train(tmp_path / "my_aux.py", "aux", *(f"model.student.learngene.{option}" for option in gene))
+    learngene = tmp_path / "aux" / "epoch_1.learngene.safetensors"
+    arch = "model.backbone.arch."
+    size = [
+        f"{arch}num_heads=2",
+        f"{arch}embed_dims=128",
+        f"{arch}feedforward_channels=512",
+        "model.head.in_channels=128",
+    ]
+    train("configs/lets/des_h8_l12.py", "des", f"model.init_cfg.checkpoint={learngene}", *deit, *size)
+    state = torch.load(tmp_path / "des" / "epoch_1.pth", weights_only=False)["state_dict"]
+    assert state["head.fc.weight"].shape == (10, 128)
+
+
+def test_a_folder_is_for_classification(tmp_path):
+    with pytest.raises(LearngeneError, match="is not of mmpretrain's classification"):
+        use_folder(Config.fromfile(CONFIGS / "seg/des_h6_l12_ade20k.py"), tmp_path)
 
 
 def disagreement(cfg):

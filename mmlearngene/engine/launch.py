@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override the config: key=value, nested as a.b=value"
     )
+    parser.add_argument(
+        "--data", type=Path, help="classification: images of your own in FOLDER/train and FOLDER/val, a folder a class"
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
@@ -37,10 +40,32 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
+    if args.data:
+        use_folder(cfg, args.data)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default_work_dir(args.config))
     return cfg
+
+
+def use_folder(cfg: Config, folder: Path) -> None:
+    """Take the images of all loaders from ``folder/train`` and ``folder/val``, a folder for each class in either.
+
+    Raises:
+        LearngeneError: the config is not one of classification.
+    """
+    for name, split in (("train_dataloader", "train"), ("val_dataloader", "val"), ("test_dataloader", "val")):
+        if not cfg.get(name):
+            continue
+        pipeline = cfg[name].dataset.get("pipeline") or []
+        if "PackInputs" not in [transform["type"] for transform in pipeline]:
+            raise LearngeneError(
+                f"--data {folder}: {name} is not of mmpretrain's classification; expected a config like "
+                "configs/lets/des_h6_l12.py. For segmentation set data_root and metainfo.classes of the data sets"
+            )
+        if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
+            pipeline = [dict(type="LoadImageFromFile"), *pipeline]
+        cfg[name].dataset = dict(type="CustomDataset", data_root=str(folder / split), pipeline=pipeline)
 
 
 def default_work_dir(config: str | Path) -> Path:
