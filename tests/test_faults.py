@@ -558,3 +558,17 @@ def test_the_benchmark_of_faults(tmp_path):
     results = json.loads((tmp_path / "faults.json").read_text())
     assert [result["name"] for result in results] == ["stage 1", "export", "segmentation"]
     assert all(run["equal"] for result in results for run in result["runs"])
+
+
+# ---------------------------------------------------------------- the configs
+
+
+@pytest.mark.parametrize("config", sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.py")))
+def test_every_config_has_the_hooks_that_keep_a_run(config, monkeypatch):
+    if "/_base_/" in config:
+        pytest.skip("a part of others")
+    monkeypatch.chdir(ROOT)
+    cfg = Config.fromfile(config)
+    hooks = {name: hook["type"] for name, hook in cfg.default_hooks.items()}
+    kinds = dict(checkpoint="SafeCheckpointHook", seed="SeedHook", finite="FiniteHook", resumed_val="ResumedValHook")
+    assert {name: hooks.get(name) for name in kinds} == {name: f"mmlearngene.{kind}" for name, kind in kinds.items()}
