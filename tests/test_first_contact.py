@@ -139,6 +139,14 @@ def test_the_tools_say_it_in_one_line_soon(name, more, tmp_path):
     assert seconds < 60  # most of it imports; how fast this machine is says nothing
 
 
+def test_a_config_that_is_not_there_is_told_with_the_nearest():
+    status, lines, _ = tool("train.py", "configs/lets/aux_deit_d.py")
+    assert status == 2
+    assert lines[-1] == (
+        "train.py: error: no such file: configs/lets/aux_deit_d.py; did you mean configs/lets/aux_deit_b.py?"
+    )
+
+
 # ---------------------------------------------------------------- teachers
 
 

@@ -15,6 +15,7 @@ from mmengine.config import Config, DictAction
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from ..errors import LearngeneError, RunStopped
+from ..files import existing
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -36,9 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's overrides."""
+    """The config with the command line's overrides.
+
+    Raises:
+        LearngeneError: there is no such config, or ``--data`` does not go with it.
+    """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(existing(args.config))
     cfg.launcher = args.launcher
     if args.data:
         use_folder(cfg, args.data)
