@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -38,11 +39,20 @@ class SeedHook(Hook):
             return
         loader.batch_sampler.sampler = _Placed(loader.batch_sampler.sampler, loop, loader.batch_size)
         loader.dataset.__getitems__ = _Seeded(loader.dataset, (runner.seed, get_rank(), _SAMPLE))
-        if isinstance(loop, IterBasedTrainLoop):  # older mmengines have started to read already
-            loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
+        if isinstance(loop, IterBasedTrainLoop) and loop.dataloader_iterator._iterator is not None:
+            _read_anew(loop)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         _seed(runner.seed, get_rank(), _STEP, runner.iter)
+
+
+def _read_anew(loop: IterBasedTrainLoop) -> None:
+    """Before 0.10.12 mmengine reads ahead as soon as a loop is made: let go of what was read, workers included."""
+    loader = loop.dataloader
+    loader._iterator = None  # workers that stay have the data set as it was
+    if isinstance(loader.sampler, InfiniteSampler):
+        loader.sampler.indices = loader.sampler._indices_of_rank()
+    loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
 
 
 class _Placed:

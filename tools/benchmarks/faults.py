@@ -6,9 +6,11 @@ Each run is the demo's, cut to seconds, and goes through tools/train.py. It gets
 then `--resume`. Every file that it leaves at its end must hold, bit for bit, what the undisturbed run's holds: weights,
 optimizer, schedule and the learngenes. Three kinds of runs:
 
-    stage 1        a learngene in its Aux-Net, with drop-path and mixup, killed at any time
+    stage 1        a learngene in its Aux-Net, with drop-path and mixup
     export         the same, killed while a checkpoint, `last_checkpoint` or a learngene is being written
-    segmentation   UperNet on a descendant, iterations, two data workers that flip and rotate, killed at any time
+    segmentation   UperNet on a descendant, iterations, two data workers that flip and rotate
+
+The first and the last are killed at any time: every fifth run before its first checkpoint, the others after it.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from mmlearngene.registry import MODELS
 from mmlearngene.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"stage 1": "distillation", "export": "distillation", "segmentation": "segmentation"}  # and their configs
 PATIENCE = 120  # seconds; a run takes a few
 STAGE_1 = """
 _base_ = "{demo}/aux_lets.py"
@@ -156,18 +159,23 @@ def _text(node: object) -> str:
 def compare(name: str, config: Path, folder: Path, kills: int, during_writes: bool, draw: random.Random) -> dict:
     """One undisturbed run, and as many others as ``kills``, each killed once and resumed; what came out."""
     begin = time.monotonic()
-    finish(start(config, folder / "whole"), folder / "whole")
+    process, last = start(config, folder / "whole"), folder / "whole" / "last_checkpoint"
+    while not last.exists() and not ended(process):
+        time.sleep(0.01)
+    first = time.monotonic() - begin
+    finish(process, folder / "whole")
     whole, duration = digests(folder / "whole"), time.monotonic() - begin
     runs = []
     while len(runs) < kills:
         work_dir = folder / f"killed_{len(runs)}"
         process = start(config, work_dir)
         if during_writes:
-            wanted, delay = draw.randrange(1, 20), draw.uniform(0, 0.01)
-            seconds = kill(process, work_dir, _Writing(work_dir, wanted, delay))
+            when = _Since(_Writes(work_dir, draw.randrange(1, 20)), draw.uniform(0, 0.01))
+        elif len(runs) % 5 == 0:
+            when = _Since(lambda: True, draw.uniform(0, first))
         else:
-            moment = draw.uniform(0, duration)
-            seconds = kill(process, work_dir, lambda seconds, moment=moment: seconds > moment)
+            when = _Since((work_dir / "last_checkpoint").exists, draw.uniform(0, duration - first))
+        seconds = kill(process, work_dir, when)
         if seconds is None:  # it was over first: another try
             shutil.rmtree(work_dir)
             continue
@@ -184,40 +192,49 @@ def compare(name: str, config: Path, folder: Path, kills: int, during_writes: bo
     return dict(name=name, seconds=round(duration, 2), files=sorted(whole), runs=runs)
 
 
-class _Writing:
-    """True some milliseconds after the n-th file has been begun."""
+class _Since:
+    """True some seconds after something has come true."""
 
-    def __init__(self, folder: Path, wanted: int, delay: float) -> None:
-        self.folder, self.wanted, self.delay = folder, wanted, delay
-        self.seen: set[tuple[str, int]] = set()
+    def __init__(self, event: Callable[[], bool], delay: float) -> None:
+        self.event, self.delay = event, delay
         self.since: float | None = None
 
     def __call__(self, seconds: float) -> bool:
+        if self.since is None and self.event():
+            self.since = seconds
+        return self.since is not None and seconds - self.since >= self.delay
+
+
+class _Writes:
+    """True once so many files have been begun in a folder."""
+
+    def __init__(self, folder: Path, wanted: int) -> None:
+        self.folder, self.wanted = folder, wanted
+        self.seen: set[tuple[str, int]] = set()
+
+    def __call__(self) -> bool:
         for path in self.folder.glob(".*.tmp"):
             try:
                 self.seen.add((path.name, path.stat().st_ino))
             except FileNotFoundError:
                 continue
-        if self.since is None and len(self.seen) >= self.wanted:
-            self.since = seconds
-        return self.since is not None and seconds - self.since >= self.delay
+        return len(self.seen) >= self.wanted
 
 
-def measure(kills: int, seed: int, folder: Path) -> list[dict]:
-    """All three kinds of runs."""
+def measure(kinds: list[str], kills: int, seed: int, folder: Path) -> list[dict]:
+    """Runs of these kinds."""
     torch.manual_seed(seed)
     demo = ROOT / "configs" / "demo"
     classifier = MODELS.build({**Config.fromfile(demo / "ancestry.py").model, "_scope_": "mmpretrain"})
     torch.save({"state_dict": classifier.state_dict()}, folder / "teacher.pth")
     configs = {}
-    for name, text in (("stage_1", STAGE_1), ("segmentation", SEGMENTATION)):
-        configs[name] = folder / f"{name}.py"
+    for name, text in (("distillation", STAGE_1), ("segmentation", SEGMENTATION)):
+        configs[name] = folder / f"{name}_config.py"
         configs[name].write_text(text.format(demo=demo, teacher=folder / "teacher.pth"))
     draw = random.Random(seed)
     return [
-        compare("stage 1", configs["stage_1"], folder / "stage_1", kills, False, draw),
-        compare("export", configs["stage_1"], folder / "export", kills, True, draw),
-        compare("segmentation", configs["segmentation"], folder / "segmentation", kills, False, draw),
+        compare(kind, configs[KINDS[kind]], folder / kind.replace(" ", "_"), kills, kind == "export", draw)
+        for kind in kinds
     ]
 
 
@@ -225,12 +242,13 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="killed runs of each kind")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="these kinds of runs")
     parser.add_argument("--seed", type=int, default=0, help="of the points in time")
     parser.add_argument("--out", type=Path, help="write everything to this JSON file")
     args = parser.parse_args()
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as folder:
-        results = measure(args.kills, args.seed, Path(folder))
+        results = measure(args.only, args.kills, args.seed, Path(folder))
     rows = [
         ("run", "seconds undisturbed", "kills", "before the first checkpoint", "inside a write", "equal at the end")
     ]
