@@ -179,6 +179,17 @@ def test_what_is_not_finite_stops_the_run(what, message, tmp_path):
     load(tmp_path / "epoch_1.learngene.safetensors")
 
 
+def test_huge_weights_are_finite(tmp_path):
+    with torch.no_grad():
+        model = MODELS.build(aux_net())
+        model.learngene.pos_embed.fill_(1e30)
+    runner = types.SimpleNamespace(model=model, work_dir=str(tmp_path), iter=0)
+    FiniteHook().after_train_iter(runner, 0)
+    model.learngene.pos_embed.data[0, 0] = torch.nan
+    with pytest.raises(RunStopped, match="1 weights are not finite, learngene.pos_embed"):
+        FiniteHook().after_train_iter(runner, 0)
+
+
 def test_the_tool_ends_with_status_1_and_no_learngene(tmp_path, teacher):
     done = train(tmp_path / "run", teacher, "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]")
     assert done.returncode == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.nn.utils import get_total_norm
@@ -32,8 +31,9 @@ class FiniteHook(Hook):
         if loss is not None and not loss.isfinite():
             raise self._stop(runner, f"the loss is {loss.item()}")
         weights = [parameter.detach() for parameter in unwrapped(runner).parameters()]
-        if not get_total_norm(weights, torch.inf).isfinite():
-            names = [n for n, p in unwrapped(runner).named_parameters() if not p.isfinite().all()]
+        if get_total_norm(weights).isfinite():  # one quick pass; of huge weights the norm is infinite too
+            return
+        if names := [name for name, p in unwrapped(runner).named_parameters() if not p.isfinite().all()]:
             raise self._stop(runner, f"{len(names)} weights are not finite, {names[0]} the first of them")
 
     @staticmethod
