@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine that has Python 3.10 to 3.12 with venv:
+# Two commands do everything on a fresh machine that has Python 3.10 to 3.13 with venv:
 #   make demo    the whole learngene chain on handwritten digits, with a table and pictures under work_dirs/demo
 #   make test    the tests
 # Both set up .venv first (make env); a second call reuses it, a change of the requirements rebuilds it.
@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed
 env: $(STAMP)
 
 $(STAMP): requirements.txt setup.py mmlearngene/version.py
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another one: make PYTHON=python3.13 ...")'
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel

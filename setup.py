@@ -34,6 +34,7 @@ setup(
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),
     python_requires=">=3.10",
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
     install_requires=CORE,
     extras_require={"mm": MM, "dev": DEV},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},

@@ -1,4 +1,4 @@
-"""The one error type a user of mmlearngene has to know, and how it suggests a way out."""
+"""The error types a user of mmlearngene has to know, and how they suggest a way out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class LearngeneError(ValueError):
     """Bad input: the message names the input, what was expected and the nearest valid choice."""
+
+
+class RunStopped(RuntimeError):
+    """A training that cannot go on: the message says why, what was kept and what to do."""
 
 
 def check_choice(value: str, choices: Iterable[str], what: str) -> str:

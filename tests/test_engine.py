@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("mmpretrain")
 
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import build_optim_wrapper
@@ -20,8 +21,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
-from mmlearngene import LearngeneError, load
-from mmlearngene.engine import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
+from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, load
+from mmlearngene.engine import InitialValHook, LearngeneExportHook, LearngeneInitHook, SeedHook
+from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.engine.init_check import resumes
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -163,6 +166,16 @@ def test_init_cfg_gives_what_is_not_inherited_its_own_start_values(path):
     assert torch.equal(model.backbone.pos_embed, load(path).expand(spec).tensors["pos_embed"][None])
 
 
+def test_init_cfg_draws_positions_that_are_not_inherited(tmp_path):
+    spec = ViTSpec.parse("h4-l2", head_dim=8, img_size=32, patch_size=4, num_classes=3)
+    weights = ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
+    file = extract("scratch", weights).save(tmp_path / "scratch.safetensors")
+    backbone = MODELS.build(backbone_cfg(spec, init_cfg=dict(type="Learngene", checkpoint=str(file))))
+    backbone.pos_embed.data.fill_(7)
+    backbone.init_weights()
+    assert 0.015 < backbone.pos_embed.std() < 0.025 and backbone.pos_embed.abs().max() < 1
+
+
 def test_init_cfg_fails_loudly(path, tmp_path):
     spec = load(path).target("h2-l5")
     model = MODELS.build(backbone_cfg(spec, init_cfg=dict(type="Learngene", checkpoint=str(tmp_path / "gene.safe"))))
@@ -196,7 +209,41 @@ def test_the_first_validation_sees_the_untuned_descendant(path, tmp_path, averag
     assert not same(seen.weights[1], expanded(path))
 
 
+def test_a_resumed_run_is_not_validated_as_untuned(path, tmp_path):
+    class Validations(Hook):
+        def __init__(self):
+            self.at = []
+
+        def before_val_epoch(self, runner):
+            self.at.append(runner.iter)
+
+    cfg = classifier_cfg(load(path).target("h2-l5"), init_cfg=dict(type="Learngene", checkpoint=path))
+    first, resumed = Validations(), Validations()
+    make_runner(cfg, tmp_path / "run", [InitialValHook(), first], epochs=1, val=True).train()
+    make_runner(cfg, tmp_path / "run", [InitialValHook(), resumed], epochs=2, val=True, resume=True).train()
+    assert first.at == [0, 2] and resumed.at == [4]
+
+
 # ---------------------------------------------------------------- LearngeneInitHook
+
+
+def test_a_run_resumes_from_a_checkpoint_or_from_its_work_dir(tmp_path):
+    assert not resumes(False, "a.pth", str(tmp_path)) and not resumes(True, None, str(tmp_path))
+    assert resumes(True, "a.pth", str(tmp_path))
+    (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
+    assert resumes(True, None, str(tmp_path)) and not resumes(False, None, str(tmp_path))
+
+
+def test_resuming_from_a_named_checkpoint_leaves_its_weights_alone(path, tmp_path):
+    cfg = classifier_cfg(load(path).target("h2-l5"))
+    make_runner(cfg, tmp_path / "run", [LearngeneInitHook(path)], epochs=1).train()
+    checkpoint = str(tmp_path / "run" / "epoch_1.pth")
+    # in a new folder, and the learngene is gone
+    runner = make_runner(
+        cfg, tmp_path / "new", [LearngeneInitHook("gone.safetensors")], load_from=checkpoint, resume=True
+    )
+    runner.train()
+    assert runner.epoch == 2
 
 
 def test_hook_initialises_before_training_and_before_the_ema_copy(path, tmp_path):
@@ -321,6 +368,26 @@ def test_weight_decay_of_everything_else_follows_paramwise_cfg():
     assert weight_decays(model)["extra.1.weight"][0] == 0.05
 
 
+def test_a_users_keys_go_before_the_exemptions():
+    decays = weight_decays(
+        Holder(LeTs(**LETS)), custom_keys={"learngene.learngene.norm1.weight": dict(decay_mult=0.5, lr_mult=0.1)}
+    )
+    assert decays["learngene.learngene.norm1.weight"] == (0.025, pytest.approx(1e-4))
+    assert decays["learngene.learngene.norm1.bias"] == (0, 1e-3)
+
+
+# ---------------------------------------------------------------- a machine without a GPU
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_mixed_precision_becomes_float32_without_a_gpu(path, tmp_path):
+    wrapper = dict(type="AmpOptimWrapper", loss_scale="dynamic", dtype="float16", optimizer=dict(type="SGD", lr=0.1))
+    cfg = adapt_to_device(Config(dict(optim_wrapper=wrapper)))
+    assert cfg.optim_wrapper.to_dict() == dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
+    model = classifier_cfg(load(path).target("h2-l5"))
+    make_runner(model, tmp_path, epochs=1, optim_wrapper=cfg.optim_wrapper).train()
+
+
 # ---------------------------------------------------------------- LearngeneExportHook
 
 
@@ -411,6 +478,13 @@ def test_a_resumed_run_leaves_the_best_alone_and_removes_the_old(tmp_path):
             assert gene.provenance["iterations"] == 2 * int(name[-1])
 
 
+def test_a_resumed_run_removes_what_it_had_written_before_it_was_cut(tmp_path):
+    for epochs in (2, 3):
+        options = dict(max_keep_ckpts=2)
+        make_runner(aux_net(), tmp_path, [LearngeneExportHook()], epochs, checkpoint=options, resume=epochs > 2).train()
+    assert files_in(tmp_path) == {f"epoch_{n}{end}" for n in (2, 3) for end in (".pth", ".learngene.safetensors")}
+
+
 @pytest.mark.parametrize("ema_first", [True, False])
 def test_the_averaged_weights_are_exported(tmp_path, ema_first):
     hooks = [EMAHook(momentum=0.5), LearngeneExportHook()]
@@ -430,7 +504,7 @@ def test_export_without_a_learngene_is_told_before_training(path, tmp_path):
     assert files_in(tmp_path) == {"gene.safetensors"}
 
 
-# ---------------------------------------------------------------- EpochSeedHook
+# ---------------------------------------------------------------- SeedHook
 
 
 class Draws(Hook):
@@ -448,10 +522,10 @@ class Draws(Hook):
 def test_epochs_draw_the_same_numbers_after_resuming(path, tmp_path):
     cfg = classifier_cfg(load(path).target("h2-l5"), backbone=dict(drop_path_rate=0.5))
     whole, resumed = Draws(), Draws()
-    make_runner(cfg, tmp_path / "whole", [EpochSeedHook(), whole], epochs=3).train()
-    make_runner(cfg, tmp_path / "cut", [EpochSeedHook(), Draws()], epochs=1).train()
+    make_runner(cfg, tmp_path / "whole", [SeedHook(), whole], epochs=3).train()
+    make_runner(cfg, tmp_path / "cut", [SeedHook(), Draws()], epochs=1).train()
     torch.rand(3), np.random.rand(3)  # whatever happened in between
-    make_runner(cfg, tmp_path / "cut", [EpochSeedHook(), resumed], epochs=3, resume=True).train()
+    make_runner(cfg, tmp_path / "cut", [SeedHook(), resumed], epochs=3, resume=True).train()
     assert set(whole.drawn) == {0, 1, 2} and set(resumed.drawn) == {1, 2}
     assert resumed.drawn == {epoch: whole.drawn[epoch] for epoch in (1, 2)}
     for kind in range(3):

@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
+from PIL import Image
+from torch import nn
 from torch.nn import functional as F
 
-from mmlearngene import LearngeneError, initialize
+from mmlearngene import LearngeneError, ViTSpec, initialize
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, LearngeneDistiller, TimmTeacher
+from mmlearngene.models.teachers import Teacher
 from mmlearngene.registry import MODELS
 
+OWN = dict(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.4))  # of a teacher, on a scale of 0 to 1
 VIT = dict(head_dim=8, img_size=16, patch_size=8, num_classes=5)
 GENES = {
     "lets": dict(type="mmlearngene.LeTs", learngene="h1-l2", aux="h3-l4", groups=2, rows=1, repeats=2, **VIT),
@@ -50,6 +55,23 @@ def timm_checkpoint(tmp_path, **kwargs):
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5, **kwargs)
     torch.save({"model": model.state_dict()}, tmp_path / "teacher.pth")
     return model.eval(), str(tmp_path / "teacher.pth")
+
+
+def preprocessor(to_rgb):
+    """A student's, with a mean and deviation of its own for every channel."""
+    settings = dict(mean=[120.0, 110.0, 90.0], std=[60.0, 50.0, 30.0], to_rgb=to_rgb)
+    return MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", **settings))
+
+
+class OneChannel(nn.Module):
+    """Logits: the mean of one channel."""
+
+    def __init__(self, channel):
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, inputs):
+        return inputs[:, self.channel].mean((1, 2))[:, None]
 
 
 def distiller(tmp_path, **kwargs):
@@ -115,6 +137,14 @@ class TestAuxNet:
         for _ in range(2):
             model(inputs, samples, mode="loss")
         assert len(calls) == 5
+
+    def test_in_evaluation_too_the_weights_are_differentiable_where_gradients_are_on(self):
+        model = aux_net().eval()
+        inputs, samples = batch()
+        with torch.no_grad():
+            model(inputs)  # which keeps its expansion
+        model(inputs, samples, mode="loss")["loss"].backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
 
     def test_drop_path_of_the_template_follows_train_and_eval(self):
         model = aux_net(backbone=dict(drop_path_rate=0.5))
@@ -226,28 +256,70 @@ class TestDistiller:
 
 
 class TestTeachers:
-    def test_timm_sees_its_own_normalisation_and_size(self, tmp_path):
+    @pytest.mark.parametrize("to_rgb", [True, False])
+    def test_timm_sees_rgb_in_its_own_normalisation(self, to_rgb, tmp_path):
+        """Every channel has a mean and deviation of its own on both sides, so their order shows."""
         model, checkpoint = timm_checkpoint(tmp_path)
         teacher = TimmTeacher("vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=5).eval()
-        preprocessor = MODELS.build(
-            dict(type="mmpretrain.ClsDataPreprocessor", mean=[120.0, 110, 100], std=[60.0, 50, 40], to_rgb=True)
-        )
+        teacher.mean.copy_(255 * torch.tensor(OWN["mean"]).view(-1, 1, 1))
+        teacher.std.copy_(255 * torch.tensor(OWN["std"]).view(-1, 1, 1))
         bgr = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-        inputs = preprocessor(dict(inputs=bgr))["inputs"]
-        expected = model((bgr.flip(1) / 255 - 0.5) / 0.5)  # this model's mean and std are 0.5
-        assert torch.allclose(teacher(inputs, preprocessor), expected, atol=1e-4)
-        assert teacher(torch.randn(2, 3, 48, 48), preprocessor).shape == (2, 5)
+        inputs = preprocessor(to_rgb)(dict(inputs=bgr))["inputs"]
+        # the student's set is BGR on disk; where it does not ask for RGB, its images are in BGR and must be flipped
+        rgb = bgr.flip(1) / 255
+        expected = model((rgb - torch.tensor(OWN["mean"]).view(3, 1, 1)) / torch.tensor(OWN["std"]).view(3, 1, 1))
+        assert torch.allclose(teacher(inputs, preprocessor(to_rgb)), expected, atol=1e-4)
 
-    def test_mmpretrain_with_a_checkpoint(self, tmp_path):
+    def test_timms_own_mean_and_deviation_are_taken(self, tmp_path):
+        """LeViT is normalised by ImageNet's, ViT by 0.5."""
+        _, checkpoint = timm_checkpoint(tmp_path)
+        teacher = TimmTeacher("vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=5)
+        assert teacher.mean.flatten().tolist() == teacher.std.flatten().tolist() == [127.5] * 3
+        torch.save(timm.create_model("levit_128s").state_dict(), tmp_path / "levit.pth")
+        teacher = TimmTeacher("levit_128s", checkpoint=str(tmp_path / "levit.pth"))
+        assert teacher.mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
+        assert teacher.std.flatten().tolist() == pytest.approx([58.395, 57.12, 57.375])
+
+    @pytest.mark.parametrize("channel", [0, 1, 2])
+    def test_each_channel_reaches_its_place(self, channel):
+        """A teacher that reads one channel; images of one value a channel, in BGR."""
+        teacher = Teacher(OneChannel(channel), mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 8.0])
+        blue, green, red = 50.0, 100.0, 200.0
+        bgr = torch.tensor([blue, green, red]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+        value = [(red - 10) / 2, (green - 20) / 4, (blue - 30) / 8][channel]
+        for to_rgb in (True, False):
+            inputs = preprocessor(to_rgb)(dict(inputs=bgr))["inputs"]
+            assert teacher(inputs, preprocessor(to_rgb)).item() == pytest.approx(value, abs=1e-3)
+
+    def test_images_are_resized_as_a_resizer_of_photos_does(self):
+        """Bicubic, with antialias: PIL's own on each channel."""
+        teacher = Teacher(nn.Identity(), mean=[0.0] * 3, std=[1.0] * 3, input_size=(10, 14))
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 50)).astype(np.float32)
+        resized = [np.asarray(Image.fromarray(plane).resize((14, 10), Image.BICUBIC)) for plane in pixels]
+        plain = MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", to_rgb=True))
+        found = teacher(torch.from_numpy(pixels)[None], plain)
+        assert torch.allclose(found[0], torch.tensor(np.stack(resized)), atol=0.5)
+        assert teacher(torch.zeros(1, 3, 10, 14), plain).shape == (1, 3, 10, 14)
+
+    @pytest.mark.parametrize("to_rgb", [True, False])
+    @pytest.mark.parametrize("from_file", [True, False])
+    def test_mmpretrain_with_a_checkpoint(self, to_rgb, from_file, tmp_path):
         source = aux_net()
         classifier = plain(source)
         torch.save({"state_dict": classifier.state_dict()}, tmp_path / "c.pth")
-        cfg = classifier_cfg(source.learngene.aux_spec, data_preprocessor=dict(mean=[10.0] * 3, std=[2.0] * 3))
+        own = dict(mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 8.0], to_rgb=to_rgb)
+        cfg = classifier_cfg(source.learngene.aux_spec)
+        if from_file:
+            Config(dict(model=cfg, data_preprocessor=own)).dump(tmp_path / "c.py")
+            cfg = str(tmp_path / "c.py")
+        else:
+            cfg["data_preprocessor"] = own
         teacher = ClassifierTeacher(cfg, str(tmp_path / "c.pth"), input_size=16).eval()
-        preprocessor = MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", mean=[50.0] * 3, std=[5.0] * 3))
-        pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16)).astype(np.float32))
-        logits = teacher((pixels - 50) / 5, preprocessor)
-        assert torch.allclose(logits, classifier((pixels - 10) / 2), atol=1e-3)
+        bgr = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+        inputs = preprocessor(True)(dict(inputs=bgr))["inputs"]
+        mean, std = (torch.tensor(own[key]).view(3, 1, 1) for key in ("mean", "std"))
+        expected = classifier(((bgr.flip(1) if to_rgb else bgr) - mean) / std)
+        assert torch.allclose(teacher(inputs, preprocessor(True)), expected, atol=1e-3)
 
     def test_errors(self, tmp_path):
         _, checkpoint = timm_checkpoint(tmp_path)
@@ -259,3 +331,13 @@ class TestTeachers:
             TimmTeacher("vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=6)
         with pytest.raises(LearngeneError, match="teacher.pth"):
             TimmTeacher("vit_tiny_patch16_224", checkpoint=str(tmp_path / "teacher.pt"), img_size=32)
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_a_peg_vit_freezes_stages(frozen):
+    """Its attention takes the place of the one that the plain ViT has frozen already."""
+    backbone = dict(type="mmlearngene.PEGViT", learngene_heads=2, frozen_stages=frozen)
+    spec = ViTSpec.parse("h3-l3", **VIT)
+    model = MODELS.build(classifier_cfg(spec, backbone=backbone)).backbone
+    for number, layer in enumerate(model.layers):
+        assert all(parameter.requires_grad != (number < frozen) for parameter in layer.parameters())

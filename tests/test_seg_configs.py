@@ -6,7 +6,6 @@ import re
 import runpy
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load
 from mmlearngene.engine import GradientCheckpointingHook
-from mmlearngene.engine.data_check import check_seg_data
+from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
 from mmlearngene.engine.visualization import SegPictureHook
@@ -109,7 +108,7 @@ def set_of(name: str, sets: dict[str, Path]) -> Path:
 @pytest.mark.usefixtures("quick")
 def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
     cfg = shrink(name, set_of(name, sets), tmp_path, gene)
-    check_seg_data(cfg)
+    check_data(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     metrics = runner.message_hub.log_scalars
@@ -126,10 +125,18 @@ def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_real_ade20k_images(name, gene, tmp_path):
     cfg = shrink(name, ADE_MINI, tmp_path, gene)
-    check_seg_data(cfg)
+    check_data(cfg)
     runner = Runner.from_cfg(cfg)
-    runner.train()
-    assert 0 <= runner.message_hub.get_scalar("val/aAcc").current() <= 100
+    model = runner.train().eval()
+    right = total = 0
+    for batch in runner.val_dataloader:
+        with torch.no_grad():
+            (sample,) = model.test_step(batch)
+        truth = np.asarray(Image.open(sample.seg_map_path)).astype(int)  # 0 is "other", which does not count
+        found = sample.pred_sem_seg.data[0].numpy()
+        right, total = right + (found + 1 == truth).sum(), total + (truth > 0).sum()
+    assert len(runner.val_dataloader) > 1 and total > 0
+    assert runner.message_hub.get_scalar("val/aAcc").current() == pytest.approx(100 * right / total, abs=0.01)
 
 
 @pytest.mark.usefixtures("quick")
@@ -235,6 +242,20 @@ def test_frozen_backbone_stays(gene, sets, tmp_path):
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+@pytest.mark.parametrize("kind, rate", [("linear", 0.0), ("segmenter", 0.1)])
+def test_a_frozen_backbone_gives_the_same_features_in_training(kind, rate):
+    """Drop-path would go on in a frozen layer, which is in training mode as all others are."""
+    size = ViTSpec(3, 4, head_dim=HEAD_DIM)
+    backbone = getattr(seg_sizes, kind)(size, num_classes=5, crop_size=CROP)["backbone"]
+    assert backbone["drop_path_rate"] == rate
+    init_default_scope("mmseg")
+    model = MODELS.build(backbone)
+    model.train()
+    images = torch.randn(8, 3, *CROP)
+    same = torch.equal(model(images)[0], model(images)[0])
+    assert same == (kind == "linear")
+
+
 # ---------------------------------------------------------------------- depth
 
 
@@ -314,7 +335,7 @@ def test_gradient_checkpointing_needs_layers():
 
 def data_error(name: str, root: Path, tmp_path: Path) -> str:
     with pytest.raises(LearngeneError) as error:
-        check_seg_data(shrink(name, root, tmp_path, None))
+        check_data(shrink(name, root, tmp_path, None))
     return str(error.value)
 
 
@@ -355,7 +376,7 @@ def test_a_data_set_that_is_named_by_its_class(tmp_path):
         type=ADE20KDataset, data_root=str(tmp_path / "none"), data_prefix=dict(img_path="a", seg_map_path="b")
     )
     with pytest.raises(LearngeneError, match="^ADE20KDataset: .*none/a was looked for"):
-        check_seg_data(Config(dict(train_dataloader=dict(dataset=dataset))))
+        check_data(Config(dict(train_dataloader=dict(dataset=dataset))))
 
 
 def test_folder_without_images_is_named(tmp_path):
@@ -366,16 +387,16 @@ def test_folder_without_images_is_named(tmp_path):
     assert "no file *.jpg" in message and "images/training" in message
 
 
-def environment(**extra: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's environment, one thread, with this Python first on the path, as tools/dist_train.sh needs it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **extra}
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def run(*command: object, **extra: str) -> str:
+def run(*command: object) -> str:
     """Run a command in the checkout; its output."""
     command = [str(part) for part in command]
-    done = subprocess.run(command, env=environment(**extra), text=True, cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, env=environment(), text=True, cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
@@ -453,7 +474,7 @@ def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path)
     assert "of the backbone inherited" in log
     show, out = tmp_path / "shown", tmp_path / "new" / "metrics.json"
     command = ["bash", "tools/dist_test.sh", config, tmp_path / "iter_2.pth", 2, "--show-dir", show, "--out", out]
-    log = run(*command, *options, PORT=free_port())
+    log = run(*command, *options)
     for key in ("mIoU", "mAcc", "aAcc", "tvmonitor", "aeroplane"):
         assert key in log
     assert json.loads(out.read_text()).keys() >= {"mIoU", "mAcc", "aAcc"}
@@ -550,12 +571,6 @@ def test_a_resumed_run_needs_no_learngene(tmp_path):
     assert cfg.model.to_dict() == dict(backbone=dict(init_cfg=[dict(type="Constant")]))
 
 
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 def kill_tree(pid: int) -> None:
     """SIGKILL a process and all below it; torchrun's workers are in sessions of their own."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
@@ -570,12 +585,11 @@ def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
     cfg.merge_from_dict({"train_cfg.max_iters": 10000, "train_cfg.val_interval": 10000, "log_level": "INFO"})
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     config = dumped(cfg, tmp_path)
-    port = dict(PORT=free_port())
     command = ["tools/dist_train.sh", config, "2"]
     with open(tmp_path / "first.log", "w") as log:
         process = subprocess.Popen(
             ["bash", *map(str, command)],
-            env=environment(**port),
+            env=environment(),
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -594,7 +608,7 @@ def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
     gene.unlink()  # a resumed run needs none
     done = int(re.search(r"iter_(\d+)\.pth", (tmp_path / "last_checkpoint").read_text())[1])
     options = ("--resume", "--cfg-options", f"train_cfg.max_iters={done + 2}")
-    log = run("bash", *command, *options, **port)
+    log = run("bash", *command, *options)
     assert f"iter_{done}.pth" in log
     state = torch.load(tmp_path / f"iter_{done + 2}.pth", weights_only=False)
     assert state["meta"]["iter"] == done + 2

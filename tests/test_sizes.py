@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, load
-from mmlearngene.engine import EpochSeedHook, LearngeneExportHook, SizesValHook
+from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.sizes_val import by_size
 from mmlearngene.learngenes.cluster import Cluster
@@ -447,11 +447,11 @@ def test_a_resumed_run_draws_what_an_uninterrupted_one_does(tmp_path, by_epoch):
     )
     sandwich = elastic(sizes=dict(type="LargestFirst", share=0.4, sizes=dict(type="SandwichSizes", layers=[4, 8])))
     whole, resumed = Drawn(), Drawn()
-    make_runner(sandwich, tmp_path / "whole", [EpochSeedHook(), whole], **options).train()
+    make_runner(sandwich, tmp_path / "whole", [SeedHook(), whole], **options).train()
     first = "epoch_1" if by_epoch else "iter_3"
     torch.rand(3), np.random.rand(3)  # whatever happened in between
     again = {**options, "load_from": str(tmp_path / "whole" / f"{first}.pth"), "resume": True}
-    make_runner(sandwich, tmp_path / "cut", [EpochSeedHook(), resumed], **again).train()
+    make_runner(sandwich, tmp_path / "cut", [SeedHook(), resumed], **again).train()
     begin = 2 if by_epoch else 3
     assert list(whole.sizes) == list(range(6)) and list(resumed.sizes) == list(range(begin, 6))
     assert resumed.sizes == {i: whole.sizes[i] for i in range(begin, 6)}
@@ -476,7 +476,7 @@ def test_a_run_for_mixed_precision_trains_in_float32_without_a_gpu(tmp_path, mon
         torch.manual_seed(0)
         cfg = Config(dict(optim_wrapper=dict(type=kind, optimizer=dict(type="SGD", lr=0.1))))
         wrapper = adapt_to_device(cfg).optim_wrapper
-        runner = make_runner(elastic(), tmp_path / kind, [EpochSeedHook()], optim_wrapper=wrapper)
+        runner = make_runner(elastic(), tmp_path / kind, [SeedHook()], optim_wrapper=wrapper)
         runner.train()
         results.append(runner.model.state_dict())
     assert same(*results)

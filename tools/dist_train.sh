@@ -1,11 +1,7 @@
 #!/usr/bin/env bash
-# Train on several GPUs, or with as many CPU processes (gloo) where there is no GPU:
-#   tools/dist_train.sh CONFIG PROCESSES [arguments of tools/train.py]
+# Train on several GPUs, or with as many CPU processes (gloo) where there is no GPU. PORT, NNODES, NODE_RANK and
+# MASTER_ADDR say where the processes meet; without PORT a free one is taken.
 set -euo pipefail
-CONFIG=$1
-PROCESSES=$2
-shift 2
-python -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$PROCESSES" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "$@"
+[ $# -ge 2 ] || { echo "usage: tools/dist_train.sh CONFIG PROCESSES [arguments of tools/train.py]" >&2; exit 2; }
+tools=$(dirname "$0")
+exec python "$tools/dist_run.py" "$2" "$tools/train.py" "$1" --launcher pytorch "${@:3}"

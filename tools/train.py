@@ -6,10 +6,13 @@ import argparse
 
 from mmengine.runner import Runner
 
-from mmlearngene.engine.data_check import check_seg_data
+from mmlearngene.engine.classes import follow_classes
+from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
-from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
+from mmlearngene.engine.init_check import check_learngenes, check_teachers, drop_learngenes_if_resumed, drop_pretrained
+from mmlearngene.engine.launch import add_arguments, first_of_all, first_on_this_machine, load_config, run
+from mmlearngene.engine.schedule import fit_schedule
+from mmlearngene.engine.work_dir import hold, set_aside
 
 
 def main() -> None:
@@ -37,10 +40,17 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
+    drop_pretrained(cfg)
     drop_learngenes_if_resumed(cfg)
     if first_on_this_machine():
         check_learngenes(cfg)
-        check_seg_data(cfg)
+        check_teachers(cfg)
+        check_data(cfg)
+    follow_classes(cfg)
+    fit_schedule(cfg)
+    if first_of_all():
+        hold(cfg.work_dir)
+        set_aside(cfg)
     Runner.from_cfg(adapt_to_device(cfg)).train()
 
 

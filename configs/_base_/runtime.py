@@ -6,10 +6,12 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=100),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="auto"),
+    checkpoint=dict(type="mmlearngene.SafeCheckpointHook", interval=1, max_keep_ckpts=3, save_best="auto"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    seed=dict(type="mmlearngene.SeedHook"),
+    finite=dict(type="mmlearngene.FiniteHook"),
+    resumed_val=dict(type="mmlearngene.ResumedValHook"),
 )
-custom_hooks = [dict(type="mmlearngene.EpochSeedHook")]
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

@@ -11,7 +11,6 @@ model = dict(
     in_place=dict(reduction="batchmean"),
 )
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.SizesValHook", sizes=["h3-l6", "h3-l12", "h6-l6", "h6-l9", "h6-l12"]),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
 ]

@@ -13,7 +13,6 @@ model = dict(
 )
 optim_wrapper = dict(constructor="mmlearngene.LearngeneOptimWrapperConstructor", paramwise_cfg=dict(_delete_=True))
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
 ]
 work_dir = "work_dirs/cluster/joint_s_h6_l12"

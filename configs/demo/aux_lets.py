@@ -7,7 +7,6 @@ model = dict(
 )
 train_cfg = dict(val_interval=20)
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(
         type="mmlearngene.SizesValHook",
         sizes=[f"h{heads}-l{layers}" for heads in range(3, 7) for layers in range(4, 9)],

@@ -38,5 +38,5 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=1)
 default_hooks = dict(
     logger=dict(interval=45),
-    checkpoint=dict(type="CheckpointHook", interval=10, max_keep_ckpts=1, save_best=None),
+    checkpoint=dict(interval=10, max_keep_ckpts=1, save_best=None),
 )

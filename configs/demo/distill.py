@@ -17,6 +17,5 @@ model = dict(
 )
 train_cfg = dict(max_epochs=20, val_interval=4)
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="demo h6-l8", dataset="digits")),
 ]

@@ -20,4 +20,4 @@ model = dict(
     ),
 )
 train_cfg = dict(max_epochs=5, val_interval=1)
-custom_hooks = [dict(type="mmlearngene.EpochSeedHook"), dict(type="mmlearngene.InitialValHook")]
+custom_hooks = [dict(type="mmlearngene.InitialValHook")]

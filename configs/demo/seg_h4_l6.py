@@ -47,11 +47,11 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 test_evaluator = val_evaluator
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05))
-param_scheduler = [dict(type="PolyLR", eta_min=1e-5, power=1.0, begin=0, end=700, by_epoch=False)]
+param_scheduler = [dict(type="PolyLR", eta_min=1e-5, power=1.0, by_epoch=False)]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=700, val_interval=100)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=700, save_best=None),
+    checkpoint=dict(interval=700, save_best=None),
     visualization=dict(type="SegVisualizationHook", draw=False),
 )

@@ -12,7 +12,6 @@ model = dict(
     ),
 )
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.RedrawHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
 ]

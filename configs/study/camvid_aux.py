@@ -27,7 +27,6 @@ model = dict(
     distill=dict(tau=1.0, reduction="batchmean"),
 )
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(
         type="mmlearngene.LearngeneExportHook",
         provenance=dict(ancestry="camvid_ancestry h6-l8", dataset="CIFAR-10 (JPEG copies)"),

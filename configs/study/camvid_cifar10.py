@@ -43,4 +43,4 @@ param_scheduler = [
 ]
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
 val_cfg = dict()
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1, save_best=None))
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None))

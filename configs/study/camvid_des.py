@@ -65,5 +65,5 @@ param_scheduler = [
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=100)
 default_hooks = dict(
     logger=dict(interval=25),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=iterations, max_keep_ckpts=1, save_best=None),
+    checkpoint=dict(interval=iterations, max_keep_ckpts=1, save_best=None),
 )

@@ -15,6 +15,5 @@ model = dict(
 )
 train_cfg = dict(max_epochs=150)
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
 ]

@@ -10,6 +10,5 @@ _base_ = [
 model = dict(student=dict(learngene=dict(type="mmlearngene.TLEG", aux="h6-l12")))
 train_cfg = dict(max_epochs=150)
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
 ]

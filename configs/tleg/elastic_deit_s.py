@@ -6,7 +6,6 @@ model = dict(
     student=dict(sizes=dict(type="mmlearngene.SandwichSizes", layers=[3, 12], count=1, smallest=False)),
 )
 custom_hooks = [
-    dict(type="mmlearngene.EpochSeedHook"),
     dict(type="mmlearngene.SizesValHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
 ]

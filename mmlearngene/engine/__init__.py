@@ -1,16 +1,19 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
+from .checkpoints import ResumedValHook, SafeCheckpointHook
+from .finite import FiniteHook
 from .gradient_checkpointing import GradientCheckpointingHook
-from .hooks import EpochSeedHook, InitialValHook, LearngeneExportHook, LearngeneInitHook
+from .hooks import InitialValHook, LearngeneExportHook, LearngeneInitHook
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import LearngeneOptimWrapperConstructor
+from .randomness import SeedHook
 from .redraw import RedrawHook
 from .sizes_val import SizesValHook
 
 __all__ = [
-    "EpochSeedHook",
+    "FiniteHook",
     "GradientCheckpointingHook",
     "InitialValHook",
     "LayerDecayOptimWrapperConstructor",
@@ -19,5 +22,8 @@ __all__ = [
     "LearngeneInitHook",
     "LearngeneOptimWrapperConstructor",
     "RedrawHook",
+    "ResumedValHook",
+    "SafeCheckpointHook",
+    "SeedHook",
     "SizesValHook",
 ]

@@ -1,4 +1,4 @@
-"""Look for a segmentation set's files before training starts, and say what to do where they are missing."""
+"""Look for a data set's files before training starts, and say what to do where they are missing."""
 
 from __future__ import annotations
 
@@ -6,29 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
+from torch.utils.data import Dataset
 
 from ..errors import LearngeneError
 
+LOADERS = ("train_dataloader", "val_dataloader")
 _PREPARE = "then run `python tools/prepare_datasets/prepare_labels.py"
 _CONTEXT = (
     "unpack VOC2010 (VOCtrainval_03-May-2010.tar) so that data/VOCdevkit/VOC2010/JPEGImages exists, put "
     f"trainval_merged.json beside it, {_PREPARE} pascal_context data/VOCdevkit`"
 )
+_CIFAR = "unpack cifar-{0}-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) in data/cifar{0}"
 WHAT_TO_DO = {
     "ADE20KDataset": "unpack ADEChallengeData2016.zip in data/ade",
     "PascalContextDataset": _CONTEXT,
     "PascalContextDataset59": _CONTEXT,
     "CityscapesDataset": "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip in data/cityscapes, "
     f"{_PREPARE} cityscapes data/cityscapes`",
+    "ImageNet": "put train and val of ILSVRC2012, a folder for each class in either, in data/imagenet",
+    "CIFAR10": _CIFAR.format(10),
+    "CIFAR100": _CIFAR.format(100),
+    "CustomDataset": "put the images there, a folder for each class, or name a list with one `path class` a line by "
+    "ann_file",
 }
 
 
-def check_seg_data(cfg: Config, loaders: tuple[str, ...] = ("train_dataloader", "val_dataloader")) -> None:
-    """Check that every image and every label map of the segmentation sets in ``cfg`` exists.
+def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
+    """Check that the images and labels of the data sets in ``cfg`` are there.
+
+    Of segmentation sets every image and every label map is looked for; of sets of classes the folders, the lists, and
+    some of the listed images. Data sets of other kinds, or on a remote storage, are passed over.
 
     Args:
-        cfg: a whole config; data sets without label maps, or on a remote storage, are passed over.
+        cfg: a whole config.
         loaders: the data loaders to look at.
 
     Raises:
@@ -36,19 +47,70 @@ def check_seg_data(cfg: Config, loaders: tuple[str, ...] = ("train_dataloader", 
     """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     for name in loaders:
-        for dataset in _seg_datasets((cfg.get(name) or {}).get("dataset") or {}):
-            _check(dataset, name)
+        for dataset in plain_datasets((cfg.get(name) or {}).get("dataset") or {}):
+            if dataset.get("backend_args"):
+                continue
+            if "seg_map_path" in (dataset.get("data_prefix") or {}):
+                _check_segmentation(dataset, name)
+            elif (built := lazily(dataset)) is not None:
+                _check_classes(built, dataset, name)
 
 
-def _seg_datasets(dataset: dict) -> Iterator[dict]:
-    """The segmentation sets in a data set's config, wrappers opened."""
-    for inner in [*dataset.get("datasets", []), *([dataset["dataset"]] if "dataset" in dataset else [])]:
-        yield from _seg_datasets(inner)
-    if "seg_map_path" in dataset.get("data_prefix", {}) and not dataset.get("backend_args"):
+def plain_datasets(dataset: dict) -> Iterator[dict]:
+    """The configs of the data sets in one config, wrappers opened."""
+    inner = [*dataset.get("datasets", []), *([dataset["dataset"]] if "dataset" in dataset else [])]
+    for each in inner:
+        yield from plain_datasets(each)
+    if not inner and "type" in dataset:
         yield dataset
 
 
-def _check(dataset: dict, loader: str) -> None:
+def lazily(dataset: dict) -> Dataset | None:
+    """mmpretrain's set of classes that a config means, not one file of it read; None if it is another kind of set.
+
+    The default scope has to be the config's.
+    """
+    from mmpretrain.datasets import CIFAR10, CustomDataset  # here, as runs on other data need no mmpretrain
+
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        kind = dataset["type"]
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+        if not (isinstance(kind, type) and issubclass(kind, CIFAR10 | CustomDataset)):
+            return None
+        return registry.build({**dataset, "pipeline": [], "lazy_init": True})
+
+
+def _check_classes(built: Dataset, dataset: dict, loader: str) -> None:
+    from mmpretrain.datasets import CIFAR10
+
+    kind, advice = type(built).__name__, _advice(type(built).__name__, loader)
+    if isinstance(built, CIFAR10):
+        if dataset.get("download"):  # asked for in so many words
+            return
+        root = Path(built.data_prefix["root"], built.base_folder)
+        parts = built.train_list if built.split == "train" else built.test_list
+        for name in [built.meta["filename"], *(name for name, _ in parts)]:
+            _demand(root / name, kind, f"{advice}; or let it be downloaded by {loader}.dataset.download=True")
+        return
+    images = Path(built.img_prefix)
+    _demand(images, kind, advice)
+    if built.ann_file:
+        listed = Path(built.ann_file)
+        _demand(listed, kind, advice)
+        lines = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
+        if not lines:
+            raise LearngeneError(f"{kind}: {listed.resolve()} is empty. What to do: {advice}")
+        for line in {*lines[:: max(1, len(lines) // 100)], lines[-1]}:
+            _demand(images / (line.rsplit(" ", 1)[0] if built.with_label else line), kind, advice)
+        return
+    folders = [path for path in images.iterdir() if path.is_dir()] if built.with_label else [images]
+    if not any(built.is_valid_file(path.name) for folder in folders for path in folder.rglob("*")):
+        ends = ", ".join(sorted(built.extensions))
+        found = f"{len(folders)} class folders in {images.resolve()}" if built.with_label else str(images.resolve())
+        raise LearngeneError(f"{kind}: no image ({ends}) in {found}. What to do: {advice}")
+
+
+def _check_segmentation(dataset: dict, loader: str) -> None:
     kind, root = dataset["type"], Path(dataset.get("data_root") or "")
     kind = getattr(kind, "__name__", kind)  # a config may hold the class itself
     advice = _advice(kind, loader)
@@ -57,9 +119,9 @@ def _check(dataset: dict, loader: str) -> None:
         wanted.append(root / split)
     for path in wanted:
         _demand(path, kind, advice)
-    from mmseg.registry import DATASETS  # here, as runs on other data need no mmsegmentation
+    from mmseg.registry import DATASETS as SEG_DATASETS  # here, as runs on other data need no mmsegmentation
 
-    built = DATASETS.build({**dataset, "pipeline": [], "serialize_data": False})  # serialising fails on nothing
+    built = SEG_DATASETS.build({**dataset, "pipeline": [], "serialize_data": False})  # serialising fails on nothing
     if not len(built):
         lack = f"{wanted[-1].resolve()} is empty" if split else f"no file *{built.img_suffix} in {wanted[0].resolve()}"
         raise LearngeneError(f"{kind}: {lack}. What to do: {advice}")

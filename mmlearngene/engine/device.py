@@ -8,10 +8,15 @@ from mmengine.logging import print_log
 
 
 def adapt_to_device(cfg: Config) -> Config:
-    """Without a GPU, replace in ``cfg`` SyncBN by BN, mixed precision by float32 and NCCL by gloo, and say so."""
+    """Without a GPU, replace in ``cfg`` SyncBN, mixed precision and NCCL by what runs there, and say so.
+
+    They become each process's own batch norm (:class:`~mmlearngene.models.SingleBatchNorm`), float32 and gloo.
+    """
     if torch.cuda.is_available():
         return cfg
-    changed = _replace(cfg._cfg_dict, "type", {"SyncBN": "BN", "AmpOptimWrapper": "OptimWrapper"})
+    changed = _replace(
+        cfg._cfg_dict, "type", {"SyncBN": "mmlearngene.SingleBatchNorm", "AmpOptimWrapper": "OptimWrapper"}
+    )
     changed |= _replace(cfg._cfg_dict, "backend", {"nccl": "gloo"})
     optim = cfg.get("optim_wrapper") or {}
     if optim.get("type") == "OptimWrapper":

@@ -1,23 +1,22 @@
-"""Hooks: initialise a model from a learngene, export learngenes with checkpoints, randomness that survives resuming."""
+"""Hooks: initialise a model from a learngene, export learngenes with checkpoints, validate before training."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.dist import get_rank, master_only
+from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, Runner
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..files import SUFFIX
 from ..initialize import initialize
 from ..learngenes import Learngene
 from ..registry import HOOKS
+from .checkpoints import cannot_write
 from .init_check import resumes
 
 
@@ -79,12 +78,15 @@ class LearngeneExportHook(Hook):
     def before_run(self, runner: Runner) -> None:
         self._find(runner)  # a model without a learngene is told before any work
 
+    @master_only
     def before_train(self, runner: Runner) -> None:
         # a resumed run has files of its own already: not to be written again with later weights, but to be removed
         for checkpoint in self._checkpoints(runner):
-            self._written[checkpoint] = Path(checkpoint).with_suffix(SUFFIX)
             for target in Path(checkpoint).parent.glob(f"*{SUFFIX}"):
                 self._written[str(target).removesuffix(SUFFIX) + ".pth"] = target
+            if checkpoint not in self._written and Path(checkpoint).exists():  # killed between the two
+                saved = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+                self._save(runner, checkpoint, saved["state_dict"], saved["meta"]["epoch"], saved["meta"]["iter"])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._state = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint["state_dict"].items()}
@@ -103,15 +105,10 @@ class LearngeneExportHook(Hook):
     def _export(self, runner: Runner, epochs: int, iterations: int) -> None:
         if not self._state:
             return
-        path, learngene = self._find(runner)
-        tensors = {name.removeprefix(path): t for name, t in self._state.items() if name.startswith(path)}
-        self._state = {}
-        progress = dict(epochs=epochs, iterations=iterations)
         for checkpoint in self._checkpoints(runner):
-            target = Path(checkpoint).with_suffix(SUFFIX)
             if checkpoint not in self._written and Path(checkpoint).exists():
-                self._save(runner, learngene, tensors, target, progress)
-                self._written[checkpoint] = target
+                self._save(runner, checkpoint, self._state, epochs, iterations)
+        self._state = {}
         for checkpoint, target in list(self._written.items()):
             if not Path(checkpoint).exists():
                 target.unlink(missing_ok=True)
@@ -123,18 +120,22 @@ class LearngeneExportHook(Hook):
         info = runner.message_hub.runtime_info
         return [str(value) for key, value in info.items() if key == "last_ckpt" or key.startswith("best_ckpt")]
 
-    def _save(
-        self, runner: Runner, learngene: Learngene, tensors: dict[str, Tensor], target: Path, progress: dict
-    ) -> None:
+    def _save(self, runner: Runner, checkpoint: str, state: dict[str, Tensor], epochs: int, iterations: int) -> None:
+        """Write the learngene that is in a checkpoint's state dict beside that checkpoint."""
+        target = Path(checkpoint).with_suffix(SUFFIX)
+        path, learngene = self._find(runner)
         live = {name: tensor.clone() for name, tensor in learngene.state_dict().items()}
-        learngene.load_state_dict(tensors)
+        learngene.load_state_dict({name.removeprefix(path): t for name, t in state.items() if name.startswith(path)})
         try:
             own = getattr(unwrapped(runner), "provenance", {})
-            learngene.provenance = {**own, **self.provenance, **progress}
+            learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
             learngene.classes = runner.train_dataloader.dataset.metainfo.get("classes")
             learngene.save(target)
+        except (OSError, SafetensorError) as error:
+            raise cannot_write(target, error) from error
         finally:
             learngene.load_state_dict(live)
+        self._written[checkpoint] = target
         print_log(f"learngene saved to {target}", logger="current")
 
     @staticmethod
@@ -146,26 +147,10 @@ class LearngeneExportHook(Hook):
 
 
 @HOOKS.register_module()
-class EpochSeedHook(Hook):
-    """Seed every epoch by (seed, epoch, rank), so that a resumed run continues exactly as an uninterrupted one.
-
-    mmengine restores weights, optimizer and schedules, but no random number generator. Drop-path, mixup and
-    augmentation in the main process follow this seed; data workers follow mmengine's own.
-    """
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        sequence = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
-        seeds = sequence.generate_state(3)
-        random.seed(int(seeds[0]))
-        np.random.seed(seeds[1])
-        torch.manual_seed(int(seeds[2]))
-
-
-@HOOKS.register_module()
 class InitialValHook(Hook):
     """Validate once before training starts: what an initialisation is worth without any tuning (the papers' "0 ep")."""
 
-    priority = "LOW"
+    priority = "LOWEST"  # after CheckpointHook knows where the best checkpoint goes
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter:

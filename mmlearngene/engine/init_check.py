@@ -1,4 +1,4 @@
-"""Look at the learngenes that a config starts from before anything else is done; a resumed run needs none."""
+"""Look at the learngenes and teachers of a config before anything else is done; a resumed run needs no learngene."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from .. import files
 from ..errors import LearngeneError
+from ..registry import MODELS
 
 
 def resumes(resume: bool, load_from: str | None, work_dir: str) -> bool:
@@ -43,14 +44,47 @@ def check_learngenes(cfg: Config) -> None:
             ) from error
 
 
-def _learngenes(node: object, path: str = "") -> Iterator[tuple[dict | list, str | int, str]]:
-    """Where the settings of learngenes are, below ``node``: the dict or list that holds them, its key, and the path."""
+def check_teachers(cfg: Config) -> None:
+    """Check that the weights of every teacher in ``cfg`` can be had.
+
+    Raises:
+        LearngeneError: says what is missing, where it was looked for, and the option that names a file.
+    """
+    for parent, key, path in settings_of(cfg._cfg_dict, ("TimmTeacher", "ClassifierTeacher")):
+        teacher = MODELS.get(f"mmlearngene.{str(parent[key].type).rpartition('.')[2]}")
+        try:
+            teacher.check(**{name: value for name, value in parent[key].items() if name != "type"})
+        except LearngeneError as error:
+            raise LearngeneError(
+                f"{error}. The config has it as {path}: --cfg-options {path}.checkpoint=FILE"
+            ) from error
+
+
+def drop_pretrained(cfg: Config) -> None:
+    """Take ``pretrained`` out of a model that a learngene initialises, as mmsegmentation's base configs have it.
+
+    mmsegmentation hands it to the backbone, and a mmpretrain backbone does not know it.
+    """
+    model = cfg.get("model") or {}
+    if not any(_learngenes(dict(model=model, custom_hooks=cfg.get("custom_hooks") or []))):
+        return
+    for part, name in ((model, "model"), (model.get("backbone") or {}, "model.backbone")):
+        if (old := part.pop("pretrained", None)) is not None:
+            print_log(f"{name}.pretrained={old} is not used: a learngene initialises the model", logger="current")
+
+
+def settings_of(node: object, kinds: tuple[str, ...], path: str = "") -> Iterator[tuple[dict | list, str | int, str]]:
+    """Where settings of these types are, below ``node``: the dict or list that holds them, its key, and the path."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         here = f"{path}.{key}".lstrip(".")
-        if isinstance(value, dict) and str(value.get("type")).rpartition(".")[2] in ("Learngene", "LearngeneInitHook"):
+        if isinstance(value, dict) and str(value.get("type")).rpartition(".")[2] in kinds:
             yield node, key, here
         elif isinstance(value, dict | list | tuple):
-            yield from _learngenes(value, here)
+            yield from settings_of(value, kinds, here)
+
+
+def _learngenes(node: object) -> Iterator[tuple[dict | list, str | int, str]]:
+    return settings_of(node, ("Learngene", "LearngeneInitHook"))
 
 
 def _maker(checkpoint: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, RunStopped
+from ..files import existing
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +29,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override the config: key=value, nested as a.b=value"
     )
+    parser.add_argument(
+        "--data", type=Path, help="classification: images of your own in FOLDER/train and FOLDER/val, a folder a class"
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's overrides."""
+    """The config with the command line's overrides.
+
+    Raises:
+        LearngeneError: there is no such config, or ``--data`` does not go with it.
+    """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(existing(args.config))
     cfg.launcher = args.launcher
+    if args.data:
+        use_folder(cfg, args.data)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default_work_dir(args.config))
     return cfg
+
+
+def use_folder(cfg: Config, folder: Path) -> None:
+    """Take the images of all loaders from ``folder/train`` and ``folder/val``, a folder for each class in either.
+
+    Raises:
+        LearngeneError: the config is not one of classification.
+    """
+    for name, split in (("train_dataloader", "train"), ("val_dataloader", "val"), ("test_dataloader", "val")):
+        if not cfg.get(name):
+            continue
+        pipeline = cfg[name].dataset.get("pipeline") or []
+        if "PackInputs" not in [transform["type"] for transform in pipeline]:
+            raise LearngeneError(
+                f"--data {folder}: {name} is not of mmpretrain's classification; expected a config like "
+                "configs/lets/des_h6_l12.py. For segmentation set data_root and metainfo.classes of the data sets"
+            )
+        if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
+            pipeline = [dict(type="LoadImageFromFile"), *pipeline]
+        cfg[name].dataset = dict(type="CustomDataset", data_root=str(folder / split), pipeline=pipeline)
 
 
 def default_work_dir(config: str | Path) -> Path:
@@ -55,14 +89,37 @@ def first_on_this_machine() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def first_of_all() -> bool:
+    """Whether this process is the run's first one, the one that writes; asked before the processes have met."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"))
+    return next((rank for rank in ranks if rank), "0") == "0"
+
+
 def run(main: Callable[[], None]) -> None:
-    """Run a tool's ``main``. Bad input ends it with one line and status 2; at its end it leaves its process group."""
+    """Run a tool's ``main``, and at its end leave its process group.
+
+    Bad input ends it with one line and status 2; a training that cannot go on, and a full disk, with one and status 1.
+    """
     try:
         main()
     except LearngeneError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(error, 2)
+    except RunStopped as error:
+        _end(error, 1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _end(RunStopped(f"{error}: a file of the run could not be written. What to do: make room, then --resume"), 1)
     leave_process_group()
+
+
+def _end(error: Exception, status: int) -> None:
+    """Say one line; where tools/dist_run.py has started this process, let it say the line, as the last of all."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        get_error_handler().record_exception(error)
+    else:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 def leave_process_group() -> None:

@@ -2,6 +2,7 @@
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .aux_net import AuxNet
+from .batch_norm import SingleBatchNorm
 from .distill_loss import DistillLoss
 from .distiller import LearngeneDistiller
 from .elastic_swin import ElasticSwin, ElasticWindowMSA
@@ -22,6 +23,7 @@ __all__ = [
     "PEGAttention",
     "PEGViT",
     "SandwichSizes",
+    "SingleBatchNorm",
     "SizeSampler",
     "Step",
     "TimmTeacher",

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import LearngeneError
-from ..files import load_state_dict
+from ..files import existing, load_state_dict
 from ..registry import MODELS
+from .pretrained import demand_pretrained
+
+_URL = ("http://", "https://")
 
 
 class Teacher(nn.Module):
@@ -59,32 +62,46 @@ class TimmTeacher(Teacher):
 
     Args:
         model_name: timm's name, ``levit_384`` in the papers.
-        pretrained: load timm's weights (from the hub or its cache).
-        checkpoint: file or URL of a state dict, instead of ``pretrained``.
+        pretrained: load timm's weights (from the hub or its cache); a ``checkpoint`` goes before them.
+        checkpoint: file or URL of a state dict.
         **kwargs: further arguments of ``timm.create_model`` (``num_classes``, ``in_chans``, ``img_size``).
 
     Raises:
-        LearngeneError: neither or both sources of weights are given, or the checkpoint does not fit.
+        LearngeneError: no such model, no source of weights is given or can be reached, or the checkpoint does not fit.
     """
 
     def __init__(self, model_name: str, pretrained: bool = False, checkpoint: str | None = None, **kwargs) -> None:
         import timm
         from timm.data import resolve_model_data_config
 
-        if pretrained == (checkpoint is not None):
-            raise LearngeneError(
-                f"teacher {model_name!r} needs weights: either pretrained=True or checkpoint=FILE, "
-                f"not pretrained={pretrained} and checkpoint={checkpoint!r}"
-            )
-        if not timm.is_model(model_name):
-            near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
-            raise LearngeneError(f"timm has no model {model_name!r}; nearest: {', '.join(near) or 'none'}")
-        model = timm.create_model(model_name, pretrained=pretrained, **kwargs)
+        self.check(model_name, pretrained, checkpoint)
+        model = timm.create_model(model_name, pretrained=pretrained and checkpoint is None, **kwargs)
         if checkpoint is not None:
             _load(model, checkpoint)
         data = resolve_model_data_config(model, args=kwargs)  # an img_size among them is the input size
         mean, std = ([255 * value for value in data[key]] for key in ("mean", "std"))
         super().__init__(model, mean, std, input_size=data["input_size"][-2:])
+
+    @staticmethod
+    def check(model_name: str, pretrained: bool = False, checkpoint: str | None = None, **kwargs) -> None:
+        """Say within seconds whether there is such a teacher and whether its weights can be had.
+
+        Raises:
+            LearngeneError: see the class.
+        """
+        import timm
+
+        if not timm.is_model(model_name):
+            near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
+            raise LearngeneError(f"timm has no model {model_name!r}; nearest: {', '.join(near) or 'none'}")
+        if checkpoint is not None:
+            _existing(checkpoint)
+        elif pretrained:
+            demand_pretrained(model_name)
+        else:
+            raise LearngeneError(
+                f"teacher {model_name!r} needs weights: expected checkpoint=FILE, or pretrained=True for timm's own"
+            )
 
 
 @MODELS.register_module()
@@ -101,6 +118,7 @@ class ClassifierTeacher(Teacher):
     """
 
     def __init__(self, config: str | dict, checkpoint: str, input_size: int | tuple[int, int] | None = None) -> None:
+        self.check(config, checkpoint)
         preprocessor = {}
         if isinstance(config, str):
             cfg = Config.fromfile(config)
@@ -111,10 +129,26 @@ class ClassifierTeacher(Teacher):
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
         super().__init__(model, own.get("mean") or [0.0], own.get("std") or [1.0], size, own.get("to_rgb", False))
 
+    @staticmethod
+    def check(config: str | dict, checkpoint: str, **kwargs) -> None:
+        """Say whether the files are there.
+
+        Raises:
+            LearngeneError: names the one that is not.
+        """
+        if isinstance(config, str):
+            existing(config)
+        _existing(checkpoint)
+
+
+def _existing(checkpoint: str) -> None:
+    if not checkpoint.startswith(_URL):
+        existing(checkpoint)
+
 
 def _load(model: nn.Module, checkpoint: str) -> None:
     """Load a state dict from a file or URL; every tensor has to fit."""
-    if checkpoint.startswith(("http://", "https://")):
+    if checkpoint.startswith(_URL):
         state = torch.hub.load_state_dict_from_url(checkpoint, map_location="cpu", weights_only=True)
         state = state.get("model", state.get("state_dict", state))
     else:

@@ -6,8 +6,13 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=4000, max_keep_ckpts=2, save_best="mIoU"),
+    checkpoint=dict(
+        type="mmlearngene.SafeCheckpointHook", by_epoch=False, interval=4000, max_keep_ckpts=2, save_best="mIoU"
+    ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    seed=dict(type="mmlearngene.SeedHook"),
+    finite=dict(type="mmlearngene.FiniteHook"),
+    resumed_val=dict(type="mmlearngene.ResumedValHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
 env_cfg = dict(

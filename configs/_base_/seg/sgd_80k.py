@@ -6,5 +6,4 @@ batch 8 (8 GPUs x 1), where its lr is 1e-2.
 
 _base_ = "./sgd_160k.py"
 
-param_scheduler = [dict(type="PolyLR", eta_min=1e-5, power=0.9, begin=0, end=80000, by_epoch=False)]
 train_cfg = dict(max_iters=80000, val_interval=8000)

@@ -1,0 +1,139 @@
+"""Checkpoints that a kill or a full disk cannot take away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from ..errors import RunStopped
+from ..registry import HOOKS
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file under a temporary name beside ``path`` and rename it: it is whole or absent, or the old one.
+
+    Raises:
+        RunStopped: it cannot be written; names the path. Nothing half written is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: str | Path, error: Exception) -> RunStopped:
+    """What to say where a file of a run cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return RunStopped(f"{path} could not be written ({reason}). What to do: make room, then go on with --resume")
+
+
+@register_backend("whole_files")
+class WholeFileBackend(LocalBackend):
+    """mmengine's local files, written by :func:`write_whole`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        write_whole(filepath, obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
+        write_whole(filepath, obj.encode(encoding))
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``; whenever the run ends, by whatever, there is a whole checkpoint to resume from.
+
+    Checkpoints and ``last_checkpoint`` are written beside and renamed, and an outdated checkpoint goes only after the
+    one that takes its place stands. mmengine removes first, and writes in place.
+
+    Args:
+        *args: see ``mmengine.hooks.CheckpointHook``.
+        **kwargs: likewise.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        if "://" not in str(kwargs.get("out_dir")):
+            kwargs.setdefault("backend_args", dict(backend="whole_files"))
+        super().__init__(*args, **kwargs)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = [self._path(self.keep_ckpt_ids[0])]
+            self.keep_ckpt_ids.append(step)  # which drops the first
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        self.last_ckpt = self._path(step)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_whole(Path(runner.work_dir, "last_checkpoint"), self.last_ckpt.encode())
+            for path in outdated:
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._removing_last():
+            super()._save_best_checkpoint(runner, metrics)
+
+    def _path(self, step: int) -> str:
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+
+    @contextmanager
+    def _removing_last(self) -> Iterator[None]:
+        """What is removed inside goes at the end, if all went well."""
+        outdated = []
+        self.file_backend.remove = outdated.append
+        try:
+            yield
+        finally:
+            del self.file_backend.remove
+        for path in outdated:
+            if path not in self._best():  # the same step may be the best a second time, when a resumed run validates it
+                self.file_backend.remove(path)
+
+    def _best(self) -> list[str | None]:
+        return list(self.best_ckpt_path_dict.values()) if len(self.key_indicators) > 1 else [self.best_ckpt_path]
+
+
+@HOOKS.register_module()
+class ResumedValHook(Hook):
+    """Validate a resumed run first where its checkpoint is one that a validation follows.
+
+    The killed run may not have come to it; the best checkpoint of the resumed run would be another.
+    """
+
+    priority = "LOWEST"  # after CheckpointHook knows where the best checkpoint goes
+
+    def before_train(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        done, end = (
+            (loop.iter, loop.max_iters) if isinstance(loop, IterBasedTrainLoop) else (loop.epoch, loop.max_epochs)
+        )
+        due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
+        if done and due and runner.val_loop is not None:
+            runner.val_loop.run()

@@ -1,0 +1,271 @@
+"""What a kill costs: runs that are killed at random points and resumed, against one that was left alone.
+
+    python tools/benchmarks/faults.py --kills 20 --out faults.json
+
+Each run is the demo's, cut to seconds, and goes through tools/train.py. It gets one SIGKILL, data workers and all, and
+then `--resume`. Every file that it leaves at its end must hold, bit for bit, what the undisturbed run's holds: weights,
+optimizer, schedule and the learngenes. Three kinds of runs:
+
+    stage 1        a learngene in its Aux-Net, with drop-path and mixup
+    export         the same, killed while a checkpoint, `last_checkpoint` or a learngene is being written
+    segmentation   UperNet on a descendant, iterations, two data workers that flip and rotate
+
+The first and the last are killed at any time: every fifth run before its first checkpoint, the others after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import runpy
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+import mmlearngene.datasets
+import mmlearngene.engine
+import mmlearngene.models  # noqa: F401  (imported once, here: every run is a fork of this process)
+from mmlearngene.files import SUFFIX
+from mmlearngene.registry import MODELS
+from mmlearngene.tables import table
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"stage 1": "distillation", "export": "distillation", "segmentation": "segmentation"}  # and their configs
+PATIENCE = 120  # seconds; a run takes a few
+STAGE_1 = """
+_base_ = "{demo}/aux_lets.py"
+model = dict(
+    teacher=dict(checkpoint="{teacher}"),
+    student=dict(backbone=dict(drop_path_rate=0.2)),
+    train_cfg=dict(augments=dict(type="Mixup", alpha=0.8)),
+)
+train_dataloader = dict(dataset=dict(indices=192))
+val_dataloader = dict(dataset=dict(indices=32))
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1, save_best="auto"))
+train_cfg = dict(max_epochs=8, val_interval=2)
+log_level = "ERROR"
+"""
+SEGMENTATION = """
+_base_ = "{demo}/seg_h4_l6.py"
+pipeline = [
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomRotate", prob=0.5, degree=20),
+    dict(type="PackSegInputs"),
+]
+model = dict(init_cfg=None)
+train_dataloader = dict(
+    batch_size=8, num_workers=2, persistent_workers=True, dataset=dict(num_images=64, pipeline=pipeline)
+)
+val_dataloader = dict(dataset=dict(num_images=8))
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1, save_best="mIoU"))
+train_cfg = dict(max_iters=60, val_interval=20)
+log_level = "ERROR"
+"""
+
+
+def start(config: Path, work_dir: Path, *flags: str) -> int:
+    """Start tools/train.py in a process group of its own; its process id."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        os.setsid()
+        work_dir.parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(f"{work_dir}.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        torch.set_num_threads(1)
+        sys.argv = ["tools/train.py", str(config), "--work-dir", str(work_dir), *flags]
+        runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:  # a fork must not go on with its parent's work
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def finish(process: int, work_dir: Path) -> None:
+    """Wait for a run; one that fails ends the benchmark with its log."""
+    _, status = os.waitpid(process, 0)
+    if status:
+        raise SystemExit(f"a run failed, status {os.waitstatus_to_exitcode(status)}:\n{log_of(work_dir)[-3000:]}")
+
+
+def log_of(work_dir: Path) -> str:
+    """What a run has printed."""
+    return Path(f"{work_dir}.log").read_text()
+
+
+def ended(process: int) -> bool:
+    """Whether a run is over; it stays to be waited for."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def kill(process: int, work_dir: Path, when: Callable[[float], bool]) -> float | None:
+    """SIGKILL a run with its workers as soon as ``when(seconds)`` is true; seconds, or None if it was over before."""
+    begin = time.monotonic()
+    while not ended(process) and not when(time.monotonic() - begin):
+        if time.monotonic() - begin > PATIENCE:
+            raise SystemExit(f"a run takes longer than {PATIENCE} seconds:\n{log_of(work_dir)[-3000:]}")
+        time.sleep(0.0005)
+    if ended(process):
+        finish(process, work_dir)
+        return None
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return time.monotonic() - begin
+
+
+def digests(work_dir: Path) -> dict[str, str]:
+    """Name and digest of every checkpoint and learngene; of a checkpoint what training goes on with."""
+    found = {}
+    for path in sorted([*work_dir.glob("*.pth"), *work_dir.glob(f"*{SUFFIX}"), *work_dir.glob(".*.tmp")]):
+        content = path.read_bytes()
+        if path.suffix == ".pth":
+            saved = torch.load(path, weights_only=False)
+            parts = {key: saved.get(key) for key in ("state_dict", "optimizer", "param_schedulers")}
+            content = _text(parts).encode()
+        found[path.name] = hashlib.sha256(content).hexdigest()
+    found["last_checkpoint"] = Path((work_dir / "last_checkpoint").read_text()).name
+    return found
+
+
+def _text(node: object) -> str:
+    """A text that is equal for equal values, tensors by their bytes."""
+    if isinstance(node, torch.Tensor):
+        return hashlib.sha256(node.contiguous().flatten().view(torch.uint8).numpy()).hexdigest()
+    if isinstance(node, dict):
+        return "{" + ",".join(f"{key}:{_text(value)}" for key, value in node.items()) + "}"
+    if isinstance(node, list | tuple):
+        return "[" + ",".join(map(_text, node)) + "]"
+    return repr(node)
+
+
+def compare(name: str, config: Path, folder: Path, kills: int, during_writes: bool, draw: random.Random) -> dict:
+    """One undisturbed run, and as many others as ``kills``, each killed once and resumed; what came out."""
+    begin = time.monotonic()
+    process, last = start(config, folder / "whole"), folder / "whole" / "last_checkpoint"
+    while not last.exists() and not ended(process):
+        time.sleep(0.01)
+    first = time.monotonic() - begin
+    finish(process, folder / "whole")
+    whole, duration = digests(folder / "whole"), time.monotonic() - begin
+    runs = []
+    while len(runs) < kills:
+        work_dir = folder / f"killed_{len(runs)}"
+        process = start(config, work_dir)
+        if during_writes:
+            when = _Since(_Writes(work_dir, draw.randrange(1, 20)), draw.uniform(0, 0.01))
+        elif len(runs) % 5 == 0:
+            when = _Since(lambda: True, draw.uniform(0, first))
+        else:
+            when = _Since((work_dir / "last_checkpoint").exists, draw.uniform(0, duration - first))
+        seconds = kill(process, work_dir, when)
+        if seconds is None:  # it was over first: another try
+            shutil.rmtree(work_dir)
+            continue
+        last = find_latest_checkpoint(str(work_dir)) if work_dir.exists() else None
+        half = [path.name for path in work_dir.glob(".*.tmp")]
+        finish(start(config, work_dir, "--resume"), work_dir)
+        equal = digests(work_dir) == whole
+        runs.append(
+            dict(seconds=round(seconds, 3), resumed_from=last and Path(last).name, half_written=half, equal=equal)
+        )
+        print(f"{name:<14}{len(runs):>3}/{kills}  {runs[-1]}", flush=True)
+        if equal:
+            shutil.rmtree(work_dir)
+    return dict(name=name, seconds=round(duration, 2), files=sorted(whole), runs=runs)
+
+
+class _Since:
+    """True some seconds after something has come true."""
+
+    def __init__(self, event: Callable[[], bool], delay: float) -> None:
+        self.event, self.delay = event, delay
+        self.since: float | None = None
+
+    def __call__(self, seconds: float) -> bool:
+        if self.since is None and self.event():
+            self.since = seconds
+        return self.since is not None and seconds - self.since >= self.delay
+
+
+class _Writes:
+    """True once so many files have been begun in a folder."""
+
+    def __init__(self, folder: Path, wanted: int) -> None:
+        self.folder, self.wanted = folder, wanted
+        self.seen: set[tuple[str, int]] = set()
+
+    def __call__(self) -> bool:
+        for path in self.folder.glob(".*.tmp"):
+            try:
+                self.seen.add((path.name, path.stat().st_ino))
+            except FileNotFoundError:
+                continue
+        return len(self.seen) >= self.wanted
+
+
+def measure(kinds: list[str], kills: int, seed: int, folder: Path) -> list[dict]:
+    """Runs of these kinds."""
+    torch.manual_seed(seed)
+    demo = ROOT / "configs" / "demo"
+    classifier = MODELS.build({**Config.fromfile(demo / "ancestry.py").model, "_scope_": "mmpretrain"})
+    torch.save({"state_dict": classifier.state_dict()}, folder / "teacher.pth")
+    configs = {}
+    for name, text in (("distillation", STAGE_1), ("segmentation", SEGMENTATION)):
+        configs[name] = folder / f"{name}_config.py"
+        configs[name].write_text(text.format(demo=demo, teacher=folder / "teacher.pth"))
+    draw = random.Random(seed)
+    return [
+        compare(kind, configs[KINDS[kind]], folder / kind.replace(" ", "_"), kills, kind == "export", draw)
+        for kind in kinds
+    ]
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="killed runs of each kind")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="these kinds of runs")
+    parser.add_argument("--seed", type=int, default=0, help="of the points in time")
+    parser.add_argument("--out", type=Path, help="write everything to this JSON file")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(args.only, args.kills, args.seed, Path(folder))
+    rows = [
+        ("run", "seconds undisturbed", "kills", "before the first checkpoint", "inside a write", "equal at the end")
+    ]
+    for result in results:
+        runs = result["runs"]
+        counts = (
+            len(runs),
+            sum(not r["resumed_from"] for r in runs),
+            sum(bool(r["half_written"]) for r in runs),
+            sum(r["equal"] for r in runs),
+        )
+        rows.append((result["name"], f"{result['seconds']:.1f}", *map(str, counts)))
+    print(table(rows, "<>>>>>"))
+    if args.out:
+        args.out.write_text(json.dumps(results, indent=1))
+    sys.exit(any(not run["equal"] for result in results for run in result["runs"]))
+
+
+if __name__ == "__main__":
+    main()
