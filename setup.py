@@ -13,7 +13,8 @@ def version() -> str:
     return re.search(r'__version__ = "(.+)"', (ROOT / "mmlearngene" / "version.py").read_text())[1]
 
 
-CORE = ["torch>=2.6", "numpy", "safetensors>=0.4", "timm>=1.0", "scikit-learn", "rich>=13"]
+CORE = ["torch>=2.6", "numpy", "safetensors>=0.4", "timm>=1.0.31,<2", "pydantic>=2.5", "scikit-learn", "rich>=13"]
+HF = ["transformers>=5.23"]
 MM = [
     "torchvision",
     "onedl-mmengine>=0.10.8",
@@ -36,6 +37,6 @@ setup(
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
     install_requires=CORE,
-    extras_require={"mm": MM, "dev": DEV},
+    extras_require={"mm": MM, "hf": HF, "dev": [*DEV, *HF]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
 )

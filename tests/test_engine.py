@@ -351,7 +351,7 @@ def test_weight_decay_is_that_of_the_unstacked_network(make, bare):
     prefix = "" if bare else "learngene."
     for canonical in spec.shapes():
         own = "pos_embed" if canonical == "pos_embed" and isinstance(gene, LeTs) else f"learngene.{canonical}"
-        name = TIMM.key(canonical, spec.pool, 0 if canonical in BLOCK_TENSORS else None)
+        name = TIMM.places(canonical, spec, 0 if canonical in BLOCK_TENSORS else None)[0][0]
         assert decays[prefix + own][0] == plain[name], canonical
     for name, (decay, _) in decays.items():
         if ".maps." in f".{name}":

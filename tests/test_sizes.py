@@ -255,7 +255,7 @@ def test_templates_are_built_once_a_size_without_weights_and_without_random_numb
     assert len(built) == 8  # of 9, the Aux-Net's own was there
     assert torch.equal(state[0], torch.get_rng_state())
     assert np.array_equal(state[1], np.random.get_state()[1]) and state[2] == random.getstate()
-    assert not model.eval()._template_of(model.sizes.sizes[0]).training
+    assert not model.eval()._template_of(model.sizes.sizes[0]).model.training
     assert all(
         name.partition(".")[0] in ("", "learngene", "data_preprocessor", "in_place")
         for name, _ in model.named_modules()
@@ -264,7 +264,7 @@ def test_templates_are_built_once_a_size_without_weights_and_without_random_numb
 
 def test_drop_path_may_follow_the_size():
     def last_rate(model, size):
-        return model._template_of(model.learngene.target(size)).backbone.layers[-1].ffn.dropout_layer.drop_prob
+        return model._template_of(model.learngene.target(size)).model.backbone.layers[-1].ffn.dropout_layer.drop_prob
 
     options = dict(sizes=UNIFORM, backbone=dict(drop_path_rate=0.2))
     model = aux_net(**options, scale_drop_path=True)

@@ -2,7 +2,7 @@
 
 The ancestry is a checkpoint of mmpretrain's Swin-T:
 
-    mmlearngene extract --method cluster-swin --ancestry swin_tiny.pth --data data/imagenet/val -o work_dirs/cluster/swin_t.safetensors
+    mmlearngene extract --method cluster --ancestry swin_tiny.pth --like swin_tiny_patch4_window7_224 --data data/imagenet/val -o work_dirs/cluster/swin_t.safetensors
 """
 
 _base_ = "./des.py"

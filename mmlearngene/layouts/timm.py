@@ -165,8 +165,8 @@ def _pool(vit: nn.Module) -> dict:
 
 def _read_vit(vit: nn.Module, around: nn.Module | None) -> dict:
     block = vit.blocks[0]
-    known(type(block).__name__, ("Block", "ResPostBlock"), "layers of class")
-    known(type(block.attn).__name__, ("Attention",), "attention of class")
+    known(type(block).__name__, ("Block", "ResPostBlock"), "layer class")
+    known(type(block.attn).__name__, ("Attention",), "attention class")
     act = act_name(block.mlp.act)
     return dict(
         _image(vit),

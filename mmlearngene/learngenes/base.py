@@ -123,8 +123,6 @@ class Learngene(nn.Module):
     """
 
     method: ClassVar[str]
-    # the axes whose length a descendant may have otherwise; the number of layers is none of them
-    changes: ClassVar[tuple[str, ...]] = ()
     keeps_width: ClassVar[bool] = False  # whether a descendant keeps the Aux-Net's embed_dims, whatever its heads
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
@@ -132,8 +130,7 @@ class Learngene(nn.Module):
 
     def __init__(self, learngene: ViTSpec, aux: ViTSpec, **config) -> None:
         super().__init__()
-        if refused := self.refuses(aux):
-            raise LearngeneError(f"{self.method} cannot treat a ViT with {refused}")
+        self.check_treats(aux)
         self.learngene_spec = learngene
         self.aux_spec = aux
         self.config = config
@@ -146,6 +143,12 @@ class Learngene(nn.Module):
     def refuses(cls, spec: ViTSpec) -> str | None:
         """The feature of a ViT that the method cannot treat, and why, in words; None if it can treat all."""
         return None
+
+    @classmethod
+    def check_treats(cls, spec: ViTSpec) -> None:
+        """Raise LearngeneError, naming the feature, if the method cannot treat a ViT like this."""
+        if refused := cls.refuses(spec):
+            raise LearngeneError(f"{cls.method} cannot treat a ViT with {refused}")
 
     def head_range(self, stage: int = 0) -> range:
         """Numbers of heads that a descendant's layers may have in a stage; the Aux-Net's alone by default."""
@@ -353,6 +356,7 @@ class StackedLearngene(Learngene):
     def __init__(
         self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None, **config
     ) -> None:
+        self.check_treats(aux)
         own = derived_spec(self.method, learngene, aux.replace(num_layers=num_layers))
         super().__init__(own, aux, **config)
         self.learngene = TensorTree(start_values(own, own.shapes()))

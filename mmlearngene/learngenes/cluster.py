@@ -121,7 +121,6 @@ class Cluster(Extracted):
     """
 
     method = "cluster"
-    changes = ("head",)
     keeps_width = True
     looks_at_images = True
 

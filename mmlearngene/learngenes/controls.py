@@ -109,7 +109,6 @@ class WeightSelection(WholeAncestry):
     """
 
     method = "weight-selection"
-    changes = ("width", "head", "hidden", "pool_head", "pool_dim", "pool_hidden")
 
     def head_range(self, stage: int = 0) -> range:
         """Up to the ancestry's heads."""
@@ -226,7 +225,6 @@ class Scratch(Extracted):
     """
 
     method = "scratch"
-    changes = ("width", "head", "hidden")
     min_inherited = 0.0
 
     def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", **vit) -> None:

@@ -77,7 +77,6 @@ class LeTs(Learngene):
     """
 
     method = "lets"
-    changes = ("width", "head dim", "hidden")
 
     @classmethod
     def refuses(cls, spec: ViTSpec) -> str | None:

@@ -87,7 +87,6 @@ class PEG(Extracted):
     """
 
     method = "peg"
-    changes = ("head",)
     keeps_width = True
 
     @classmethod

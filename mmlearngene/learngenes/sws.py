@@ -43,6 +43,7 @@ class SWS(StackedLearngene):
         **vit,
     ) -> None:
         aux, stages = ViTSpec.parse(aux, **vit), list(stages)
+        self.check_treats(aux)
         if not stages or min(stages) < 1 or sum(stages) != aux.num_layers:
             near = spread(aux.num_layers, max(1, min(len(stages), aux.num_layers)))
             raise LearngeneError(

@@ -86,3 +86,4 @@ class ElasticSwin(SwinTransformer):
             dict(block_cfgs=[dict(num_heads=next(remaining), attn_cfgs=attn) for _ in range(depth)]) for depth in depths
         ]
         super().__init__(arch, stage_cfgs=stages, **kwargs)
+        self.num_heads = heads  # of each block, not those of the arch

@@ -1,0 +1,418 @@
+"""Methods by features, and models that compute something else than a learngene's weights are for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, build, extract, initialize
+from mmlearngene.adapt import adapt_weights
+from mmlearngene.learngenes.extracted import extraction_methods
+from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.learngenes.sws import SWS
+from mmlearngene.learngenes.tleg import TLEG
+
+from .parity import random_weights
+from .zoo import images, outputs, shaken
+
+DOCS = Path(__file__).parents[1] / "docs" / "any_vit.md"
+PLAIN = dict(head_dim=8, img_size=16, patch_size=4, num_classes=3)
+CLS = dict(class_token=True, pool="cls")
+EVA = dict(qkv_bias="qv", **CLS)
+# one feature a row, in a ViT that some framework has
+FEATURES = {
+    "plain": dict(),
+    "class token": CLS,
+    "distillation token": dict(dist_token=True, **CLS),
+    "registers": dict(reg_tokens=3, no_embed_class=True),
+    "no positions": dict(pos_embed="none", **CLS),
+    "layer scale": dict(init_values=0.1),
+    "pre-norm": dict(pre_norm=True, patch_bias=False, **CLS),
+    "patch norm": dict(patch_norm=True),
+    "RMSNorm": dict(norm="rmsnorm"),
+    "post-norm": dict(post_norm=True),
+    "no final norm": dict(final_norm=False, **CLS),
+    "quick-gelu": dict(act="quick_gelu"),
+    "swiglu": dict(mlp="swiglu", act="silu"),
+    "swiglu packed": dict(mlp="swiglu_packed", act="silu"),
+    "no qkv bias": dict(qkv_bias="none"),
+    "no bias of keys": EVA,
+    "no biases": dict(qkv_bias="none", proj_bias=False, mlp_bias=False),
+    "qk-norm": dict(qk_norm=True),
+    "norms inside": dict(scale_attn_norm=True, scale_mlp_norm=True),
+    "attention pooling": dict(pool="map"),
+    "rope cat": dict(rope="cat", **EVA),
+    "rope dinov3": dict(rope="dinov3", rope_half=True, rope_temperature=100.0, pos_embed="none", **EVA),
+    "rope mixed": dict(rope="mixed", rope_indexing="xy", rope_temperature=10.0, **EVA),
+    "relative positions": dict(rel_pos_bias=True, **EVA),
+    "Swin": dict(
+        num_heads=(1, 2, 4, 8), depths=(2, 2, 2, 1), embed_dims=8, window_size=2, patch_size=2, img_size=32,
+        patch_norm=True, rel_pos_bias=True, pos_embed="none", pool="norm_avg", norm_eps=1e-5,
+    ),
+}  # fmt: skip
+# what no framework has where heads are together not as wide as embed_dims, which cluster and peg make
+ORDINARY_ONLY = ("no bias of keys", "rope cat", "rope dinov3", "rope mixed", "relative positions", "attention pooling")
+TRAINED = {"lets": LeTs, "tleg": TLEG, "sws": SWS}
+METHODS = [*TRAINED, *extraction_methods()]
+
+
+def spec_of(feature: str, size: str = "h3-l4") -> ViTSpec:
+    fields = {**PLAIN, **FEATURES[feature]}
+    return ViTSpec(**fields, num_layers=7) if "depths" in fields else ViTSpec.parse(size, **fields)
+
+
+def learngene_of(method: str, feature: str):
+    spec = spec_of(feature)
+    if method == "lets":
+        gene = LeTs(spec.replace(num_heads=1, num_layers=2), spec, groups=2, rows=1, repeats=2)
+    elif method == "tleg":
+        gene = TLEG(aux=spec)
+    elif method == "sws":
+        gene = SWS(aux=spec, stages=[2, 2])
+    else:
+        options = dict(eps=0) if method == "cluster" else {}
+        return extract(method, random_weights(spec), **options)
+    with torch.no_grad():
+        for parameter in gene.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return gene
+
+
+def smaller(gene) -> ViTSpec:
+    """A size below the largest, narrower where the method allows."""
+    aux = gene.aux_spec
+    if aux.depths is not None:
+        return gene.target(aux.replace(num_heads=(1, 1, 2, 3), num_layers=5, depths=(1, 1, 2, 1)))
+    heads, layers = gene.head_choices, gene.layer_choices or range(1, 4)
+    heads = max(heads[0], 2) if 2 in heads else heads[-1]
+    return gene.target(f"h{heads}-l{max(min(3, layers[-1]), layers[0])}")
+
+
+def loss_of(weights) -> torch.Tensor:
+    """A number that every tensor of the weights moves."""
+    tensors = [*weights.stem().values(), *(t for layer in weights.layers() for t in layer.values())]
+    return sum(
+        ((tensor + 0.5) * torch.linspace(0.5, 1.5, tensor.numel()).view(tensor.shape)).sum() for tensor in tensors
+    )
+
+
+def outcome(method: str, feature: str) -> str:
+    """``yes``, or the feature by which the method refuses."""
+    refused = LEARNGENES[method].refuses(spec_of(feature))
+    return "yes" if refused is None else f"no: {refused.partition(':')[0].partition(', whose')[0].strip()}"
+
+
+def as_table() -> str:
+    lines = [f"| feature | {' | '.join(METHODS)} |", f"|---|{'---|' * len(METHODS)}"]
+    for feature in FEATURES:
+        cells = ["yes" if outcome(method, feature) == "yes" else "no" for method in METHODS]
+        lines.append(f"| {feature} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_method_on_every_feature_or_refused_by_name(method, feature):
+    torch.manual_seed(0)
+    if outcome(method, feature) != "yes":
+        with pytest.raises(LearngeneError, match="cannot treat"):
+            learngene_of(method, feature)
+        return
+    gene = learngene_of(method, feature)
+    full = gene.expand()
+    assert {name for name, *_ in full.spec.stem_shapes().items()} >= set(full.stem())
+    whole = method not in ("scratch", "mimetic", "heuristic", "auto-learngene")  # which leave tensors out by design
+    for weights in (full, gene.expand(smaller(gene))):
+        spec = weights.spec
+        for name, shape in spec.stem_shapes().items():
+            assert not whole or tuple(weights.tensors[name].shape) == shape, name
+        for number, layer in enumerate(weights.layers()):
+            for name, shape in spec.layer_shapes(number).items():
+                assert not whole or tuple(layer[name].shape) == shape, name
+        if whole and (spec.is_ordinary or feature not in ORDINARY_ONLY):
+            assert all(out.isfinite().all() for out in outputs(build(weights), images(spec.img_size)))
+    # a descendant of its own size is the network itself, to the last bit
+    again = gene.expand(str(gene.aux_spec))
+    pairs = [(full.stem(), again.stem()), *zip(full.layers(), again.layers(), strict=True)]
+    assert all(torch.equal(one[name], other[name]) for one, other in pairs for name in one)
+    if method in TRAINED:
+        gene.zero_grad()
+        (loss_of(gene.expand()) + loss_of(gene.expand(smaller(gene)))).backward()
+        for name, parameter in gene.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, (
+                name
+            )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [m for m in extraction_methods() if m in ("pre-fin", "first-k", "uniform-k", "cluster", "weight-selection")],
+)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_keeps_the_ancestry_computes_what_it_computes(method, feature):
+    if outcome(method, feature) != "yes":
+        return
+    torch.manual_seed(0)
+    ancestry = random_weights(spec_of(feature))
+    gene = extract(method, ancestry, **(dict(eps=0) if method == "cluster" else {}))
+    x = images(ancestry.spec.img_size)
+    for one, other in zip(outputs(build(ancestry), x), outputs(build(gene.expand()), x), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_table_of_the_docs_is_this_one():
+    assert as_table() in DOCS.read_text(), "docs/any_vit.md has another table: python -m tests.test_features prints it"
+
+
+# ---------------------------------------------------------------------- models that compute something else
+
+BASE = dict(class_token=True, pool="cls", init_values=0.1)  # what the learngene has
+
+
+@pytest.fixture(scope="module")
+def gene():
+    torch.manual_seed(0)
+    return extract("pre-fin", random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **BASE})))
+
+
+def timm_vit(**more) -> nn.Module:
+    sizes = dict(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=3, init_values=0.1)
+    return shaken(VisionTransformer(**{**sizes, **more}))
+
+
+def refuses(model: nn.Module, gene, message: str) -> None:
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    with pytest.raises(LearngeneError, match=message) as error:
+        initialize(model, gene)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+class _Max(nn.Module):
+    pass
+
+
+def of_timm() -> dict[str, tuple]:
+    from timm.layers import Attention, DiffAttention, RmsNorm  # noqa: F401
+    from timm.models.beit import Beit
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock
+
+    sizes = dict(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=3)
+    return {
+        "no layer scale": (lambda: timm_vit(init_values=None), "LayerScale"),
+        "pre-norm": (lambda: timm_vit(pre_norm=True), "norm before the layers"),
+        "post-norm": (lambda: timm_vit(block_fn=ResPostBlock), "norm behind attention and MLP"),
+        "qk-norm": (lambda: timm_vit(qk_norm=True), "norm of queries and keys"),
+        "inner norms": (lambda: timm_vit(scale_attn_norm=True), "norm inside the attention"),
+        "mlp norm": (lambda: timm_vit(scale_mlp_norm=True), "norm inside the MLP"),
+        "registers": (lambda: timm_vit(reg_tokens=2), "register tokens"),
+        "ReLU": (lambda: timm_vit(act_layer=nn.ReLU), "act=relu"),
+        "quick-gelu": (lambda: timm_vit(act_layer="quick_gelu"), "act=quick_gelu"),
+        "RMSNorm": (lambda: timm_vit(norm_layer=RmsNorm), "norm=rmsnorm"),
+        "no qkv bias": (lambda: timm_vit(qkv_bias=False), "qkv_bias=none"),
+        "no projection bias": (lambda: timm_vit(proj_bias=False), "proj_bias=False"),
+        "attention pooling": (lambda: timm_vit(global_pool="map"), "pool=map"),
+        "max pooling": (lambda: timm_vit(global_pool="max"), "pooling 'max'"),
+        "mean after the norm": (lambda: timm_vit(global_pool="avg", fc_norm=False), "pool=norm_avg"),
+        "mean before the norm": (lambda: timm_vit(global_pool="avg"), "pool=avg_norm"),
+        "no final norm": (lambda: timm_vit(final_norm=False), "final norm"),
+        "differential attention": (lambda: timm_vit(attn_layer="diff", num_heads=1, embed_dim=16), "DiffAttention"),
+        "parallel layers": (lambda: timm_vit(block_fn=ParallelScalingBlock), "ParallelScalingBlock"),
+        "rope": (lambda: shaken(Eva(**sizes, use_rot_pos_emb=True, global_pool="token", init_values=0.1)), "rope=cat"),
+        "relative positions": (
+            lambda: shaken(Beit(**sizes, use_rel_pos_bias=True, global_pool="token", init_values=0.1)),
+            "relative-position bias",
+        ),
+        "patch stride": (lambda: _with_conv(timm_vit(), stride=2), "patch stride"),
+        "patch padding": (lambda: _with_conv(timm_vit(), padding=1), "patch padding"),
+        "a replaced layer": (lambda: _with(timm_vit(), "blocks.1.mlp.act", nn.Tanh()), "blocks.1.mlp.act is Tanh"),
+        "another eps in one layer": (
+            lambda: _with(timm_vit(), "blocks.1.norm1", nn.LayerNorm(16, eps=0.5)), "blocks.1.norm1 has eps=0.5"
+        ),
+        "one layer more in a head": (lambda: _with(timm_vit(), "fc_norm", nn.LayerNorm(16)), "fc_norm"),
+    }  # fmt: skip
+
+
+def _with(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
+    return model
+
+
+def _with_conv(model: nn.Module, **changes) -> nn.Module:
+    for name, value in changes.items():
+        setattr(model.patch_embed.proj, name, (value, value))
+    return model
+
+
+@pytest.mark.parametrize("feature", of_timm())
+def test_a_timm_model_that_computes_something_else_is_refused(gene, feature):
+    make, message = of_timm()[feature]
+    refuses(make(), gene, message)
+
+
+MMPRETRAIN = {
+    "no layer scale": (dict(layer_scale_init_value=0.0), "LayerScale"),
+    "pre-norm": (dict(pre_norm=True), "norm before the layers"),
+    "ReLU": (dict(layer_cfgs=dict(act_cfg=dict(type="ReLU"))), "act=relu"),
+    "quick-gelu": (dict(layer_cfgs=dict(act_cfg=dict(type="mmpretrain.QuickGELU"))), "act=quick_gelu"),
+    "swiglu": (dict(layer_cfgs=dict(ffn_type="swiglu_fused")), "mlp=swiglu|mlp_ratio"),
+    "no qkv bias": (dict(qkv_bias=False), "qkv_bias=none"),
+    "no class token": (dict(with_cls_token=False, out_type="featmap"), "class token"),
+    "mean before the norm": (dict(out_type="avg_featmap", final_norm=False), "pool=avg_norm"),
+    "two norms": (dict(out_type="avg_featmap"), "a norm before and another behind the mean"),
+    "no final norm": (dict(final_norm=False), "final norm"),
+    "patch norm": (dict(patch_cfg=dict(norm_cfg=dict(type="LN", eps=1e-6))), "norm after the patch embedding"),
+    "no patch bias": (dict(patch_cfg=dict(bias=False)), "patch_bias=False"),
+    "patch stride": (dict(patch_cfg=dict(stride=2)), "patch stride"),
+    "RMSNorm": (dict(norm_cfg=dict(type="BN1d")), "norm 'BatchNorm1d'"),
+    "relative positions": (dict(type="mmpretrain.BEiTViT", out_type="cls_token", final_norm=True), "qkv_bias=qv"),
+    "rope": (dict(type="mmpretrain.ViTEVA02", layer_scale_init_value=0.0), "rope=tiled"),
+}
+
+
+@pytest.mark.parametrize("feature", MMPRETRAIN)
+def test_an_mmpretrain_model_that_computes_something_else_is_refused(gene, feature):
+    pytest.importorskip("mmpretrain")
+    from mmlearngene.registry import MODELS
+
+    changes, message = MMPRETRAIN[feature]
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
+    cfg = dict(type="mmpretrain.VisionTransformer", arch=arch, img_size=16, patch_size=4, layer_scale_init_value=0.1)
+    cfg = {**cfg, **changes}
+    if "EVA02" in cfg["type"]:
+        del cfg["layer_scale_init_value"]
+    head = dict(type="mmpretrain.LinearClsHead", num_classes=3, in_channels=16)
+    neck = dict(type="mmpretrain.GlobalAveragePooling") if cfg.get("out_type") == "featmap" else None
+    model = MODELS.build(dict(type="mmpretrain.ImageClassifier", backbone=cfg, head=head, neck=neck))
+    refuses(shaken(model), gene, message)
+
+
+MMSEG = {
+    "no patch bias": (dict(patch_bias=False), "patch_bias=False"),
+    "pre-norm": (dict(pre_norm=True), "norm before the layers"),
+    "patch norm": (dict(patch_norm=True), "norm after the patch embedding"),
+    "ReLU": (dict(act_cfg=dict(type="ReLU")), "act=relu"),
+    "no class token": (dict(with_cls_token=False), "class token"),
+    "no biases": (dict(qkv_bias=False), "qkv_bias=none"),
+    "BatchNorm": (dict(norm_cfg=dict(type="BN")), "norm 'BatchNorm2d'"),
+}
+
+
+@pytest.mark.parametrize("feature", MMSEG)
+def test_an_mmsegmentation_model_that_computes_something_else_is_refused(feature):
+    backbones = pytest.importorskip("mmseg.models.backbones")
+    plain = extract("pre-fin", random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **CLS})))
+    changes, message = MMSEG[feature]
+    sizes = dict(img_size=16, patch_size=4, embed_dims=16, num_layers=2, num_heads=2, patch_bias=True, final_norm=True)
+    refuses(shaken(backbones.VisionTransformer(**{**sizes, **changes})), plain, message)
+
+
+HUGGING_FACE = {
+    "no layer scale": ("ViTConfig", "ViTForImageClassification", dict(num_labels=3), "LayerScale"),
+    "ReLU": ("Dinov2Config", "Dinov2Model", dict(hidden_act="relu"), "act=relu"),
+    "swiglu": ("Dinov2Config", "Dinov2Model", dict(use_swiglu_ffn=True), "mlp=swiglu|mlp_ratio"),
+    "no qkv bias": ("Dinov2Config", "Dinov2Model", dict(qkv_bias=False), "qkv_bias=none"),
+    "registers": (
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersModel",
+        dict(num_register_tokens=2),
+        "register tokens",
+    ),
+    "rope": ("DINOv3ViTConfig", "DINOv3ViTModel", dict(intermediate_size=64), "rope=dinov3"),
+    "pre-norm": ("CLIPVisionConfig", "CLIPVisionModel", dict(intermediate_size=64, hidden_act="gelu"), "norm before"),
+    "attention pooling": ("SiglipVisionConfig", "SiglipVisionModel", dict(intermediate_size=64), "class token"),
+}
+
+
+@pytest.mark.parametrize("feature", HUGGING_FACE)
+def test_a_hugging_face_model_that_computes_something_else_is_refused(gene, feature):
+    transformers = pytest.importorskip("transformers")
+    config, model, changes, message = HUGGING_FACE[feature]
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4)
+    if "Dinov2" not in config:
+        sizes["intermediate_size"] = 64
+    refuses(shaken(getattr(transformers, model)(getattr(transformers, config)(**{**sizes, **changes}))), gene, message)
+
+
+# ---------------------------------------------------------------------- adapting
+
+HARMLESS = {  # the ancestry's features, the model's
+    "layer scale starts at 1": (dict(), dict(init_values=0.1)),
+    "layer scale is folded": (dict(init_values=0.1), dict()),
+    "biases start at 0": (dict(qkv_bias="none", proj_bias=False, mlp_bias=False), dict()),
+    "the bias of keys starts at 0": (EVA, CLS),
+    "the bias of keys is dropped": (CLS, EVA),
+    "positions of prefix tokens are added": (dict(reg_tokens=2, **CLS), dict(reg_tokens=2, no_embed_class=True, **CLS)),
+    "positions of prefix tokens start at 0": (dict(no_embed_class=True, **CLS), CLS),
+    "positions start at 0": (dict(pos_embed="none"), dict()),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_adapted_weights_compute_the_same(name):
+    torch.manual_seed(0)
+    own, other = (ViTSpec.parse("h2-l3", **{**PLAIN, **fields}) for fields in HARMLESS[name])
+    weights = random_weights(own)
+    adapted, done = adapt_weights(weights, other)
+    assert adapted.spec.features() == other.features() and len(done) == len(
+        [n for n, v in own.features().items() if v != other.features()[n]]
+    )
+    x = images(own.img_size)
+    torch.testing.assert_close(outputs(build(adapted), x)[-1], outputs(build(weights), x)[-1], rtol=0, atol=2e-6)
+    # and so it does through initialize
+    gene = extract("pre-fin", weights)
+    model = shaken(build(random_weights(other)))
+    with pytest.raises(LearngeneError, match="adapt=True adapts the weights"):
+        initialize(model, gene)
+    report = initialize(model, gene, adapt=True)
+    assert report.verdict == f"adapted: {'; '.join(done)}" and report.share == 1
+    torch.testing.assert_close(outputs(model, x)[-1], outputs(build(weights), x)[-1], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "fields", [dict(qk_norm=True), dict(act="relu"), dict(pre_norm=True, patch_bias=False), dict(reg_tokens=1)]
+)
+def test_what_is_not_harmless_is_refused_whatever_is_asked_for(fields):
+    gene = extract("pre-fin", random_weights(ViTSpec.parse("h2-l2", **PLAIN)))
+    model = build(random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **fields})))
+    with pytest.raises(LearngeneError, match="cannot be made"):
+        initialize(model, gene, adapt=True)
+
+
+def test_a_framework_that_lacks_a_feature_takes_what_computes_the_same():
+    torch.manual_seed(0)
+    weights = random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **CLS, "patch_bias": False}))
+    with pytest.raises(LearngeneError, match="no class of timm can be"):
+        build(weights, "timm")
+    adapted = build(weights, "timm", adapt=True)
+    assert torch.equal(adapted.patch_embed.proj.bias, torch.zeros(16))
+    other = build(weights, "mmpretrain")
+    x = images((16, 16))
+    torch.testing.assert_close(outputs(adapted, x)[-1], outputs(other, x)[-1], rtol=0, atol=1e-5)
+
+
+# ---------------------------------------------------------------------- the core stands alone
+
+
+def test_the_core_imports_no_openmmlab():
+    import subprocess
+    import sys
+
+    code = """
+import sys
+import mmlearngene, mmlearngene.cli, mmlearngene.papers, mmlearngene.figures
+wrong = [name for name in sys.modules if name.partition(".")[0] in ("mmengine", "mmcv", "mmpretrain", "mmseg", "transformers")]
+assert not wrong, wrong[:3]
+inside = ("models", "engine", "datasets", "registry")
+wrong = [name for name in sys.modules if name.startswith("mmlearngene.") and name.split(".")[1] in inside]
+assert not wrong, wrong
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+if __name__ == "__main__":
+    print(as_table())
