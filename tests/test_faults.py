@@ -242,6 +242,69 @@ def test_at_no_moment_is_there_nothing_to_resume_from(tmp_path, monkeypatch):
     assert files_in(tmp_path) == {f"{name}{end}" for name in names for end in (".pth", ".learngene.safetensors")}
 
 
+class Killed(BaseException):
+    """Nothing in a run is prepared for it, as for SIGKILL."""
+
+
+class ScoreOfEpoch(Scores):
+    """The score that an epoch has, whichever process validates it."""
+
+    def compute_metrics(self, results):
+        return dict(score=self.scores[self.runner.epoch - 1])
+
+
+def test_wherever_the_kill_comes_the_same_files_are_there_at_the_end(tmp_path, monkeypatch):
+    """A run is ended after its n-th change to the folder, for every n, and resumed."""
+
+    def run(folder, end_after=None):
+        changes = 0
+
+        def counted(change):
+            def changed(path, *args, **kwargs):
+                nonlocal changes
+                change(path, *args, **kwargs)
+                changes += str(path).startswith(str(folder))
+                if changes == end_after:
+                    raise Killed
+
+            return changed
+
+        with monkeypatch.context() as context:
+            for name in ("replace", "remove", "unlink"):
+                context.setattr(os, name, counted(getattr(os, name)))
+            metric = ScoreOfEpoch(1, 3, 2)
+            metric.runner = make_runner(
+                aux_net(),
+                folder,
+                [SeedHook(), LearngeneExportHook(), ResumedValHook()],
+                epochs=3,
+                default_hooks=safe(max_keep_ckpts=1, save_best="score", rule="greater"),
+                resume=bool((folder / "last_checkpoint").exists()),
+                val_dataloader=loader(),
+                val_cfg={},
+                val_evaluator=Evaluator(metric),
+            )
+            metric.runner.train()
+        return changes
+
+    def contents(folder):
+        genes = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+        return genes, {name: learngene_in(folder / name) for name in files_in(folder) if name.endswith(".pth")}
+
+    changes = run(tmp_path / "whole")
+    assert changes > 12
+    genes, checkpoints = contents(tmp_path / "whole")
+    assert checkpoints.keys() == {"epoch_3.pth", "best_score_epoch_2.pth"}
+    for number in range(1, changes + 1):
+        folder = tmp_path / str(number)
+        with pytest.raises(Killed):
+            run(folder, number)
+        run(folder)
+        found = contents(folder)
+        assert found[0] == genes and found[1].keys() == checkpoints.keys(), number
+        assert all(same(state, found[1][name]) for name, state in checkpoints.items())
+
+
 def test_the_same_checkpoints_are_kept_as_by_mmengine(tmp_path):
     options = dict(max_keep_ckpts=2, save_best="score", rule="greater")
     for name, kind in (("own", "mmlearngene.SafeCheckpointHook"), ("mmengine", "CheckpointHook")):

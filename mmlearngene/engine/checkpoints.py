@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -58,7 +56,8 @@ class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``; whenever the run ends, by whatever, there is a whole checkpoint to resume from.
 
     Checkpoints and ``last_checkpoint`` are written beside and renamed, and an outdated checkpoint goes only after the
-    one that takes its place stands. mmengine removes first, and writes in place.
+    one that takes its place stands. mmengine removes first, and writes in place. A checkpoint knows which files are
+    outdated once it stands, so that a resumed run removes those that a killed one did not come to.
 
     Args:
         *args: see ``mmengine.hooks.CheckpointHook``.
@@ -69,16 +68,23 @@ class SafeCheckpointHook(CheckpointHook):
         if "://" not in str(kwargs.get("out_dir")):
             kwargs.setdefault("backend_args", dict(backend="whole_files"))
         super().__init__(*args, **kwargs)
+        self._outdated: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if is_main_process():
+            self._remove(runner.message_hub.runtime_info.get("outdated_ckpts", []))
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        outdated = []
+        outdated = list(self._outdated)
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                outdated = [self._path(self.keep_ckpt_ids[0])]
+                outdated.append(self._path(self.keep_ckpt_ids[0]))
             self.keep_ckpt_ids.append(step)  # which drops the first
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.message_hub.update_info("outdated_ckpts", outdated)
         runner.save_checkpoint(
             self.out_dir,
             self.filename_tmpl.format(step),
@@ -92,32 +98,27 @@ class SafeCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             write_whole(Path(runner.work_dir, "last_checkpoint"), self.last_ckpt.encode())
-            for path in outdated:
-                if self.file_backend.isfile(path):
-                    self.file_backend.remove(path)
+            self._remove(outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        with self._removing_last():
+        # mmengine removes the old best before it writes the new one: here it is only noted
+        self.file_backend.remove = self._outdated.append
+        try:
             super()._save_best_checkpoint(runner, metrics)
+        finally:
+            del self.file_backend.remove
+        self._remove(self._outdated)
+        self._outdated = []
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
 
-    @contextmanager
-    def _removing_last(self) -> Iterator[None]:
-        """What is removed inside goes at the end, if all went well."""
-        outdated = []
-        self.file_backend.remove = outdated.append
-        try:
-            yield
-        finally:
-            del self.file_backend.remove
-        for path in outdated:
-            if path not in self._best():  # the same step may be the best a second time, when a resumed run validates it
+    def _remove(self, paths: list[str]) -> None:
+        best = [*getattr(self, "best_ckpt_path_dict", {}).values(), getattr(self, "best_ckpt_path", None)]
+        for path in paths:
+            # the same step may be the best a second time, when a resumed run validates it
+            if path not in best and self.file_backend.isfile(path):
                 self.file_backend.remove(path)
-
-    def _best(self) -> list[str | None]:
-        return list(self.best_ckpt_path_dict.values()) if len(self.key_indicators) > 1 else [self.best_ckpt_path]
 
 
 @HOOKS.register_module()

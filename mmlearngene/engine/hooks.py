@@ -87,6 +87,7 @@ class LearngeneExportHook(Hook):
             if checkpoint not in self._written and Path(checkpoint).exists():  # killed between the two
                 saved = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
                 self._save(runner, checkpoint, saved["state_dict"], saved["meta"]["epoch"], saved["meta"]["iter"])
+        self._remove_outdated()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._state = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint["state_dict"].items()}
@@ -109,6 +110,9 @@ class LearngeneExportHook(Hook):
             if checkpoint not in self._written and Path(checkpoint).exists():
                 self._save(runner, checkpoint, self._state, epochs, iterations)
         self._state = {}
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
         for checkpoint, target in list(self._written.items()):
             if not Path(checkpoint).exists():
                 target.unlink(missing_ok=True)
