@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import files
 from .attention import mean_attention_distance, read_images, timm_preprocessing
-from .errors import LearngeneError, check_choice
+from .errors import LearngeneError, NotShown, check_choice
 from .layouts import FRAMEWORKS, find_vit, tables, weights_of
 from .layouts.base import UNSEEN, Layout
 from .layouts.live import left_aside
@@ -123,7 +123,8 @@ def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fi
             return _take(layout, state, {**told, **fields})
         except LearngeneError as error:
             errors.append(error)
-    raise LearngeneError(f"{path}: {errors[0]}") from errors[0]
+    error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
+    raise LearngeneError(f"{path}: {error}") from error
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -191,9 +192,9 @@ def extract(
         ancestry: canonical weights, or what :func:`load_ancestry` reads.
         like: see :func:`load_ancestry`.
         **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
-            (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab config,
-            or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default), ``seed`` of their
-            draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
+            (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
+            config, or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default),
+            ``seed`` of their draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
 
     Raises:
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.

@@ -86,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--like", metavar="NAME_OR_FOLDER_OR_CONFIG",
-        help="what a checkpoint is like, for all that its tensors do not show: a timm model, a Hugging Face folder, or an "
-        "OpenMMLab config",
+        help="what a checkpoint is like, for all that its tensors do not show: a timm model, a Hugging Face folder, or "
+        "an OpenMMLab config",
     )  # fmt: skip
     sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, which a checkpoint does not show")
     sub.add_argument("--data", metavar="CONFIG_OR_FOLDER", help="images for methods that look at attention")
@@ -259,8 +259,8 @@ def _expand(arguments: argparse.Namespace) -> None:
     print(
         f"wrote {arguments.output}: {spec} for {layout.class_name}, {written:,} of its {spec.num_params:,} parameters"
     )
-    for words in adapted:
-        print(f"adapted: {words}")
+    for words in (*(f"adapted: {words}" for words in adapted), *learngene.notes_on(spec)):
+        print(words)
     if written < spec.num_params:
         print("what is not in the file, such as a fresh head, keeps the model's own start values")
 
@@ -348,6 +348,11 @@ def _features(of: dict) -> str:
     return f", {', '.join(extra)}" if extra else ""
 
 
+def _shortened(value: object) -> str:
+    """One line of a value, which --json gives whole: lists of every layer's heads, of all trained sizes."""
+    return textwrap.shorten(str(value), 72, placeholder=" ...")
+
+
 def _text(described: dict) -> str:
     """The description as text for people."""
 
@@ -355,7 +360,7 @@ def _text(described: dict) -> str:
         height, width = of["img_size"]
         return (
             f"{of['size']}, {of['embed_dims']} wide, patch {of['patch_size']} at {height} x {width}, "
-            f"{of['num_classes']} classes, pool {of['pool']}{', class token' if of['class_token'] else ''}{_features(of)}"
+            f"{of['num_classes']} classes, pool {of['pool']}{', class token' * of['class_token']}{_features(of)}"
         )
 
     counts, config = described["stored_params"], described["config"].items()
@@ -364,8 +369,7 @@ def _text(described: dict) -> str:
         ("method", described["method"]),
         ("learngene", spec(described["learngene"])),
         ("Aux-Net", spec(described["aux"])),
-        # lists of every layer's heads: whole in --json
-        *((f"config {key}", textwrap.shorten(str(value), 72, placeholder=" ...")) for key, value in config),
+        *((f"config {key}", _shortened(value)) for key, value in config),
         (
             "stored",
             f"{counts['total']:,} parameters: learngene {counts['learngene']:,}, maps {counts['maps']:,}, "
@@ -374,7 +378,7 @@ def _text(described: dict) -> str:
         ("file size", f"{described['file_size']:,} bytes" if described["file_size"] is not None else "not trained yet"),
         ("expands to", described["expands_to"]["words"]),
         ("options", ", ".join(described["expands_to"]["options"]) or "none"),
-        *((f"provenance {key}", str(value)) for key, value in described["provenance"].items()),
+        *((f"provenance {key}", _shortened(value)) for key, value in described["provenance"].items()),
     ]
     if described["classes"]:
         facts.append(("classes", f"{len(described['classes'])}: {', '.join(map(str, described['classes'][:10]))}"))

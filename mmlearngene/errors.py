@@ -10,6 +10,10 @@ class LearngeneError(ValueError):
     """Bad input: the message names the input, what was expected and the nearest valid choice."""
 
 
+class NotShown(LearngeneError):
+    """A checkpoint whose tensors are all understood, but do not say everything about the ViT."""
+
+
 class RunStopped(RuntimeError):
     """A training that cannot go on: the message says why, what was kept and what to do."""
 

@@ -1,8 +1,8 @@
 """Files: safetensors with a JSON header, written atomically and checked when read; never unpickled.
 
 Format 2: a safetensors file whose metadata has one entry, ``mmlearngene``: JSON with the fields of :class:`Header`;
-``sha256`` is the digest of all tensors and of all other fields. Format 1, which knew plain ViTs and Swins only and whose
-digest covers the tensors alone, is read and translated.
+``sha256`` is the digest of all tensors and of all other fields. Format 1, which knew plain ViTs and Swins only and
+whose digest covers the tensors alone, is read and translated.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
             hint = f"did you mean {beside}?"
         else:
             hint = (
-                f"`mmlearngene extract --method pre-fin --ancestry {path} -o {beside.name}` makes one of its own size"
+                f"`mmlearngene extract --method pre-fin --ancestry {path} --like MODEL -o {beside.name}` makes one "
+                "of its own size"
             )
         raise LearngeneError(f"{path} is a checkpoint, not a learngene; {hint}")
     try:
@@ -155,7 +156,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
         raise LearngeneError(
             f"{path} is a safetensors file but not a learngene: its header has no {_KEY!r} entry; "
             "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints, and "
-            f"`mmlearngene extract --method pre-fin --ancestry {path} -o FILE` any ViT's)"
+            f"`mmlearngene extract --method pre-fin --ancestry {path} --like MODEL -o FILE` any ViT's)"
         )
     return _checked(path, tensors, metadata[_KEY])
 

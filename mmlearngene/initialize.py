@@ -101,15 +101,15 @@ def initialize(
     wanted = _with_own_pooling(found, aux)
     if wanted.kind != aux.kind:
         raise LearngeneError(
-            f"{type(found.module).__name__} is a {wanted.kind}, {wanted}, and this {learngene.method} learngene expands to "
-            f"a {aux.kind}, as {aux}"
+            f"{type(found.module).__name__} is a {wanted.kind}, {wanted}, and this {learngene.method} learngene "
+            f"expands a {aux.kind}, as {aux}"
         )
     # the descendant has the model's sizes and the learngene's features; then these are held against the model's
     spec = aux.replace(**{name: getattr(wanted, name) for name in SIZES})
     options = {**getattr(found.module, "expand_options", {}), **options}
     weights = learngene.expand(spec, head=head, **options)
     own, given = wanted.features(), weights.spec.features()
-    notes, done = [*found.notes], []
+    notes, done = [*found.notes, *learngene.notes_on(weights.spec)], []
     if own["norm_eps"] != given["norm_eps"]:
         notes.append(f"norm_eps is {wanted.norm_eps} in the model, {aux.norm_eps} in the learngene")
     different = [name for name in own if own[name] != given[name] and name != "norm_eps"]

@@ -172,7 +172,7 @@ def _shared_tensors(
 ) -> dict[str, Tensor]:
     """The learngene's tensors; its layers are ``instances``: number and suffix in the shared block's names."""
     spec, tensors = learngene.learngene_spec, {}
-    for name, shape in spec.shapes().items():
+    for name in spec.shapes():
         if name in LAYER_TENSORS:
             key, _ = VIT.places(name, spec, 0)[0]
             module, _, kind = key.removeprefix("blocks.0.").rpartition(".")

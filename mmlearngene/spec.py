@@ -78,8 +78,8 @@ class ViTSpec:
         num_classes: outputs of the linear head; 0 means no head.
         class_token: whether a class token is prepended.
         pool: ``avg_norm`` averages the patch tokens, then normalises (timm's ``fc_norm``); ``norm_avg`` normalises
-            every token, then averages; ``cls`` normalises, then takes the class token; ``map`` normalises, then pools by
-            the attention of a learned query (SigLIP).
+            every token, then averages; ``cls`` normalises, then takes the class token; ``map`` normalises, then pools
+            by the attention of a learned query (SigLIP).
         norm_eps: epsilon of every norm.
         embed_dims: width of the residual stream (of the first stage); ``num_heads * head_dim`` unless said otherwise.
             A schedule of heads does not tell it and needs it.
@@ -110,9 +110,9 @@ class ViTSpec:
         attn_pool_num_heads: heads of the attention pooling; ``num_heads`` when None.
         attn_pool_mlp_ratio: hidden width of the attention pooling's MLP over ``embed_dims``; ``mlp_ratio`` when None.
         rel_pos_bias: a table of relative positions in each layer, added to the attention logits (Swin, BEiT).
-        rope: rotary positions: ``cat`` (EVA), ``tiled`` (the same with each axis's frequencies repeated as a whole, and a
-            reference grid of half a head's channels: mmpretrain's EVA-02), ``dinov3``, ``mixed`` (learned frequencies) or
-            ``none``.
+        rope: rotary positions: ``cat`` (EVA), ``tiled`` (the same with each axis's frequencies repeated as a whole, and
+            a reference grid of half a head's channels: mmpretrain's EVA-02), ``dinov3``, ``mixed`` (learned
+            frequencies) or ``none``.
         rope_temperature: their base.
         rope_offset: added to the grid's coordinates.
         rope_indexing: order of the coordinates, ``ij`` or ``xy``.
@@ -257,7 +257,8 @@ class ViTSpec:
             if not match:
                 numbers = re.findall(r"\d+", str(size)) + ["6", "12"]
                 raise LearngeneError(
-                    f"{str(size)[:80]!r} is not a ViT size; expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
+                    f"{str(size)[:80]!r} is not a ViT size; "
+                    f"expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
                 )
             heads, layers = ([int(number) for number in numbers.split(",")] for numbers in match.groups())
             size = dict(num_heads=heads if len(heads) > 1 else heads[0], num_layers=layers[0])

@@ -65,8 +65,8 @@ class ViTWeights:
     def resample(self, spec: ViTSpec) -> ViTWeights:
         """The same weights for another image or patch size, resampled by timm.
 
-        Patch kernels follow FlexiViT's pseudo-inverse resize (Beyer et al., CVPR 2023), positions and tables of relative
-        positions a bicubic one.
+        Patch kernels follow FlexiViT's pseudo-inverse resize (Beyer et al., CVPR 2023), positions and tables of
+        relative positions a bicubic one.
         """
         old, tensors = self.spec, dict(self.tensors)
         if spec.patch_size != old.patch_size and "patch_embed.weight" in tensors:

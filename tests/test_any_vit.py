@@ -7,8 +7,9 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_model
 
-from mmlearngene import LearngeneError, build, load_ancestry
+from mmlearngene import LearngeneError, build, cli, load, load_ancestry
 from mmlearngene.layouts import find_vit
 
 from .zoo import TIMM_MODULES, images, outputs, shaken, timm_names, tiny_timm
@@ -325,6 +326,93 @@ def test_timms_siglip_is_hugging_faces():
     torch.testing.assert_close(
         outputs(build(weights, "hf"), x)[1], outputs(build(weights, "timm"), x)[1], rtol=0, atol=1e-5
     )
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+def run(*arguments) -> None:
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+def assert_expands_to_itself(gene: Path, model, framework: str, folder: Path) -> None:
+    """What ``expand`` writes for the learngene's own size computes what the ancestry does, read from the disk."""
+    size = str(load(gene).aux_spec)
+    x = images(find_vit(model).spec.img_size)
+    if framework == "hf":
+        import transformers
+
+        run("expand", gene, "--arch", size, "--layout", "hf", "-o", folder / "out")
+        again = transformers.AutoModel.from_pretrained(folder / "out")
+    else:
+        run("expand", gene, "--arch", size, "--layout", framework, "-o", folder / "out.safetensors")
+        again = build(load_ancestry(folder / "out.safetensors"), framework)
+    # AutoModel adds a pooler to some classes, which no file has
+    for one, other in zip(outputs(model, x), outputs(again, x), strict=framework != "hf"):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch16_siglip_224",
+        "eva02_tiny_patch14_224",
+    ],
+)
+@pytest.mark.parametrize("save", ["torch", "safetensors"])
+def test_extract_from_a_checkpoint_of_timm(name, save, tmp_path, capsys):
+    model = tiny_timm(name, embed_dim=128, num_classes=5 if "siglip" not in name else 0)
+    if save == "torch":
+        torch.save(model.state_dict(), file := tmp_path / "vit.pth")
+    else:
+        save_model(model, str(file := tmp_path / "vit.safetensors"))
+    gene = tmp_path / "gene.safetensors"
+    run("extract", "--method", "first-k", "--ancestry", file, "--like", name, "-o", gene)
+    assert_expands_to_itself(gene, model, "timm", tmp_path)
+    # a smaller one, for people who have timm and not this package
+    run("expand", gene, "--arch", "h2-l1", "-o", tmp_path / "small.safetensors")
+    small = tiny_timm(name, embed_dim=128, depth=1, num_classes=5 if "siglip" not in name else 0)
+    small.load_state_dict(load_file(tmp_path / "small.safetensors"))
+    assert torch.equal(small.blocks[0].mlp.fc2.weight, model.blocks[0].mlp.fc2.weight)
+    capsys.readouterr()
+    # without what it is like, the first field that no tensor shows is named, and how to give it
+    assert (
+        cli.main(["extract", "--method", "first-k", "--ancestry", str(file), "-o", str(tmp_path / "no.safetensors")])
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert "--like" in error and len(error.splitlines()) == 1 and not (tmp_path / "no.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["DINOv3", "DINOv2 with registers", "SigLIP", "CLIP", "Swin", "ViT"])
+def test_extract_from_a_folder_of_hugging_face_and_back(kind, tmp_path):
+    model = hugging_face(kind)
+    model.save_pretrained(tmp_path / "vit")
+    gene = tmp_path / "gene.safetensors"
+    method = "first-k" if kind != "Swin" else "cluster"
+    options = [] if kind != "Swin" else ["--option", "eps=0"]
+    run("extract", "--method", method, "--ancestry", tmp_path / "vit", *options, "-o", gene)
+    if "pooler.dense.weight" in model.state_dict():  # which stands behind the ViT, and is left aside
+        model = build(load_ancestry(model), "hf")
+    assert_expands_to_itself(gene, model, "hf", tmp_path)
+    if kind == "DINOv3":
+        run("expand", gene, "--arch", "h2-l1", "--layout", "timm", "-o", tmp_path / "small.safetensors")
+        assert load_ancestry(tmp_path / "small.safetensors").spec.rope == "dinov3"
+
+
+def test_extract_from_a_checkpoint_of_mmengine(tmp_path):
+    checkpoint = pytest.importorskip("mmengine.runner").checkpoint
+    config = pytest.importorskip("mmengine").Config
+    model = mmpretrain_classifier("layer scale")
+    checkpoint.save_checkpoint(dict(state_dict=model.state_dict(), meta=dict(epoch=1)), str(tmp_path / "vit.pth"))
+    backbone = {"type": "mmpretrain.VisionTransformer", **VIT, **MMPRETRAIN["layer scale"]}
+    cfg = config(dict(model=dict(type="mmpretrain.ImageClassifier", backbone=backbone, head=HEAD)))
+    cfg.dump(tmp_path / "vit.py")
+    gene = tmp_path / "gene.safetensors"
+    run("extract", "--method", "pre-fin", "--ancestry", tmp_path / "vit.pth", "--like", tmp_path / "vit.py", "-o", gene)
+    assert_expands_to_itself(gene, model, "mmpretrain", tmp_path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, NotShown
 from ..spec import WORDS, ViTSpec
 from ..tensors import Row, merged, row_of, stem_shapes
 from ..weights import ViTWeights
@@ -233,13 +233,14 @@ class Layout:
             **fields: the fields of the spec that no tensor shows (:data:`UNSEEN`), or that override what they show.
 
         Raises:
-            LearngeneError: a field is not known, tensors are missing, left over or of another shape.
+            NotShown: a field is not known.
+            LearngeneError: tensors are missing, left over or of another shape.
         """
         vit, head = self.split(state)
         spec = self.infer(vit, head, **fields)
         weights = self.take(vit, head, spec)
         if missing := [name for name in UNSEEN if fields.get(name) is None and not self.shows(name, spec)]:
-            raise LearngeneError(
+            raise NotShown(
                 f"the tensors of {spec} do not show {', '.join(missing)}; name a model that is like it (like=..., "
                 "--like ... with a timm name, an OpenMMLab config or a Hugging Face folder), or give each: "
                 f"{', '.join(f'{name}={_example(name, spec)}' for name in missing)}"
@@ -307,8 +308,9 @@ class Layout:
         needed = [("patch_embed.weight", None), *((f"{name}.weight", 0) for name in ("fc1", "fc2", "proj", "qkv"))]
         if not depths or (missing := [(name, layer) for name, layer in needed if shape(name, layer) is None]):
             name, layer = missing[0] if depths else ("fc2.weight", 0)
+            expected = self.places(name, probe, layer)[0][0]
             raise LearngeneError(
-                f"this is not a ViT in the layout of {self.class_name}: expected {self.places(name, probe, layer)[0][0]!r}; "
+                f"this is not a ViT in the layout of {self.class_name}: expected {expected!r}; "
                 f"it starts with {some(vit)}"
             )
         if len(patch) != 4 or patch[2] != patch[3]:

@@ -351,7 +351,8 @@ EVA02 = Layout(
         **{
             name: ANY
             for name in (
-                "class_token", "norm_eps", "act", "pre_norm", "patch_norm", "patch_bias", "final_norm", "scale_mlp_norm",
+                "class_token", "norm_eps", "act", "pre_norm", "patch_norm", "patch_bias", "final_norm",
+                "scale_mlp_norm",
             )
         },
         "mlp": ("swiglu", "swiglu_packed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -283,6 +284,14 @@ class Learngene(nn.Module):
         some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
         some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers))
         return [self.target(f"h{h}-l{d}") for h in some_heads for d in some_depths]
+
+    def notes_on(self, spec: ViTSpec) -> list[str]:
+        """What to say of a descendant's size, in one line: that it is none of those that were trained."""
+        trained = self.provenance.get("trained_sizes")
+        if not isinstance(trained, list) or not trained or str(spec) in trained:
+            return []
+        near = min(trained, key=lambda size: abs(math.log(self.target(size).num_params / spec.num_params)))
+        return [f"{spec} is none of the {len(trained)} sizes that were trained; the nearest of them is {near}"]
 
     @property
     def span(self) -> str:

@@ -56,8 +56,8 @@ class LeTs(Learngene):
                          of a group)     a layer (norm1, q, k, v, proj, norm2, fc1, fc2, weight and bias, ...)
     ==================== =============== ==========================================================================
 
-    Every axis is widened that is called width (by ``embed``), head x dim (by ``qkv``; norms inside the attention by that
-    of v) or hidden (by ``ffn``, gate and fc1 alike).
+    Every axis is widened that is called width (by ``embed``), head x dim (by ``qkv``; norms inside the attention by
+    that of v) or hidden (by ``ffn``, gate and fc1 alike).
 
     Args:
         learngene: size of the learngene, ``'h6-l8'`` in the paper.
@@ -297,7 +297,7 @@ class LeTs(Learngene):
     def _widen(
         self, tensors: dict[str, Tensor], matrix: Tensor, out: Sequence[str] = (), into: Sequence[str] = ()
     ) -> None:
-        """Replace those of the named tensors that there are by widened ones, all by the same map F, (n, S) or (L, n, S).
+        """Widen those of the named tensors that there are, all by the same map F, (n, S) or (L, n, S).
 
         ``out``: the outputs are widened, (..., S, i) -> (..., S + n, i); ``into``: the inputs, (..., S) ->
         (..., S + n).
@@ -351,13 +351,13 @@ class LeTs(Learngene):
 
 
 def part_names(axis: str, count: int) -> tuple[str, ...]:
-    """Names of the parts along an axis of :data:`PARTS`; of two biases of q, k and v, k's is the one that is missing."""
+    """Names of the parts along an axis of :data:`PARTS`; of two biases of q, k and v, k's is missing."""
     names = PARTS[axis]
     return names if count == len(names) else ("q", "v")
 
 
 def _matrix(tensor: Tensor, axes: tuple[str, ...], lead: int) -> Tensor:
-    """A tensor with heads and channels merged, a patch kernel as a matrix, vectors off the residual stream as columns."""
+    """A tensor with heads and channels merged, a patch kernel as a matrix, vectors off the stream as columns."""
     names = list(axes)
     for head, dim in (("head", "dim"), ("pool_head", "pool_dim")):
         if head in names:
