@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from . import files
-from .attention import mean_attention_distance, read_images, timm_preprocessing
+from .attention import mean_attention_distance, preprocessing_of, read_images
 from .errors import LearngeneError, NotShown, check_choice
 from .layouts import FRAMEWORKS, find_vit, tables, weights_of
 from .layouts.base import UNSEEN, Layout
@@ -217,8 +217,9 @@ def extract(
         )
     provenance = {}
     if cls.looks_at_images:
-        if not isinstance(ancestry, (nn.Module, ViTWeights)) and like is None:
-            options["preprocessing"] = {**timm_preprocessing(str(ancestry)), **(options.get("preprocessing") or {})}
+        if not isinstance(ancestry, (nn.Module, ViTWeights)):
+            model = str(ancestry if like is None else like)
+            options["preprocessing"] = {**preprocessing_of(model), **(options.get("preprocessing") or {})}
         options, provenance = _with_distances(weights, options)
     learngene = cls.extract(weights, **options)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -81,8 +82,15 @@ def _patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:
     return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def timm_preprocessing(name: str) -> dict:
-    """How a timm model wants its images: arguments of :func:`read_images`. Empty for what is no timm model."""
+def preprocessing_of(name: str) -> dict:
+    """How a timm model or a Hugging Face folder wants its images: arguments of :func:`read_images`.
+
+    Empty for what is neither.
+    """
+    file = Path(name) / "preprocessor_config.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+        return {ours: tuple(found[its]) for ours, its in (("mean", "image_mean"), ("std", "image_std")) if its in found}
     if not timm.is_model(name):
         return {}
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())

@@ -10,7 +10,7 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.attention import mean_attention_distance, read_images, timm_preprocessing
+from mmlearngene.attention import mean_attention_distance, preprocessing_of, read_images
 from mmlearngene.figures import plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
@@ -290,7 +290,7 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_images_are_drawn_by_the_seed_and_normalised(folder):
+def test_images_are_drawn_by_the_seed_and_normalised(folder, tmp_path):
     spec = ancestry().spec
     drawn = [torch.cat(list(read_images(folder, spec, 5, seed))) for seed in (0, 0, 1)]
     assert drawn[0].shape == (5, 3, 16, 16)
@@ -299,8 +299,10 @@ def test_images_are_drawn_by_the_seed_and_normalised(folder):
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     torch.testing.assert_close(drawn[0], (plain - mean) / std)
     assert plain.min() >= 0 and plain.max() <= 1
-    assert timm_preprocessing("vit_base_patch16_224.augreg_in21k")["mean"] == (0.5, 0.5, 0.5)
-    assert timm_preprocessing("checkpoint.pth") == {}
+    assert preprocessing_of("vit_base_patch16_224.augreg_in21k")["mean"] == (0.5, 0.5, 0.5)
+    assert preprocessing_of("checkpoint.pth") == {}
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "do_resize": true}')
+    assert preprocessing_of(str(tmp_path)) == dict(mean=(0.1, 0.2, 0.3))
 
 
 def test_extraction_from_a_folder_is_deterministic(folder):

@@ -39,7 +39,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # 
 from rich.table import Table  # noqa: E402
 
 from mmlearngene import extract  # noqa: E402
-from mmlearngene.ancestry import load_ancestry  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.sizes_val import by_size  # noqa: E402
@@ -169,7 +168,8 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     if job.method:
         gene = extract(
             job.method,
-            load_ancestry(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth", num_heads=6),
+            work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth",
+            like=CONFIGS / "ancestry.py",
             **job.options,
         )
         gene.save(gene_file(work_dir, job.method))

@@ -32,7 +32,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmlearngene import LearngeneError, extract
-from mmlearngene.ancestry import load_ancestry
 from mmlearngene.files import SUFFIX
 
 matplotlib.use("Agg")
@@ -131,9 +130,9 @@ class Study:
         with ThreadPoolExecutor(processes) as pool:
             ancestry = pool.submit(self.pretrain, "ancestry")
             control = pool.submit(self.pretrain, "prefin")
-            self.extract("weight-selection", ancestry.result(), num_heads=6)
+            self.extract("weight-selection", ancestry.result(), "ancestry")
             aux = pool.submit(self.pretrain, "aux", {"model.teacher.checkpoint": ancestry.result()})
-            self.extract("pre-fin", control.result(), num_heads=4)
+            self.extract("pre-fin", control.result(), "prefin")
             # the runs that wait for the Aux-Net come last
             arms = sorted(self.arms, key=lambda arm: arm == "lets")
             runs = []
@@ -149,10 +148,10 @@ class Study:
         length = {"train_cfg.max_epochs": self.epochs, "param_scheduler.1.end": self.epochs}
         return train(f"camvid_{name}", self.root / name, f"epoch_{self.epochs}", {**length, **(options or {})})
 
-    def extract(self, method: str, checkpoint: Path, num_heads: int) -> None:
-        """Turn a checkpoint into the learngene file of an arm."""
+    def extract(self, method: str, checkpoint: Path, name: str) -> None:
+        """Turn a checkpoint of ``camvid_<name>`` into the learngene file of an arm."""
         if not self.gene(method).exists():
-            extract(method, load_ancestry(checkpoint, num_heads=num_heads)).save(self.gene(method))
+            extract(method, checkpoint, like=CONFIGS / f"camvid_{name}.py").save(self.gene(method))
 
     def segment(self, arm: str, seed: int) -> None:
         """Train and test one descendant on CamVid."""
