@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import ViTSpec, ViTWeights, cli, load
+from mmlearngene import ViTSpec, ViTWeights, cli, initialize, load
 from mmlearngene.files import load_state_dict
 from mmlearngene.layouts import layout_for
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -204,6 +204,21 @@ def test_an_output_that_cannot_be_written_is_an_error_without_traceback(gene, tm
     (tmp_path / "file").write_text("")
     error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "file" / "state.safetensors")
     assert "Traceback" not in error and "file" in error
+
+
+def test_a_size_that_was_not_trained_is_said_with_the_nearest_that_was(gene, tmp_path, capsys):
+    learngene = load(gene)
+    learngene.provenance["trained_sizes"] = ["h1-l4", "h2-l4", "h3-l8"]
+    learngene.save(gene)
+    run("expand", gene, "--arch", "h2-l4", "-o", tmp_path / "a.safetensors")
+    assert "trained" not in capsys.readouterr().out
+    run("expand", gene, "--arch", "h2-l5", "-o", tmp_path / "b.safetensors")
+    out = capsys.readouterr().out
+    assert "h2-l5 is none of the 3 sizes that were trained; the nearest of them is h2-l4" in out
+    model = VisionTransformer(**model_kwargs(learngene.target("h3-l7")))
+    assert "nearest of them is h3-l8" in str(initialize(model, learngene))
+    run("inspect", gene)
+    assert "provenance trained_sizes" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- inspect

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmlearngene import LearngeneError, __version__, files, load
+from mmlearngene import LearngeneError, __version__, build, files, load
 from mmlearngene.learngenes.lets import LeTs
+
+from .zoo import images, outputs
 
 
 @pytest.fixture
@@ -150,6 +153,22 @@ def test_format_1_is_read(gene, path):
     assert all(torch.equal(tensor, gene.state_dict()[name]) for name, tensor in again.state_dict().items())
     with pytest.raises(LearngeneError, match="SHA-256"):
         load(rewritten(path, format=1, sha256="0" * 64))
+
+
+# what a file that version 0 wrote computed there, for two images
+SWIN_LOGITS = {
+    "h1,2,4,8-l1,1,2,1": [[-0.7549657, -3.0680444, 0.6288711], [-0.6427411, -3.435293, 2.0372665]],
+    "h1,1,1,1-l1,1,2,1": [[-1.2589605, -1.6379448, 2.8650293], [-0.3141276, -1.9077364, 2.3276343]],
+}
+
+
+@pytest.mark.parametrize("size", SWIN_LOGITS)
+def test_a_cluster_swin_of_format_1_computes_what_it_did(size):
+    pytest.importorskip("mmpretrain")
+    gene = load(Path(__file__).parent / "data" / "cluster_swin_format1.safetensors")
+    assert (gene.method, gene.provenance["ancestry"]) == ("cluster", "swin")
+    (logits,) = outputs(build(gene.expand(size), "mmpretrain"), images((32, 32)))
+    torch.testing.assert_close(logits, torch.tensor(SWIN_LOGITS[size]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [dict(classes=["x"]), dict(provenance={"epochs": 4}), dict(method="sws")])
