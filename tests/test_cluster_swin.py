@@ -13,16 +13,17 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.models import SwinTransformer
+from mmpretrain.structures import DataSample
 from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
-from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, ViTWeights, extract, initialize, load, load_ancestry
+from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, ViTWeights, build, extract, initialize, load, load_ancestry
 from mmlearngene.attention import mean_attention_distance
 from mmlearngene.cli import main
 from mmlearngene.figures import plot_clusters
 from mmlearngene.layouts.mmpretrain import SWIN, backbone_cfg
 from mmlearngene.learngenes.cluster import Cluster
-from mmlearngene.models import ElasticSwin
+from mmlearngene.models import AuxNet, ElasticSwin
 from mmlearngene.registry import MODELS
 
 from .test_cluster import ancestry as vit_ancestry
@@ -433,9 +434,9 @@ def test_bad_input_is_told_before_any_work(tmp_path):
     ):
         extract("first-k", weights)
     vit = MODELS.build(dict(type="mmpretrain.VisionTransformer", arch="deit-tiny", img_size=32))
-    with pytest.raises(LearngeneError, match="VisionTransformer is a ViT, .* expands to a Swin"):
+    with pytest.raises(LearngeneError, match="VisionTransformer is a ViT, .* expands a Swin"):
         initialize(vit, learngene)
-    with pytest.raises(LearngeneError, match="SwinTransformer is a Swin, .* expands to a ViT"):
+    with pytest.raises(LearngeneError, match="SwinTransformer is a Swin, .* expands a ViT"):
         initialize(classifier().backbone, Cluster.extract(vit_ancestry(), eps=0))
     other = MODELS.build(backbone_cfg(SPEC, window_size=3, img_size=48))
     before = {name: parameter.clone() for name, parameter in other.named_parameters()}
@@ -449,6 +450,33 @@ def test_bad_input_is_told_before_any_work(tmp_path):
         SWIN.from_state_dict(state, **known)
     with pytest.raises(LearngeneError, match="not a ViT in the layout of mmpretrain's SwinTransformer"):
         SWIN.from_state_dict(vit.state_dict(), **known)
+
+
+@pytest.mark.parametrize("method, size", [("cluster", "h1,2,4,8-l2,2,3,1"), ("peg", "h1,2,4,8-l1,2,2,1")])
+def test_a_descendant_swin_trains_as_an_expansion(method, size):
+    """Its merged FFNs' maps (Cluster) and its sampled heads (PEG) get gradients, each stage's."""
+    torch.manual_seed(0)
+    learngene = extract(
+        method,
+        ancestry(),
+        **(
+            dict(
+                heads=[[0, 1]] * 2 + [[0, 1, 2, 3]] * 2 + [list(range(8))] * 3 + [list(range(16))],
+                ffns=[0, 0, 2, 2, 4, 4, 4, 7],
+            )
+            if method == "cluster"
+            else {}
+        ),
+    )
+    net = AuxNet(learngene, size=size, head=dict(loss=dict(type="CrossEntropyLoss")))
+    x = torch.randn(2, 3, 32, 32)
+    net(x, [DataSample().set_gt_label(label) for label in (0, 1)], mode="loss")["loss"].backward()
+    for name, parameter in learngene.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name
+    spec = learngene.target(size)
+    plain = build(learngene.expand(size), "mmpretrain").eval()
+    torch.testing.assert_close(net.eval()(x), plain(x), rtol=0, atol=1e-5)
+    assert spec.num_params == sum(parameter.numel() for parameter in plain.parameters())
 
 
 # ---------------------------------------------------------------------- configs

@@ -63,8 +63,11 @@ def layout_for(spec: ViTSpec, framework: str) -> Layout:
         if other != framework and package in sys.modules and any(t.lacks(spec) is None for t in layouts_of(other))
     ]
     hint = f"; {', '.join(others)} can" if others else ""
-    reasons = "; ".join(f"{layout.cls.rpartition('.')[2]}: {feature}" for layout, feature in lacking.items())
-    raise LearngeneError(f"no class of {framework} can be the {spec.kind} {spec} with its features ({reasons}){hint}")
+    reasons = [f"{layout.cls.rpartition('.')[2]}: {feature}" for layout, feature in lacking.items()]
+    raise LearngeneError(
+        f"no class of {framework} can be the {spec.kind} {spec} with its features "
+        f"({'; '.join(dict.fromkeys(reasons))}){hint}"
+    )
 
 
 def fit(weights: ViTWeights, framework: str, adapt: bool = False) -> tuple[Layout, ViTWeights, list[str]]:
