@@ -6,7 +6,9 @@ import argparse
 import errno
 import gc
 import os
+import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ..errors import LearngeneError, RunStopped
 from ..files import existing
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and NCCL say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +101,8 @@ def first_of_all() -> bool:
 def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main``, and at its end leave its process group.
 
-    Bad input ends it with one line and status 2; a training that cannot go on, and a full disk, with one and status 1.
+    Bad input ends it with one line and status 2; a training that cannot go on, a full disk, and another process that is
+    gone, with one and status 1.
     """
     try:
         main()
@@ -110,6 +114,11 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in _FULL:
             raise
         _end(RunStopped(f"{error}: a file of the run could not be written. What to do: make room, then --resume"), 1)
+    except RuntimeError as error:
+        if not (dist.is_available() and dist.is_initialized() and _PEER_GONE.search(str(error))):
+            raise
+        time.sleep(10)  # whoever started the processes ends this one meanwhile, and says which was the first to fail
+        _end(RunStopped(f"another process of the run is gone ({str(error).splitlines()[0]})"), 1)
     leave_process_group()
 
 
