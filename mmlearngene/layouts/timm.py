@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import torch
 from timm.layers import Attention, GluMlp, RmsNorm, SwiGLU
 from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
@@ -124,7 +125,8 @@ def model_kwargs(spec: ViTSpec) -> dict:
 
 
 def _make_vit(spec: ViTSpec, cls: type = VisionTransformer) -> VisionTransformer:
-    model = cls(**model_kwargs(spec))
+    without_storage = torch.get_default_device().type == "meta"  # where start values take time for nothing
+    model = cls(**model_kwargs(spec), weight_init="skip" if without_storage else "")
     if not spec.is_ordinary:  # which Attention allows and VisionTransformer has no argument for
         for block, heads in zip(model.blocks, spec.heads, strict=True):
             block.attn = Attention(
