@@ -53,16 +53,29 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
         LearngeneError: no such file, folder or timm model; it is no ViT that is known here; or a field is not known.
             Nothing is guessed.
     """
-    if isinstance(source, ViTWeights):
-        return source
-    if isinstance(source, nn.Module):
-        return _of_model(source)
+    if isinstance(source, (ViTWeights, nn.Module)):
+        _check_untold(source, like, fields)
+        return source if isinstance(source, ViTWeights) else _of_model(source)
     path = Path(source).expanduser()
     if path.is_dir():
+        _check_untold(source, like, fields)
         return _of_model(_hugging_face(path))
     if path.suffix in CHECKPOINTS or path.exists():
+        for name in fields:
+            check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
         return _of_checkpoint(files.existing(path), like, fields)
+    _check_untold(source, like, fields)
     return _of_model(_timm_model(str(source), pretrained=True))
+
+
+def _check_untold(source: Source, like: object, fields: Mapping) -> None:
+    """What says everything about itself is not told more."""
+    told = [*(["like"] if like is not None else []), *fields]
+    if told:
+        what = type(source).__name__ if isinstance(source, (nn.Module, ViTWeights)) else source
+        raise LearngeneError(
+            f"{what} says itself what it is; {', '.join(told)} can only be given for a checkpoint file"
+        )
 
 
 def _of_model(model: nn.Module) -> ViTWeights:
@@ -94,13 +107,17 @@ def _hugging_face(folder: Path, weights: bool = True) -> nn.Module:
         import transformers
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    names = config.architectures or []
-    cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
-    if weights:
-        return cls.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        names = config.architectures or []
+        cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
+        if weights:
+            return cls.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+    except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise LearngeneError(f"{folder} cannot be read as a Hugging Face model: {words[0]}") from error
 
 
 def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fields: dict) -> ViTWeights:

@@ -402,6 +402,37 @@ def test_extract_from_a_folder_of_hugging_face_and_back(kind, tmp_path):
         assert load_ancestry(tmp_path / "small.safetensors").spec.rope == "dinov3"
 
 
+@pytest.mark.parametrize("fault", ["config", "class", "no weights", "half the weights", "no ViT", "told", "like"])
+def test_a_folder_that_cannot_be_read_is_told_in_one_line(fault, tmp_path, capsys):
+    import transformers
+
+    hugging_face("DINOv2").save_pretrained(folder := tmp_path / "vit")
+    file, more = folder / "model.safetensors", []
+    if fault == "config":
+        (folder / "config.json").write_text("{")
+    elif fault == "class":
+        (folder / "config.json").write_text('{"model_type": "nonsense"}')
+    elif fault == "no weights":
+        file.unlink()
+    elif fault == "half the weights":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif fault == "no ViT":
+        sizes = dict(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1])
+        transformers.ResNetModel(transformers.ResNetConfig(**sizes)).save_pretrained(folder)
+    else:
+        more = ["--num-heads", "3"] if fault == "told" else ["--like", "vit_small_patch14_dinov2"]
+    out = tmp_path / "gene.safetensors"
+    assert cli.main(["extract", "--method", "first-k", "--ancestry", str(folder), *more, "-o", str(out)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mmlearngene: error: ")]
+    assert len(lines) == 1 and ("ResNetModel" if fault == "no ViT" else str(folder)) in lines[0] and not out.exists()
+
+
+def test_an_unknown_field_is_named(tmp_path):
+    torch.save(tiny_timm("deit_tiny_patch16_224").state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(LearngeneError, match="field of a ViT 'acts' is unknown; .* Did you mean 'act'"):
+        load_ancestry(tmp_path / "vit.pth", acts="relu")
+
+
 def test_extract_from_a_checkpoint_of_mmengine(tmp_path):
     checkpoint = pytest.importorskip("mmengine.runner").checkpoint
     config = pytest.importorskip("mmengine").Config
