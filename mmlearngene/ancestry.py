@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import timm
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -64,8 +65,9 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
         return _of_checkpoint(files.existing(path), like, fields)
+    name = _timm_name(str(source))
     _check_untold(source, like, fields)
-    return _of_model(_timm_model(str(source), pretrained=True))
+    return _of_model(timm.create_model(name, pretrained=True))
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -88,15 +90,13 @@ def _of_model(model: nn.Module) -> ViTWeights:
     return weights_of(found, model)
 
 
-def _timm_model(name: str, **options) -> nn.Module:
-    import timm
-
+def _timm_name(name: str) -> str:
     if not timm.is_model(name):
         raise LearngeneError(
             f"{name!r} is neither a checkpoint file ({', '.join(CHECKPOINTS)}), a folder nor a timm model; "
             f"nearest timm models: {', '.join(timm.list_models(f'*{name[:8]}*')[:3]) or 'none'}"
         )
-    return timm.create_model(name, **options)
+    return name
 
 
 def _hugging_face(folder: Path, weights: bool = True) -> nn.Module:
@@ -178,7 +178,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
             like = model_of_config(files.existing(path))
         else:
             with torch.device("meta"):
-                like = _timm_model(str(like))
+                like = timm.create_model(_timm_name(str(like)))
     found = find_vit(like)
     return found.spec, found.layout
 

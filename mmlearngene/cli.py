@@ -124,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_expansion_options(sub)
     _add_options(sub, "expansion")
-    _add_output(sub, "STATE.safetensors", "the state dict to write, or the folder with --layout hf")
+    _add_output(
+        sub, "STATE.safetensors", "the state dict to write, also as .pth or .pt; or the folder with --layout hf"
+    )
 
     sub = command(
         _inspect,
@@ -181,6 +183,8 @@ def _option(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    if key in ("self", "cls", "method", "ancestry", "like", "size", "head", "official", "head_dim"):
+        raise argparse.ArgumentTypeError(f"{key!r} is no option of a method")
     return key, _value(value)
 
 
@@ -212,7 +216,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
         return
     if path.is_dir():
         raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
-    if path.suffix in files.CHECKPOINT_SUFFIXES:
+    if path.suffix in files.CHECKPOINT_SUFFIXES and not (hasattr(arguments, "layout") and path.suffix in files.PICKLED):
         raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
     if path.exists() and not arguments.force:
         raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")

@@ -27,15 +27,10 @@ from .version import __version__
 
 FORMAT = 2
 SUFFIX = ".learngene.safetensors"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".bin", ".npz")
+PICKLED = (".pth", ".pt")
+CHECKPOINT_SUFFIXES = (*PICKLED, ".bin", ".npz")
 _KEY = "mmlearngene"
 _MAX_HEADER = 16 * 2**20  # bytes; distances and clusters of every head stay far below
-# what no ViT exceeds: a header beyond is refused before anything is built from it
-_MAX = dict(
-    num_heads=1024, num_layers=1024, head_dim=4096, patch_size=1024, img_size=32768, in_channels=4096,
-    num_classes=10_000_000, embed_dims=65536, depths=1024, window_size=1024, reg_tokens=4096, attn_pool_num_heads=1024,
-    rope_ref_grid=32768, learngene_heads=1024, mlp_ratio=256, attn_pool_mlp_ratio=256,
-)  # fmt: skip
 
 
 class Header(BaseModel):
@@ -80,7 +75,8 @@ def digest(tensors: Mapping[str, Tensor], header: Mapping | None = None) -> str:
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
     """Write a safetensors file under a temporary name beside ``path``, then rename it there.
 
-    Tensors that share storage (layers that share weights) are written out one by one.
+    A path that ends in ``.pth`` or ``.pt`` gets the tensors alone, as ``torch.save`` writes them. Tensors that share
+    storage (layers that share weights) are written out one by one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +84,10 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
     os.close(handle)
     try:
         detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        save_file(detached, temporary, metadata)
+        if path.suffix in PICKLED:
+            torch.save(detached, temporary)
+        else:
+            save_file(detached, temporary, metadata)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
@@ -177,7 +176,6 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
     try:
         if version == 1:
             fields, tensors = _from_format_1(fields, tensors)
-        _check_bounds(fields)
         header = Header.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -190,17 +188,6 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
         what = "the tensors differ" if version == 1 else "tensors or header differ"
         raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
     return tensors, header
-
-
-def _check_bounds(fields: Mapping) -> None:
-    """Refuse sizes that no ViT has, before a spec is made of them."""
-    for entry in ("learngene_spec", "aux_spec"):
-        for name, value in fields[entry].items():
-            numbers = value if isinstance(value, list) else [value]
-            if len(numbers) > _MAX["num_layers"]:
-                raise LearngeneError(f"{entry}.{name} has {len(numbers)} entries")
-            if any(isinstance(n, (int, float)) and not n <= _MAX.get(name, float("inf")) for n in numbers):
-                raise LearngeneError(f"{entry}.{name}={value} is more than {_MAX[name]}")
 
 
 _SWIN = dict(patch_norm=True, rel_pos_bias=True, pos_embed="none", pool="norm_avg")

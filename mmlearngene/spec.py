@@ -52,6 +52,12 @@ WORDS = {
     "window_size": "windows (window_size)",
     "learngene_heads": "maps over the heads (learngene_heads)",
 }
+# what no ViT exceeds: what does is refused before anything is built from it
+MAX = dict(
+    num_heads=1024, num_layers=1024, head_dim=4096, patch_size=1024, img_size=32768, in_channels=4096,
+    num_classes=10_000_000, embed_dims=65536, depths=1024, window_size=1024, reg_tokens=4096, attn_pool_num_heads=1024,
+    rope_ref_grid=32768, learngene_heads=1024, mlp_ratio=256, attn_pool_mlp_ratio=256,
+)  # fmt: skip
 _ROPE = ("rope_temperature", "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid")
 _SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+(?:,\d+)*)", re.IGNORECASE)
 _SWIN = dict(
@@ -171,6 +177,7 @@ class ViTSpec:
     learngene_heads: int = 0
 
     def __post_init__(self) -> None:
+        self._check_bounds()
         for name, value in dict(img_size=_pair(self.img_size), rope_ref_grid=_pair(self.rope_ref_grid)).items():
             object.__setattr__(self, name, value)
         if not isinstance(self.num_layers, int):
@@ -185,6 +192,15 @@ class ViTSpec:
                 raise LearngeneError(f"num_heads={self.num_heads} differs by layer and needs embed_dims to be given")
             object.__setattr__(self, "embed_dims", self.num_heads * self.head_dim)
         self._check()
+
+    def _check_bounds(self) -> None:
+        for name, most in MAX.items():
+            value = getattr(self, name)
+            numbers = value if isinstance(value, (tuple, list)) else [value]
+            if len(numbers) > MAX["num_layers"]:
+                raise LearngeneError(f"{name} has {len(numbers)} entries, more than {MAX['num_layers']}")
+            if any(isinstance(number, (int, float)) and number > most for number in numbers):
+                raise LearngeneError(f"{name}={value} is more than {most}")
 
     def _schedule(self, heads: tuple[int, ...]) -> int | tuple[int, ...]:
         """One number for each layer, or for each stage where layers of a stage agree; one number where all agree."""

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    """A text with what moves a terminal's cursor or colours it written out (``\\x1b``)."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def table(rows: Sequence[Sequence[str]], align: str) -> str:
     """Rows of text in aligned columns, two spaces apart.
 
@@ -12,6 +17,7 @@ def table(rows: Sequence[Sequence[str]], align: str) -> str:
         rows: the cells, header first; every row as long as ``align``.
         align: ``<`` (left) or ``>`` (right) for each column.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(align))]
     lines = ("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import ViTSpec, ViTWeights, cli, initialize, load
@@ -197,13 +198,50 @@ def test_outputs_are_not_overwritten_unless_forced(gene, tmp_path, capsys):
     assert read_tensors(out)[1]["size"] == "h2-l3"
     capsys.readouterr()
     assert "is a folder" in fails(capsys, *command[:-1], tmp_path, "--force")
-    assert "state.safetensors" in fails(capsys, *command[:-1], tmp_path / "state.pth")
+    assert "state.safetensors" in fails(capsys, *command[:-1], tmp_path / "state.bin")
 
 
 def test_an_output_that_cannot_be_written_is_an_error_without_traceback(gene, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "file" / "state.safetensors")
     assert "Traceback" not in error and "file" in error
+
+
+def test_expand_writes_what_torch_load_reads_too(gene, tmp_path):
+    """``mmengine``'s ``Pretrained`` and timm's ``checkpoint_path`` take such a file."""
+    run("expand", gene, "--arch", "h2-l3", "-o", tmp_path / "vit.pth")
+    run("expand", gene, "--arch", "h2-l3", "-o", tmp_path / "vit.safetensors")
+    state = torch.load(tmp_path / "vit.pth", weights_only=True)
+    other = load_state_dict(tmp_path / "vit.safetensors")
+    assert state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
+    model = VisionTransformer(**model_kwargs(load(gene).target("h2-l3")))
+    load_checkpoint(model, str(tmp_path / "vit.pth"))
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, state["blocks.1.mlp.fc1.weight"])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--arch", "h2-l100000000000"], "num_layers=100000000000 is more than 1024"),
+        (["--arch", "h9999999999-l2"], "num_heads=9999999999 is more than 1024"),
+        (["--img-size", "999999999"], "img_size=999999999 is more than 32768"),
+        (["--option", "self=1"], "'self' is no option of a method"),
+        (["--option", "size=1"], "'size' is no option of a method"),
+    ],
+)
+def test_expand_refuses_what_no_vit_has(gene, tmp_path, capsys, options, message):
+    arch = [] if "--arch" in options else ["--arch", "h2-l3"]
+    assert message in fails(capsys, "expand", gene, *arch, *options, "-o", tmp_path / "vit.safetensors")
+    assert not (tmp_path / "vit.safetensors").exists()
+
+
+def test_inspect_writes_out_what_moves_a_terminals_cursor(gene, capsys):
+    learngene = load(gene)
+    learngene.provenance["ancestry"] = "deit\x1b[2J\x07\nmethod  tleg"
+    learngene.save(gene)
+    run("inspect", gene)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\x07" not in out and "deit\\x1b[2J\\x07" in out and "\nmethod  tleg" not in out
 
 
 def test_a_size_that_was_not_trained_is_said_with_the_nearest_that_was(gene, tmp_path, capsys):
