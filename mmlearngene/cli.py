@@ -20,7 +20,7 @@ from .learngenes.base import HEADS
 from .learngenes.extracted import extraction_methods
 from .papers import READERS, read_official
 from .spec import POOLS, ViTSpec
-from .tables import table
+from .tables import printable, table
 from .version import __version__
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (LearngeneError, OSError) as error:
-        print(f"mmlearngene: error: {error}", file=sys.stderr)
+        lines = [printable(line) for line in str(error).splitlines()]
+        print("mmlearngene: error: " + "\n".join(lines), file=sys.stderr)
         return 2
     return 0
 

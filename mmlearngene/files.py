@@ -77,19 +77,24 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
 
     A path that ends in ``.pth`` or ``.pt`` gets the tensors alone, as ``torch.save`` writes them. Tensors that share
     storage (layers that share weights) are written out one by one.
+
+    Raises:
+        OSError: the disk is full, say; nothing is left of the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
-        detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         if path.suffix in PICKLED:
             torch.save(detached, temporary)
         else:
             save_file(detached, temporary, metadata)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except (SafetensorError, RuntimeError) as error:  # of a full disk, and neither says which file it is about
+        raise OSError(f"{path} could not be written: {error}") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path

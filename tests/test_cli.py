@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import ViTSpec, ViTWeights, cli, initialize, load
+from mmlearngene import ViTSpec, ViTWeights, cli, files, initialize, load
 from mmlearngene.files import load_state_dict
 from mmlearngene.layouts import layout_for
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -217,6 +217,18 @@ def test_expand_writes_what_torch_load_reads_too(gene, tmp_path):
     model = VisionTransformer(**model_kwargs(load(gene).target("h2-l3")))
     load_checkpoint(model, str(tmp_path / "vit.pth"))
     assert torch.equal(model.blocks[1].mlp.fc1.weight, state["blocks.1.mlp.fc1.weight"])
+
+
+@pytest.mark.parametrize("name", ["vit.safetensors", "vit.pth"])
+def test_a_full_disk_is_told_with_the_path_and_leaves_nothing(gene, name, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise (SafetensorError if "safe" in name else RuntimeError)("No space left on device (os error 28)")
+
+    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(torch, "save", full)
+    error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "out" / name)
+    assert f"{tmp_path / 'out' / name} could not be written: No space left" in error
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(
