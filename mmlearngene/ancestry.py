@@ -52,7 +52,7 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
 
     Raises:
         LearngeneError: no such file, folder or timm model; it is no ViT that is known here; or a field is not known.
-            Nothing is guessed.
+            Nothing is guessed. Or its weights are not finite, or not of one floating type.
     """
     if isinstance(source, (ViTWeights, nn.Module)):
         _check_untold(source, like, fields)

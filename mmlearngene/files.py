@@ -29,6 +29,7 @@ FORMAT = 2
 SUFFIX = ".learngene.safetensors"
 PICKLED = (".pth", ".pt")
 CHECKPOINT_SUFFIXES = (*PICKLED, ".bin", ".npz")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _KEY = "mmlearngene"
 _MAX_HEADER = 16 * 2**20  # bytes; distances and clusters of every head stay far below
 
@@ -192,7 +193,30 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
     if expected != header.sha256:
         what = "the tensors differ" if version == 1 else "tensors or header differ"
         raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
+    check_values(path, tensors)
     return tensors, header
+
+
+def check_values(source: object, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no weights.
+
+    Args:
+        source: where they are from, for messages.
+        tensors: name -> tensor.
+
+    Raises:
+        LearngeneError: one is not of a floating type, or has a NaN or Inf; or their types differ.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _FLOATS:
+            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _FLOATS)
+            raise LearngeneError(f"{source}: {name} is {str(tensor.dtype).removeprefix('torch.')}; expected {expected}")
+        if not tensor.is_meta and not tensor.isfinite().all():
+            raise LearngeneError(f"{source}: {name} has values that are no finite numbers (NaN or Inf)")
+    types = {str(tensor.dtype).removeprefix("torch."): name for name, tensor in tensors.items()}
+    if len(types) > 1:
+        which = ", ".join(f"{name} is {dtype}" for dtype, name in types.items())
+        raise LearngeneError(f"{source} has tensors of different types: {which}; expected one type")
 
 
 _SWIN = dict(patch_norm=True, rel_pos_bias=True, pos_embed="none", pool="norm_avg")

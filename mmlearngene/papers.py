@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import LearngeneError, check_choice
-from .files import load_state_dict
+from .files import check_values, load_state_dict
 from .layouts.timm import VIT
 from .learngenes.base import Learngene
 from .learngenes.lets import LeTs
@@ -55,6 +55,7 @@ def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -
         ) from error
     except RuntimeError as error:  # torch's, where shapes do not fit together
         raise LearngeneError(f"{path} is not a checkpoint of the released {method} code: {error}") from error
+    check_values(path, learngene.state_dict())
     learngene.provenance = {"imported_from": Path(path).name, "code": f"released {method}"}
     return learngene
 

@@ -12,9 +12,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmlearngene import LearngeneError, __version__, build, files, load
+from mmlearngene import LearngeneError, ViTSpec, __version__, build, files, load, load_ancestry
+from mmlearngene.layouts.timm import VIT
 from mmlearngene.learngenes.lets import LeTs
 
+from .parity import random_weights
 from .zoo import images, outputs
 
 
@@ -153,6 +155,34 @@ def test_format_1_is_read(gene, path):
     assert all(torch.equal(tensor, gene.state_dict()[name]) for name, tensor in again.state_dict().items())
     with pytest.raises(LearngeneError, match="SHA-256"):
         load(rewritten(path, format=1, sha256="0" * 64))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.fill_(float("nan")), "no finite numbers"),
+        (lambda t: t.fill_(float("-inf")), "no finite numbers"),
+        (lambda t: t.to(torch.int32), "is int32; expected float16, bfloat16, float32, float64"),
+        (lambda t: t.to(torch.complex64), "is complex64"),
+        (lambda t: t.to(torch.float8_e4m3fn), "is float8_e4m3fn"),
+        (lambda t: t.to(torch.bfloat16), "tensors of different types"),
+    ],
+)
+def test_what_is_no_weight_is_refused_wherever_it_is_read(gene, tmp_path, change, message):
+    name = "learngene.norm1.weight"
+    header = header_of(gene.save(tmp_path / "a.safetensors"))
+    state = gene.state_dict()
+    state[name] = change(state[name].clone())
+    header.pop("sha256")
+    with pytest.raises(LearngeneError, match=f"b.safetensors.*{message}"):
+        load(files.write(tmp_path / "b.safetensors", state, header))
+    # an ancestry
+    vit = random_weights(ViTSpec.parse("h1-l2", head_dim=4, img_size=8, patch_size=4))
+    tensors = VIT.state_dict(vit)
+    tensors["blocks.1.norm1.weight"] = change(tensors["blocks.1.norm1.weight"].clone())
+    torch.save(tensors, tmp_path / "vit.pth")
+    with pytest.raises(LearngeneError, match=f"vit.pth: timm's VisionTransformer.*{message}"):
+        load_ancestry(tmp_path / "vit.pth", like=vit.spec)
 
 
 # what a file that version 0 wrote computed there, for two images

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, NotShown
+from ..files import check_values
 from ..spec import WORDS, ViTSpec
 from ..tensors import Row, merged, row_of, stem_shapes
 from ..weights import ViTWeights
@@ -431,7 +432,7 @@ class Layout:
         """The canonical weights of a ViT whose spec is known.
 
         Raises:
-            LearngeneError: tensors are missing, left over, or of another shape than the spec has them.
+            LearngeneError: tensors are missing, left over, of another shape than the spec has them, or no weights.
         """
         left, bad = dict(vit), []
 
@@ -468,6 +469,7 @@ class Layout:
                 f"not {self.class_name} {spec}: missing or of another shape: {some(bad)}; "
                 f"not understood: {some(unknown)}"
             )
+        check_values(self.class_name, {key: tensor for key, tensor in vit.items() if key not in left} | dict(head))
         if (spare := self.spare_positions(spec)) and spec.class_token:  # a position of its own, added to the token
             key, part = self.places("pos_embed", spec)[0]
             positions = vit[key][0] if part.lead else vit[key]
