@@ -9,9 +9,8 @@ try:
 except ImportError as error:
     raise ImportError("this part of mmlearngene needs OpenMMLab: pip install mmlearngene[mm]") from error
 
-from .ancestry import extract
 from .errors import LearngeneError
-from .learngenes import LEARNGENES, load
+from .learngenes import LEARNGENES
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
 HOOKS = Registry(
@@ -41,9 +40,6 @@ WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
 
 for _cls in LEARNGENES.values():
     MODELS.register_module(module=_cls)
-# learngenes that a config does not build from nothing: dict(type='LoadLearngene', path=...), for example
-MODELS.register_module(name="LoadLearngene", module=load)
-MODELS.register_module(name="ExtractLearngene", module=extract)
 
 
 def model_of_config(path: str | Path):

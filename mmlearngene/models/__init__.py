@@ -1,6 +1,7 @@
 """OpenMMLab models: the Aux-Net, the sizes it trains, distillation of it, and teachers."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
+from . import sources  # noqa: F401  (registers them)
 from .aux_net import AuxNet
 from .batch_norm import SingleBatchNorm
 from .distill_loss import DistillLoss
