@@ -23,6 +23,7 @@ from .learngenes.extracted import Extracted, extraction_methods
 from .spec import ViTSpec
 from .weights import ViTWeights
 
+_LOGGER = logging.getLogger("mmlearngene")
 CHECKPOINTS = (*files.CHECKPOINT_SUFFIXES, ".safetensors")
 IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing")
 # what a model that is like a checkpoint's tells of it: all that tensors do not show
@@ -82,12 +83,15 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
 
 def _of_model(model: nn.Module) -> ViTWeights:
     found = find_vit(model)
-    notes = list(found.notes)
-    if aside := left_aside(found, model):
-        notes.append(f"left aside: {', '.join(aside)}")
-    for note in notes:
-        logging.getLogger("mmlearngene").warning("%s: %s", type(model).__name__, note)
+    for note in found.notes:
+        _LOGGER.warning("%s: %s", type(model).__name__, note)
+    _note_aside(type(model).__name__, left_aside(found, model))
     return weights_of(found, model)
+
+
+def _note_aside(source: str, parts: list[str]) -> None:
+    if parts:
+        _LOGGER.warning("%s: left aside: %s", source, ", ".join(parts))
 
 
 def _timm_name(name: str) -> str:
@@ -137,9 +141,12 @@ def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fi
     errors = []
     for layout in candidates:
         try:
-            return _take(layout, state, {**told, **fields})
+            weights = _take(layout, state, {**told, **fields})
         except LearngeneError as error:
             errors.append(error)
+        else:
+            _note_aside(path.name, layout.beside(state))
+            return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error
 

@@ -402,6 +402,26 @@ def test_extract_from_a_folder_of_hugging_face_and_back(kind, tmp_path):
         assert load_ancestry(tmp_path / "small.safetensors").spec.rope == "dinov3"
 
 
+def test_a_segmentors_checkpoint_is_read_with_its_heads_left_aside(tmp_path, caplog):
+    pytest.importorskip("mmseg.models")
+    from mmlearngene.registry import MODELS
+
+    backbone = {"type": "mmpretrain.VisionTransformer", **VIT, "out_type": "featmap", "out_indices": [0, 1]}
+    decode = dict(type="mmseg.FCNHead", in_channels=16, channels=8, num_classes=3, norm_cfg=dict(type="BN"))
+    model = shaken(MODELS.build(dict(type="mmseg.EncoderDecoder", backbone=backbone, decode_head=decode)))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "seg.pth")
+    weights = load_ancestry(tmp_path / "seg.pth", like=model)
+    assert caplog.messages == ["seg.pth: left aside: decode_head"]
+    assert torch.equal(weights.layers()[1]["fc2.weight"], model.backbone.layers[1].ffn.layers[1].weight)
+    caplog.clear()
+    load_ancestry(model)
+    assert caplog.messages == ["EncoderDecoder: left aside: decode_head"]
+    torch.save(model.backbone.state_dict(), tmp_path / "vit.pth")
+    caplog.clear()
+    load_ancestry(tmp_path / "vit.pth", like=model)
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("fault", ["config", "class", "no weights", "half the weights", "no ViT", "told", "like"])
 def test_a_folder_that_cannot_be_read_is_told_in_one_line(fault, tmp_path, capsys):
     import transformers

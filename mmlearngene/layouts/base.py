@@ -261,17 +261,30 @@ class Layout:
 
     def split(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The ViT's own tensors of a state dict, wherever in a model it is, and its classifier's by canonical name."""
-        key, _ = self.places("patch_embed.weight", _PROBE)[0]
-        found = [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
-        path = min(found, key=len, default="")
-        around = path.rstrip(".").rpartition(".")[0]
-        around += "." if around else ""
+        path, around = self._where(state)
         head = {}
         for name in HEAD_TENSORS:
             for place in self.head_places(name):
                 if around + place in state:
                     head[name] = state[around + place]
         return {name.removeprefix(path): tensor for name, tensor in state.items() if name.startswith(path)}, head
+
+    def _where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
+        """What the names of the ViT's tensors start with in a state dict, and those of the model that holds it."""
+        key, _ = self.places("patch_embed.weight", _PROBE)[0]
+        found = [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
+        path = min(found, key=len, default="")
+        around = path.rstrip(".").rpartition(".")[0]
+        return path, around + "." if around else ""
+
+    def beside(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Names of the parts in a state dict that belong neither to its ViT nor to its classifier."""
+        path, around = self._where(state)
+        heads = {around + place for name in HEAD_TENSORS for place in self.head_places(name)}
+        outside = [name for name in state if not name.startswith(path) and name not in heads]
+        inside = [name.removeprefix(path) for name in state if name.startswith(path)]
+        extra = [name for name in inside if any(re.fullmatch(pattern, name) for pattern in self.extra)]
+        return list(dict.fromkeys(name.partition(".")[0] for name in (*outside, *extra)))
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict has the patch embedding and layers under this layout's names."""
