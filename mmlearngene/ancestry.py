@@ -145,7 +145,7 @@ def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fi
         except LearngeneError as error:
             errors.append(error)
         else:
-            _note_aside(path.name, layout.beside(state))
+            _note_aside(path.name, layout.beside(state, *layout.where(state)))
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error

@@ -120,14 +120,14 @@ def initialize(
     resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
 
     parameters = dict(model.named_parameters())
-    state, resized = {}, set()
+    state, resized, heads = {}, set(), set()
     for name, key, tensor in found.layout.entries(weights):
         key = found.key(name, key)
         state[key] = tensor
         resized |= {key} if name in resampled else set()
+        heads |= {key} if name.startswith("head") else set()
     tensors, total, set_ = [], 0, 0
     inside = f"{found.path}." if found.path else ""
-    heads = {found.key(name, key) for name, key, _ in found.layout.entries(weights) if name.startswith("head")}
     for name, parameter in parameters.items():
         if name in state and state[name].shape != parameter.shape:
             raise LearngeneError(

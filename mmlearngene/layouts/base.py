@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -261,7 +261,7 @@ class Layout:
 
     def split(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The ViT's own tensors of a state dict, wherever in a model it is, and its classifier's by canonical name."""
-        path, around = self._where(state)
+        path, around = self.where(state)
         head = {}
         for name in HEAD_TENSORS:
             for place in self.head_places(name):
@@ -269,20 +269,26 @@ class Layout:
                     head[name] = state[around + place]
         return {name.removeprefix(path): tensor for name, tensor in state.items() if name.startswith(path)}, head
 
-    def _where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
+    def where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
         """What the names of the ViT's tensors start with in a state dict, and those of the model that holds it."""
-        key, _ = self.places("patch_embed.weight", _PROBE)[0]
+        key, _ = self.places("patch_embed.weight", PROBE)[0]
         found = [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
         path = min(found, key=len, default="")
         around = path.rstrip(".").rpartition(".")[0]
         return path, around + "." if around else ""
 
-    def beside(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Names of the parts in a state dict that belong neither to its ViT nor to its classifier."""
-        path, around = self._where(state)
+    def beside(self, names: Iterable[str], path: str, around: str) -> list[str]:
+        """Names of the parts of a model that belong neither to its ViT nor to its classifier.
+
+        Args:
+            names: of all its tensors.
+            path: what the names of the ViT's tensors start with, see :meth:`where`.
+            around: what those of the model that holds it start with.
+        """
         heads = {around + place for name in HEAD_TENSORS for place in self.head_places(name)}
-        outside = [name for name in state if not name.startswith(path) and name not in heads]
-        inside = [name.removeprefix(path) for name in state if name.startswith(path)]
+        names = list(names)
+        outside = [name for name in names if not name.startswith(path) and name not in heads]
+        inside = [name.removeprefix(path) for name in names if name.startswith(path)]
         extra = [name for name in inside if any(re.fullmatch(pattern, name) for pattern in self.extra)]
         return list(dict.fromkeys(name.partition(".")[0] for name in (*outside, *extra)))
 
@@ -292,7 +298,7 @@ class Layout:
         names = [("patch_embed.weight", None), *((f"{name}.weight", 0) for name in ("fc2", "fc1", "proj", "qkv"))]
         return all(
             places and all(key in vit for key, _ in places)
-            for places in (self.places(name, _PROBE, layer) for name, layer in names)
+            for places in (self.places(name, PROBE, layer) for name, layer in names)
         )
 
     def infer(self, vit: Mapping[str, Tensor], head: Mapping[str, Tensor], **fields) -> ViTSpec:
@@ -500,7 +506,7 @@ class Layout:
     @staticmethod
     def _canonical(row: Row, parts: list[tuple[Tensor, Key]], shape: tuple[int, ...]) -> Tensor | None:
         """Parts of a framework's tensor as one canonical tensor; None where shapes are not those expected."""
-        result, start = [], 0
+        result = []
         for tensor, part in parts:
             wanted = shape
             if len(parts) > 1:
@@ -514,7 +520,6 @@ class Layout:
                 return None
             tensor = tensor.reshape([wanted[axis] for axis in order])
             result.append(tensor.permute([order.index(axis) for axis in range(len(wanted))]))
-            start += part.share
         return result[0] if len(result) == 1 else torch.cat(result)
 
     # ------------------------------------------------------------------ building
@@ -539,7 +544,7 @@ class Layout:
         return getattr(model, self.inside) if self.inside and hasattr(model, self.inside) else model
 
 
-_PROBE = ViTSpec(1, 1)
+PROBE = ViTSpec(1, 1)
 
 
 def _example(name: str, spec: ViTSpec) -> object:

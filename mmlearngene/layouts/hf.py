@@ -63,7 +63,7 @@ def _has_classifier(around: nn.Module | None) -> bool:
     return any(hasattr(around, name) for name in ("classifier", "cls_classifier"))
 
 
-_ANY_OF_PLAIN = {name: ANY for name in ("norm_eps", "act")}
+_ANY_OF_PLAIN = dict.fromkeys(("norm_eps", "act"), ANY)
 
 # ---------------------------------------------------------------------- ViT, DeiT and ViTMAE
 
@@ -270,7 +270,7 @@ DINOV3 = Layout(
     },
     holds={
         **_ANY_OF_PLAIN,
-        **{name: ANY for name in ("qkv_bias", "proj_bias", "mlp_bias", "reg_tokens", "rope_temperature")},
+        **dict.fromkeys(("qkv_bias", "proj_bias", "mlp_bias", "reg_tokens", "rope_temperature"), ANY),
         "class_token": (True,),
         "init_values": (True,),
         "pos_embed": ("none",),
@@ -292,10 +292,14 @@ DINOV3_GATED = replace(
 # ---------------------------------------------------------------------- CLIP and SigLIP
 
 
-def _square(spec: ViTSpec) -> str | None:
+def _oblong(spec: ViTSpec) -> str | None:
+    return f"an oblong image, {spec.img_size}" if spec.img_size[0] != spec.img_size[1] else None
+
+
+def _tokens_only(spec: ViTSpec) -> str | None:
     if spec.num_classes:
         return "a classifier on these tokens; use num_classes=0"
-    return f"an oblong image, {spec.img_size}" if spec.img_size[0] != spec.img_size[1] else None
+    return _oblong(spec)
 
 
 def _make_clip(spec: ViTSpec) -> nn.Module:
@@ -326,7 +330,7 @@ CLIP = Layout(
     holds={**_ANY_OF_PLAIN, "class_token": (True,), "pre_norm": (True,), "patch_bias": (False,), "pool": ("cls",)},
     make=_make_clip,
     read=_read_clip,
-    cannot=_square,
+    cannot=_tokens_only,
 )
 
 
@@ -370,7 +374,7 @@ SIGLIP = Layout(
     holds={**_ANY_OF_PLAIN, "pool": ("map", "norm_avg")},
     make=_make_siglip,
     read=_read_siglip,
-    cannot=_square,
+    cannot=_tokens_only,
 )
 SIGLIP_MEAN = replace(
     SIGLIP,
@@ -379,7 +383,7 @@ SIGLIP_MEAN = replace(
     holds={**_ANY_OF_PLAIN, "pool": ("norm_avg",)},
     read=_read_siglip_mean,
     dead=(r"head\..*",),  # attention pooling, which the classifier does not take
-    cannot=lambda spec: f"an oblong image, {spec.img_size}" if spec.img_size[0] != spec.img_size[1] else None,
+    cannot=_oblong,
     ignore=frozenset({"use_head"}),
 )
 
@@ -407,17 +411,8 @@ def _make_swin(spec: ViTSpec) -> nn.Module:
 
 
 def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
-    block = vit.encoder.layers[0].blocks[0]
-    config = vit.config
-    return dict(
-        num_heads=list(config.num_heads),
-        norm_eps=config.layer_norm_eps,
-        act=act_name(block.mlp.activation_fn),
-        img_size=config.image_size if isinstance(config.image_size, int) else tuple(config.image_size),
-        post_norm=False,
-        rope="none",
-        pool="norm_avg" if _has_classifier(around) else None,
-    )
+    fields = _common(vit, vit.encoder.layers[0].blocks[0].mlp.activation_fn)
+    return {**fields, "pool": "norm_avg" if _has_classifier(around) else None}
 
 
 def _swin_cannot(spec: ViTSpec) -> str | None:

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from ..errors import LearngeneError
 from ..spec import ViTSpec
 from ..weights import ViTWeights
-from .base import HEAD_TENSORS, Layout
+from .base import HEAD_TENSORS, PROBE, Layout
 from .modules import difference
-
-_ANY_SPEC = ViTSpec(1, 1)
 
 
 @dataclass
@@ -104,7 +102,7 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
 
 def _check_patches(layout: Layout, module: nn.Module) -> None:
     """Patches must lie side by side, whatever the class could do."""
-    key, _ = layout.places("patch_embed.weight", _ANY_SPEC)[0]
+    key, _ = layout.places("patch_embed.weight", PROBE)[0]
     conv = module.get_submodule(key.removesuffix(".weight"))
     for name, value, usual in (
         ("stride", conv.stride, tuple(conv.kernel_size)),
@@ -157,12 +155,5 @@ def weights_of(found: Found, model: nn.Module) -> ViTWeights:
 
 def left_aside(found: Found, model: nn.Module) -> list[str]:
     """Names of the parts of a model, with parameters, that belong neither to its ViT nor to its classifier."""
-    heads = {_join(found.around, key) for name in HEAD_TENSORS for key in found.layout.head_places(name)}
-    inside = f"{found.path}." if found.path else ""
-    outside = [name for name, _ in model.named_parameters() if not name.startswith(inside) and name not in heads]
-    extra = [
-        name
-        for name, _ in found.module.named_parameters()
-        if found.layout.is_aside(name) and not found.layout.is_dead(name)
-    ]
-    return list(dict.fromkeys(name.partition(".")[0] for name in (*outside, *extra)))
+    names = (name for name, _ in model.named_parameters())
+    return found.layout.beside(names, *(f"{path}." if path else "" for path in (found.path, found.around)))

@@ -241,6 +241,7 @@ def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
 _IGNORE = frozenset({"out_type", "final_norm", "pad_small_map", "output_cls_token", "out_origin"})
 _EXTRA = (r"patch_embed\.adaptive_padding\..*",)  # of images that are not divisible into patches
 _HEADS = {"head": ("head.fc", "head.layers.head")}
+_COMMON = dict(framework="mmpretrain", inside="backbone", heads=_HEADS, make=_make, ignore=_IGNORE)
 _STEM = {
     "patch_embed": "patch_embed.projection",
     "patch_norm": "patch_embed.norm",
@@ -252,10 +253,8 @@ _STEM = {
 }
 _MAPS = {f"{name}.{part}": f"layers.{{}}.attn.{name}.{part}" for name in ("logits", "values") for part in (0, 2)}
 VIT = Layout(
-    framework="mmpretrain",
+    **_COMMON,
     cls="mmpretrain.models.backbones.vision_transformer.VisionTransformer",
-    inside="backbone",
-    heads=_HEADS,
     keys={
         **_STEM,
         "norm1": "layers.{}.ln1",
@@ -269,20 +268,18 @@ VIT = Layout(
         **_MAPS,  # of PEGViT only
     },
     holds={
-        **{
-            name: ANY
-            for name in (
+        **dict.fromkeys(
+            (
                 "class_token", "norm_eps", "act", "init_values", "pre_norm", "patch_norm", "patch_bias", "final_norm",
                 "is_ordinary", "learngene_heads",
-            )
-        },
+            ),
+            ANY,
+        ),
         "qkv_bias": ("all", "none"),
         "pool": ("avg_norm", "norm_avg", "cls"),
     },
     extra=_EXTRA,
-    make=_make,
     read=_read_vit,
-    ignore=_IGNORE,
     cannot=lambda spec: "no norm behind the mean" if spec.pool == "avg_norm" and not spec.final_norm else None,
 )  # fmt: skip
 VIT_GATED = replace(
@@ -297,7 +294,7 @@ DISTILLED = replace(
     heads={"head": ("head.layers.head",), "head_dist": ("head.layers.head_dist",)},
     keys={**VIT.keys, "dist_token": Key("dist_token", lead=2)},
     holds={
-        **{name: ANY for name in ("norm_eps", "act", "init_values", "final_norm")},
+        **dict.fromkeys(("norm_eps", "act", "init_values", "final_norm"), ANY),
         "qkv_bias": ("all", "none"),
         "class_token": (True,),
         "dist_token": (True,),
@@ -305,10 +302,8 @@ DISTILLED = replace(
     },
 )
 BEIT = Layout(
-    framework="mmpretrain",
+    **_COMMON,
     cls="mmpretrain.models.backbones.beit.BEiTViT",
-    inside="backbone",
-    heads=_HEADS,
     keys={
         **VIT.keys,
         "qkv.bias": tuple(f"layers.{{}}.attn.{part}_bias" for part in "qkv"),
@@ -317,15 +312,13 @@ BEIT = Layout(
         "ls2.gamma": "layers.{}.gamma_2",
     },
     holds={
-        **{name: ANY for name in ("norm_eps", "act", "init_values", "pos_embed", "rel_pos_bias", "final_norm")},
+        **dict.fromkeys(("norm_eps", "act", "init_values", "pos_embed", "rel_pos_bias", "final_norm"), ANY),
         "class_token": (True,),
         "qkv_bias": ("qv", "none"),
         "pool": ("avg_norm", "norm_avg", "cls"),
     },
     extra=_EXTRA,
-    make=_make,
     read=_read_beit,
-    ignore=_IGNORE,
 )
 BEIT_ALL_BIASES = replace(
     BEIT,
@@ -333,10 +326,8 @@ BEIT_ALL_BIASES = replace(
     holds={**BEIT.holds, "qkv_bias": ("all",), "rel_pos_bias": (True,)},
 )
 EVA02 = Layout(
-    framework="mmpretrain",
+    **_COMMON,
     cls="mmpretrain.models.backbones.vit_eva02.ViTEVA02",
-    inside="backbone",
-    heads=_HEADS,
     keys={
         **_STEM,
         "norm1": "layers.{}.norm1",
@@ -348,29 +339,25 @@ EVA02 = Layout(
         "fc2": "layers.{}.mlp.w3",
     },
     holds={
-        **{
-            name: ANY
-            for name in (
+        **dict.fromkeys(
+            (
                 "class_token", "norm_eps", "act", "pre_norm", "patch_norm", "patch_bias", "final_norm",
                 "scale_mlp_norm",
-            )
-        },
+            ),
+            ANY,
+        ),
         "mlp": ("swiglu", "swiglu_packed"),
         "rope": ("tiled",),
         "qkv_bias": ("all", "none"),
         "pool": ("avg_norm", "norm_avg", "cls"),
     },
     extra=_EXTRA,
-    make=_make,
     read=_read_eva,
-    ignore=_IGNORE,
 )  # fmt: skip
 _BLOCK = "stages.{stage}.blocks.{block}"
 SWIN = Layout(
-    framework="mmpretrain",
+    **_COMMON,
     cls="mmpretrain.models.backbones.swin_transformer.SwinTransformer",
-    inside="backbone",
-    heads=_HEADS,
     keys={
         "patch_embed": "patch_embed.projection",
         "patch_norm": "patch_embed.norm",
@@ -396,9 +383,7 @@ SWIN = Layout(
         "pool": ("norm_avg",),
     },
     extra=(*_EXTRA, r"norm[012]\..*", r"stages\.\d\.downsample\.adaptive_padding\..*"),  # norms of feature maps
-    make=_make,
     read=_read_swin,
-    ignore=_IGNORE,
     cannot=lambda spec: f"{len(spec.depths)} stages" if len(spec.depths) != 4 else None,
 )
 

@@ -80,12 +80,12 @@ VIT = Layout(
         "norm@avg_norm": None,
     },
     holds={
-        **{
-            name: ANY
-            for name in (
+        **dict.fromkeys(
+            (
                 "class_token", "norm_eps", "act", "pre_norm", "patch_norm", "patch_bias", "final_norm", "proj_bias",
-            )
-        },
+            ),
+            ANY,
+        ),
         "qkv_bias": ("all", "none"),
         "pool": ("norm_avg", "cls"),
     },
