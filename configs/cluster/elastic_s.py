@@ -12,7 +12,7 @@ model = dict(
 )
 custom_hooks = [
     dict(type="mmlearngene.SizesValHook", sizes=["h3-l6", "h3-l12", "h6-l6", "h6-l9", "h6-l12"]),
-    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
+    *_base_.custom_hooks,
 ]
 default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))
 work_dir = "work_dirs/cluster/elastic_s"

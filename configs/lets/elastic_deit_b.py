@@ -13,6 +13,6 @@ model = dict(
 )
 custom_hooks = [
     dict(type="mmlearngene.SizesValHook", sizes=["h6-l8", "h6-l12", "h9-l12", "h12-l8", "h12-l12", "h12-l16"]),
-    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
+    *_base_.custom_hooks,
 ]
 default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))

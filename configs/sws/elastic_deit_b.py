@@ -8,8 +8,5 @@ model = dict(
         scale_drop_path=True,
     ),
 )
-custom_hooks = [
-    dict(type="mmlearngene.SizesValHook"),
-    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
-]
+custom_hooks = [dict(type="mmlearngene.SizesValHook"), *_base_.custom_hooks]
 default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))

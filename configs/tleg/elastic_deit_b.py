@@ -5,8 +5,5 @@ _base_ = ["./aux_deit_b.py"]
 model = dict(
     student=dict(sizes=dict(type="mmlearngene.SandwichSizes", layers=[3, 12], count=1, smallest=False)),
 )
-custom_hooks = [
-    dict(type="mmlearngene.SizesValHook"),
-    dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="levit_384", dataset="ImageNet-1K")),
-]
+custom_hooks = [dict(type="mmlearngene.SizesValHook"), *_base_.custom_hooks]
 default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))

@@ -317,7 +317,7 @@ _APART = {
 _EVA_HOLDS = {
     **{name: ANY for name in _VIT_HOLDS if name not in ("proj_bias", "mlp_bias", "patch_norm", "is_ordinary")},
     "rope": ("none", "cat", "dinov3", "mixed"),
-    **{name: ANY for name in ("rope_temperature", "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid")},
+    **dict.fromkeys(("rope_temperature", "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid"), ANY),
     "act": ("gelu", "silu"),
     "attn_pool_mlp_ratio": ANY,
 }
@@ -382,7 +382,7 @@ BEIT = Layout(
     cls="timm.models.beit.Beit",
     keys={**EVA.keys, "bias_table": "blocks.{}.attn.relative_position_bias_table"},
     holds={
-        **{name: ANY for name in ("pos_embed", "rel_pos_bias", "init_values", "scale_mlp_norm", "norm_eps", "norm")},
+        **dict.fromkeys(("pos_embed", "rel_pos_bias", "init_values", "scale_mlp_norm", "norm_eps", "norm"), ANY),
         "class_token": (True,),
         "pool": ("avg_norm", "norm_avg", "cls"),
         "qkv_bias": ("qv", "none"),
@@ -453,7 +453,7 @@ SWIN = Layout(
         "head": "head.fc",
     },
     holds={
-        **{name: ANY for name in ("window_size", "norm_eps", "is_ordinary")},
+        **dict.fromkeys(("window_size", "norm_eps", "is_ordinary"), ANY),
         "kind": ("Swin",),
         "patch_norm": (True,),
         "rel_pos_bias": (True,),

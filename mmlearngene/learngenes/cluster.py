@@ -28,6 +28,7 @@ from .extracted import (
     mapped,
     stage_prefixes,
     tensors_of,
+    with_heads,
 )  # fmt: skip
 
 CENTROIDS = ("nearest", "average")
@@ -145,9 +146,7 @@ class Cluster(Extracted):
         ffns = list(range(aux.num_layers) if ffns is None else ffns)
         _check_heads(heads, aux)
         _check_ffns(ffns, aux)
-        pooling = dict(attn_pool_num_heads=aux.pool_heads) if aux.pool == "map" else {}
-        own = aux.replace(num_heads=[len(layer) for layer in heads], embed_dims=aux.embed_dims, **pooling)
-        own = derived_spec(self.method, learngene, own)
+        own = derived_spec(self.method, learngene, with_heads(aux, [len(layer) for layer in heads]))
         super().__init__(
             own,
             aux,

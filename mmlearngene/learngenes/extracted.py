@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 import torch
@@ -59,6 +59,12 @@ def check_ordinary(spec: ViTSpec) -> None:
             f"the ancestry {spec} has heads that are together not {spec.embed_dims} wide in every layer; expected an "
             f"ordinary ViT, the nearest is h{spec.embed_dims // spec.head_dim}-l{spec.num_layers}"
         )
+
+
+def with_heads(spec: ViTSpec, heads: int | Sequence[int]) -> ViTSpec:
+    """The ancestry with other numbers of heads, as wide as it is; attention pooling keeps its own heads."""
+    pooling = dict(attn_pool_num_heads=spec.pool_heads) if spec.pool == "map" else {}
+    return spec.replace(num_heads=heads, embed_dims=spec.embed_dims, **pooling)
 
 
 def stage_prefixes(spec: ViTSpec) -> dict[str, range]:

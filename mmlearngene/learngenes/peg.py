@@ -27,6 +27,7 @@ from .extracted import (
     mapped,
     stage_prefixes,
     tensors_of,
+    with_heads,
 )  # fmt: skip
 
 SAMPLINGS = ("gaussian", "uniform", "identity")
@@ -120,10 +121,7 @@ class PEG(Extracted):
         few = [aux.heads[of.start] for of in self.stages.values()], [len(of) for of in self.stages.values()]
         b = _each_stage("heads", heads, [math.ceil(count / HEADS_RATIO) for count in few[0]])
         B = _each_stage("layers", layers, [math.ceil(count / LAYERS_RATIO) for count in few[1]])
-        own = aux.replace(num_heads=b if aux.depths else b[0], embed_dims=aux.embed_dims)
-        if aux.pool == "map":
-            own = own.replace(attn_pool_num_heads=aux.pool_heads)
-        own = derived_spec(self.method, learngene, own)
+        own = derived_spec(self.method, learngene, with_heads(aux, b if aux.depths else b[0]))
         super().__init__(
             own,
             aux,

@@ -15,7 +15,7 @@ from ..errors import LearngeneError
 from ..learngenes import Learngene
 from ..registry import MODELS
 from ..spec import ViTSpec
-from .distill_loss import DistillLoss
+from .distill_loss import DistillLoss, scaled
 from .sizes import SizeSampler, Step, build_sizes
 from .template import Template
 
@@ -185,7 +185,7 @@ class AuxNet(BaseClassifier):
             logits = self._template_of(spec)(self._weights_of(spec), inputs)
             losses = loss_of(logits)
             if largest is not None:
-                losses = {k: (1 - self.share) * value if "loss" in k else value for k, value in losses.items()}
+                losses = scaled(losses, 1 - self.share)
                 losses["loss_in_place"] = self.share * self.in_place(logits, largest)
             elif self.in_place:
                 largest = logits.detach()

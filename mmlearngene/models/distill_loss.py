@@ -40,3 +40,8 @@ class DistillLoss(nn.Module):
         divergence = F.kl_div(student, teacher, reduction="sum", log_target=True)
         count = student.numel() if self.reduction == "deit" else len(student)
         return divergence * self.tau**2 / count
+
+
+def scaled(losses: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """Losses by name, times a factor; what is no loss (an accuracy) stays as it is."""
+    return {name: factor * value if "loss" in name else value for name, value in losses.items()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import LearngeneError
 from ..registry import MODELS
 from .aux_net import AuxNet, classifier_preprocessor
-from .distill_loss import DistillLoss
+from .distill_loss import DistillLoss, scaled
 from .teachers import Teacher
 
 
@@ -94,8 +94,7 @@ class LearngeneDistiller(BaseClassifier):
             )
         losses = {"loss_distill": self.alpha * self.distill(logits, target)}
         if self.alpha < 1:
-            own = self.student.head._get_loss(logits, data_samples)
-            losses |= {name: (1 - self.alpha) * value if "loss" in name else value for name, value in own.items()}
+            losses |= scaled(self.student.head._get_loss(logits, data_samples), 1 - self.alpha)
         return losses
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
