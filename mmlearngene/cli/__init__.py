@@ -11,17 +11,18 @@ from pathlib import Path
 
 import torch
 
-from . import files
-from .ancestry import extract
-from .errors import LearngeneError
-from .layouts import FRAMEWORKS, build, fit
-from .learngenes import LEARNGENES, Learngene, load
-from .learngenes.base import HEADS
-from .learngenes.extracted import extraction_methods
-from .papers import READERS, read_official
-from .spec import POOLS, ViTSpec
-from .tables import printable, table
-from .version import __version__
+from .. import files
+from ..ancestry import extract
+from ..errors import LearngeneError
+from ..layouts import FRAMEWORKS, build, fit
+from ..learngenes import LEARNGENES, Learngene, load
+from ..learngenes.base import HEADS
+from ..learngenes.extracted import extraction_methods
+from ..papers import READERS, read_official
+from ..spec import POOLS, ViTSpec
+from ..tables import printable, table
+from ..version import __version__
+from .arguments import add_expansion_options, add_options, add_output, check_output, given
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
@@ -71,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--head-dim", type=int, default=64, help="channels of a head (default: 64)")
     sub.add_argument("--pool", choices=POOLS, help="pooling order (default: what the released code trained with)")
     sub.add_argument("--norm-eps", type=float, help="epsilon of LayerNorm (default: as the released code)")
-    _add_options(sub, "import")
-    _add_output(sub, "GENE", "the learngene file to write")
+    add_options(sub, "import")
+    add_output(sub, "GENE", "the learngene file to write")
 
     sub = command(
         _extract,
@@ -96,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
     )
     sub.add_argument("--seed", type=int, metavar="N", help="seed for methods that draw numbers (default: the method's)")
-    _add_options(sub, "extraction")
-    _add_output(sub, "GENE", "the learngene file to write")
+    add_options(sub, "extraction")
+    add_output(sub, "GENE", "the learngene file to write")
 
     sub = command(
         _expand,
@@ -123,11 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--head", choices=HEADS, default="auto", help="classifier: inherit, fresh, or auto: inherit if classes agree"
     )
-    _add_expansion_options(sub)
-    _add_options(sub, "expansion")
-    _add_output(
-        sub, "STATE.safetensors", "the state dict to write, also as .pth or .pt; or the folder with --layout hf"
-    )
+    add_expansion_options(sub)
+    add_options(sub, "expansion")
+    add_output(sub, "STATE.safetensors", "the state dict to write, also as .pth or .pt; or the folder with --layout hf")
 
     sub = command(
         _inspect,
@@ -140,99 +139,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_expansion_options(parser: argparse.ArgumentParser) -> None:
-    """A flag for each option that some method's expansion takes, as its signature says it."""
-    methods: dict[str, list[str]] = {}
-    found = {}
-    for method, cls in sorted(LEARNGENES.items()):
-        for name, parameter in cls.expand_options().items():
-            methods.setdefault(name, []).append(method)
-            found.setdefault(name, parameter)
-    for name, parameter in sorted(found.items()):
-        kind, metavar = (_numbers, "N,N,...") if "Sequence[int]" in str(parameter.annotation) else (_value, "VALUE")
-        default = "" if parameter.default is None else f" (default: {parameter.default})"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{', '.join(methods[name])}{default}"
-        )
-
-
-def _add_output(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar=metavar, help=what)
-    parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
-
-
-def _add_options(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument(
-        "--option",
-        dest="options",
-        action="append",
-        default=[],
-        type=_option,
-        metavar="KEY=VALUE",
-        help=f"a further {what} option of the method, the value as JSON or text; may be repeated",
-    )
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1,2,2") from None
-
-
-def _option(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    if key in ("self", "cls", "method", "ancestry", "like", "size", "head", "official", "head_dim"):
-        raise argparse.ArgumentTypeError(f"{key!r} is no option of a method")
-    return key, _value(value)
-
-
-def _value(text: str) -> object:
-    """JSON, or the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _given(arguments: argparse.Namespace, *names: str) -> dict:
-    """Those of the named options that were given: what is not stays the business of the function called."""
-    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
-
-
-def _check_output(arguments: argparse.Namespace) -> None:
-    """Refuse, before any work, an output that would be lost or misread.
-
-    Raises:
-        LearngeneError: the output exists, is a folder, or has the suffix of another format.
-    """
-    path = arguments.output
-    if getattr(arguments, "layout", None) == "hf":
-        if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
-            raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
-        if path.exists() and not arguments.force:
-            raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
-        return
-    if path.is_dir():
-        raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
-    if path.suffix in files.CHECKPOINT_SUFFIXES and not (hasattr(arguments, "layout") and path.suffix in files.PICKLED):
-        raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
-    if path.exists() and not arguments.force:
-        raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
-
-
 def _import(arguments: argparse.Namespace) -> None:
-    _check_output(arguments)
-    fields = {**_given(arguments, "pool", "norm_eps"), **dict(arguments.options)}
+    check_output(arguments)
+    fields = {**given(arguments, "pool", "norm_eps"), **dict(arguments.options)}
     learngene = read_official(arguments.official, arguments.method, arguments.head_dim, **fields)
     _save(learngene, arguments.output)
 
 
 def _extract(arguments: argparse.Namespace) -> None:
-    _check_output(arguments)
-    options = {**_given(arguments, "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
+    check_output(arguments)
+    options = {**given(arguments, "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
     _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 
@@ -243,10 +159,10 @@ def _save(learngene: Learngene, path: Path) -> None:
 
 
 def _expand(arguments: argparse.Namespace) -> None:
-    _check_output(arguments)
+    check_output(arguments)
     learngene = load(arguments.gene)
-    spec = learngene.target(arguments.arch).replace(**_given(arguments, "img_size", "patch_size", "num_classes"))
-    options = {**_given(arguments, *learngene.expand_options()), **dict(arguments.options)}
+    spec = learngene.target(arguments.arch).replace(**given(arguments, "img_size", "patch_size", "num_classes"))
+    options = {**given(arguments, *learngene.expand_options()), **dict(arguments.options)}
     flags = {name for cls in LEARNGENES.values() for name in cls.expand_options()}
     if wrong := [name for name in sorted(flags - options.keys()) if getattr(arguments, name) is not None]:
         options[wrong[0]] = getattr(arguments, wrong[0])  # which the expansion refuses by name
@@ -390,7 +306,3 @@ def _text(described: dict) -> str:
     sizes = [("some sizes", "parameters", "GMACs")]
     sizes += [(row["size"], f"{row['params']:,}", f"{row['macs'] / 1e9:.3g}") for row in described["sizes"]]
     return f"{table(facts, '<<')}\n\n{table(sizes, '<>>')}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What several commands of ``mmlearngene`` take: options of methods, the output, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .. import files
+from ..errors import LearngeneError
+from ..learngenes import LEARNGENES
+
+
+def add_expansion_options(parser: argparse.ArgumentParser) -> None:
+    """A flag for each option that some method's expansion takes, as its signature says it."""
+    methods: dict[str, list[str]] = {}
+    found = {}
+    for method, cls in sorted(LEARNGENES.items()):
+        for name, parameter in cls.expand_options().items():
+            methods.setdefault(name, []).append(method)
+            found.setdefault(name, parameter)
+    for name, parameter in sorted(found.items()):
+        kind, metavar = (numbers, "N,N,...") if "Sequence[int]" in str(parameter.annotation) else (value, "VALUE")
+        default = "" if parameter.default is None else f" (default: {parameter.default})"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{', '.join(methods[name])}{default}"
+        )
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar=metavar, help=what)
+    parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+
+
+def add_options(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        type=option,
+        metavar="KEY=VALUE",
+        help=f"a further {what} option of the method, the value as JSON or text; may be repeated",
+    )
+
+
+def numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1,2,2") from None
+
+
+def option(text: str) -> tuple[str, object]:
+    key, equals, text = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{key + equals + text!r} is not KEY=VALUE")
+    if key in ("self", "cls", "method", "ancestry", "like", "size", "head", "official", "head_dim"):
+        raise argparse.ArgumentTypeError(f"{key!r} is no option of a method")
+    return key, value(text)
+
+
+def value(text: str) -> object:
+    """JSON, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict:
+    """Those of the named options that were given: what is not stays the business of the function called."""
+    return {name: found for name in names if (found := getattr(arguments, name)) is not None}
+
+
+def check_output(arguments: argparse.Namespace) -> None:
+    """Refuse, before any work, an output that would be lost or misread.
+
+    Raises:
+        LearngeneError: the output exists, is a folder, or has the suffix of another format.
+    """
+    path = arguments.output
+    if getattr(arguments, "layout", None) == "hf":
+        if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
+            raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
+        if path.exists() and not arguments.force:
+            raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
+        return
+    if path.is_dir():
+        raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
+    if path.suffix in files.CHECKPOINT_SUFFIXES and not (hasattr(arguments, "layout") and path.suffix in files.PICKLED):
+        raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
+    if path.exists() and not arguments.force:
+        raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
