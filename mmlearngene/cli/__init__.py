@@ -22,6 +22,7 @@ from ..papers import READERS, read_official
 from ..spec import POOLS, ViTSpec
 from ..tables import printable, table
 from ..version import __version__
+from . import plan
 from .arguments import add_expansion_options, add_options, add_output, check_output, given
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
@@ -43,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mmlearngene",
         description="A learngene is a compact file of weights. It initialises Vision Transformers of many sizes.",
-        epilog="Start with `mmlearngene inspect GENE` to see which sizes a file expands to, then "
-        "`mmlearngene expand GENE --arch h6-l12 -o vit.safetensors` for the weights of one of them. "
-        "`mmlearngene COMMAND --help` explains a command.",
+        epilog="Start with `mmlearngene inspect GENE` to see what is in a file. `mmlearngene plan GENE --params 12M` "
+        "lists the sizes that fit, and `mmlearngene expand GENE --arch h6-l12 -o vit.safetensors` gives the weights of "
+        "one of them. `mmlearngene COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"mmlearngene {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -127,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     add_expansion_options(sub)
     add_options(sub, "expansion")
     add_output(sub, "STATE.safetensors", "the state dict to write, also as .pth or .pt; or the folder with --layout hf")
+
+    sub = command(
+        plan.run,
+        "plan",
+        "list the sizes that fit a budget, with your images and classes",
+        "gene.safetensors --params 12M --img-size 288 --num-classes 37",
+    )
+    plan.add_arguments(sub)
 
     sub = command(
         _inspect,

@@ -204,8 +204,8 @@ class Learngene(nn.Module):
             )
         aux = self.aux_spec
         inside = spec.replace(img_size=aux.img_size, patch_size=aux.patch_size, num_classes=aux.num_classes)
-        device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        with torch.autocast(device.type, enabled=False):
+        kinds = (p.device.type for p in self.parameters() if not p.is_meta)  # a learngene without storage expands, too
+        with torch.autocast(next(kinds, "cpu"), enabled=False):
             weights = self._expand(inside, **options)
         # an expansion may say more of its spec than was asked for: maps that stay in the attention (PEG)
         weights = weights.resample(weights.spec.replace(**{name: getattr(spec, name) for name in _OF_IMAGES}))

@@ -284,12 +284,14 @@ class Cluster(Extracted):
         entries = list(dict.fromkeys(chosen))
         blocks = {name: [] for name in layers[0]}
         for source, heads in entries:
-            index = torch.tensor(share_heads(self.counts[source], heads), device=own["patch_embed.weight"].device)
+            index = torch.tensor(share_heads(self.counts[source], heads))
+            uses = index.bincount()[index, None].to(own["patch_embed.weight"].device)
+            index = index.to(uses.device)
             for name, tensor in layers[source].items():
                 if name in self.head_axes:
                     tensor = tensor.index_select(self.head_axes[name], index)
                 if name == "proj.weight" and repeat_correction:
-                    tensor = tensor / index.bincount()[index, None]
+                    tensor = tensor / uses
                 blocks[name].append(tensor)
         stem = {name: own[name] for name in spec.stem_shapes()}
         return ViTWeights(spec, {**stem, **blocks}, [entries.index(entry) for entry in chosen])

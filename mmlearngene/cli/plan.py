@@ -1,0 +1,178 @@
+"""``mmlearngene plan``: the sizes that fit a budget."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+
+from ..errors import LearngeneError
+from ..files import existing
+from ..learngenes import load
+from ..planning import Cost, Storage, checked_device, measured, plan, storage, within
+from ..tables import table
+from .arguments import given
+
+_FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def add_budgets(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose sizes, at one's own images and classes."""
+    parser.add_argument(
+        "--arch", "--archs", nargs="+", default=[], metavar="SIZES",
+        help="the sizes to look at, with ranges, as in h6..12-l8..16 (default: all up to the Aux-Net's)",
+    )  # fmt: skip
+    parser.add_argument("--params", type=_count, metavar="N", help="at most so many parameters, as in 22M")
+    parser.add_argument(
+        "--flops", "--macs", dest="macs", type=_count, metavar="N",
+        help="at most so many FLOPs of an image, as papers count them (a multiply-accumulate is one), as in 4.6G",
+    )  # fmt: skip
+    parser.add_argument("--img-size", type=int, metavar="N", help="image side (default: the learngene's)")
+    parser.add_argument("--patch-size", type=int, metavar="N", help="patch side (default: the learngene's)")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="classes (default: the learngene's)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.add_argument("gene", metavar="GENE", help="the learngene file")
+    add_budgets(parser)
+    parser.add_argument(
+        "--latency", type=_seconds, metavar="TIME", help="at most so long a batch, measured, as in 10ms"
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="measure latency and memory there: cpu, cuda, cuda:1, ... (default: cpu)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images of a measured batch (default: 1)"
+    )
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="how many to list, 0 for all (default: 20)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
+    if arguments.batch_size < 1:
+        raise LearngeneError(f"--batch-size {arguments.batch_size} must be 1 or more")
+    measure = arguments.latency is not None or arguments.device is not None
+    device = checked_device(arguments.device or "cpu") if measure else None
+    path = existing(arguments.gene)
+    learngene = load(path)
+    every = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size", "num_classes"))
+    fitting = within(every, arguments.params, arguments.macs)
+    if arguments.latency is not None:
+        fitting = shown = _measured(fitting, device, arguments)
+    else:
+        shown = fitting[: arguments.top or None]
+        shown = _measured(shown, device, arguments) if measure else shown
+    stored = storage(path.stat().st_size, fitting, next((p.element_size() for p in learngene.parameters()), 4))
+    if arguments.json:
+        print(json.dumps(_described(arguments, every, fitting, shown, stored), indent=2))
+    else:
+        print(_text(arguments, every, fitting, shown, stored))
+
+
+def _measured(costs: list[Cost], device, arguments: argparse.Namespace) -> list[Cost]:
+    """Measured ones, the largest first, until so many are found that keep to the latency."""
+    from rich.console import Console
+    from rich.progress import track
+
+    kept, fastest = [], None
+    for cost in track(costs, description="measuring", console=Console(stderr=True), transient=True):
+        cost = measured(cost, device, arguments.batch_size)
+        fastest = min(fastest or cost, cost, key=lambda cost: cost.latency)
+        if arguments.latency is None or cost.latency <= arguments.latency:
+            kept.append(cost)
+        if len(kept) == arguments.top:
+            break
+    if not kept:
+        raise LearngeneError(
+            f"none of {len(costs)} sizes keeps to {arguments.latency * 1e3:.3g} ms; the fastest is {fastest.spec} with "
+            f"{fastest.latency * 1e3:.3g} ms on {device}"
+        )
+    return kept
+
+
+def _described(
+    arguments: argparse.Namespace, every: list[Cost], fitting: list[Cost], shown: list[Cost], stored: Storage
+) -> dict:
+    spec = every[0].spec
+    return {
+        "file": arguments.gene,
+        "img_size": list(spec.img_size),
+        "patch_size": spec.patch_size,
+        "num_classes": spec.num_classes,
+        "sizes_looked_at": len(every),
+        "sizes_that_fit": len(fitting),
+        "sizes": [
+            {
+                "size": str(cost.spec),
+                "params": cost.params,
+                "macs": cost.macs,
+                "trained": cost.trained,
+                "latency": cost.latency,
+                "memory": cost.memory,
+            }
+            for cost in shown
+        ],
+        "storage": {**dataclasses.asdict(stored), "ratio": stored.ratio},
+    }
+
+
+def _text(
+    arguments: argparse.Namespace, every: list[Cost], fitting: list[Cost], shown: list[Cost], stored: Storage
+) -> str:
+    spec, is_measured = shown[0].spec, shown[0].latency is not None
+    rows = [["size", "parameters", "GFLOPs", "trained", *(["ms", "MB"] if is_measured else [])]]
+    for cost in shown:
+        rows.append([str(cost.spec), f"{cost.params:,}", f"{cost.macs / 1e9:.3g}", "yes" if cost.trained else ""])
+        if is_measured:
+            rows[-1] += [f"{cost.latency * 1e3:.3g}", f"{cost.memory / 1e6:.3g}"]
+    height, width = spec.img_size
+    lines = [table(rows, "<>><>>"[: len(rows[0])]), ""]
+    lines.append(
+        f"{_how_many(arguments, every, fitting, shown)}; at {height} x {width}, patch {spec.patch_size}, "
+        f"{spec.num_classes} classes. FLOPs are multiply-accumulates, as in the papers"
+    )
+    if is_measured:
+        lines.append(
+            f"measured: batches of {arguments.batch_size} in float32 on {arguments.device or 'cpu'}; MB of weights and "
+            "activations"
+        )
+    pays = (
+        f"it pays from {stored.pays_from} size{'s' * (stored.pays_from > 1)} on"
+        if stored.pays_from
+        else "it does not pay for these"
+    )
+    lines.append(
+        f"stored: the learngene {stored.learngene / 1e6:,.3g} MB, one checkpoint for each of the {len(fitting)} sizes "
+        f"{stored.checkpoints / 1e6:,.4g} MB ({stored.ratio:.3g} x); {pays}"
+    )
+    options = given(arguments, "img_size", "patch_size", "num_classes").items()
+    own = "".join(f" --{name.replace('_', '-')} {value}" for name, value in options)
+    lines.append(f"the largest: mmlearngene expand {arguments.gene} --arch {spec}{own} -o {spec}.safetensors")
+    return "\n".join(lines)
+
+
+def _how_many(arguments: argparse.Namespace, every: list[Cost], fitting: list[Cost], shown: list[Cost]) -> str:
+    if arguments.latency is not None:
+        return f"the {len(shown)} largest of {len(every)} sizes that fit"
+    hidden = f", {len(shown)} are shown" if len(shown) < len(fitting) else ""
+    return f"{len(fitting)} of {len(every)} sizes fit{hidden}"
+
+
+def _count(text: str) -> float:
+    match = re.fullmatch(r"([\d.,_]+)\s*([kmgbt]?)", text.strip().lower())
+    try:
+        return float(match[1].replace(",", "").replace("_", "")) * _FACTORS[match[2]]
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 22M, 300k or 4.6G") from None
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"([\d.]+)\s*(us|ms|s)", text.strip().lower())
+    try:
+        return float(match[1]) * _SECONDS[match[2]]
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 10ms, 500us or 0.1s") from None
