@@ -1,19 +1,22 @@
-"""The study of elastic training, its runs cut to a few steps."""
+"""The studies, their runs cut to a few steps."""
 
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from PIL import Image
 
 from mmlearngene.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "studies"))
 
+import cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
 
 SHORT = {
@@ -25,12 +28,18 @@ SHORT = {
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch) -> elastic_digits.Study:
+def quick(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
+    # laying the text out takes longer than the training
+    plain = property(lambda cfg: "\n".join(f"{name} = {value!r}" for name, value in cfg.to_dict().items()))
+    monkeypatch.setattr(Config, "pretty_text", plain)
+    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+
+
+@pytest.fixture
+def study(quick, tmp_path, monkeypatch) -> elastic_digits.Study:
     ways = {way: (config, {**options, **SHORT}) for way, (config, options) in elastic_digits.WAYS.items()}
     monkeypatch.setattr(elastic_digits, "WAYS", ways)
-    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
     (tmp_path / "ancestry").mkdir()
     model = MODELS.build({**Config.fromfile("configs/demo/ancestry.py").model, "_scope_": "mmpretrain"})
     torch.save(dict(state_dict=model.state_dict()), tmp_path / elastic_digits.ANCESTRY)
@@ -55,3 +64,65 @@ def test_the_study_of_the_digits(study, capsys):
     printed = capsys.readouterr().out
     assert all(f"| {way} | 1 |" in printed for way in elastic_digits.WAYS)
     assert (study.root / "sizes.png").stat().st_size > 1000
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Random images of ten classes in the place of CIFAR-10, and one of CamVid's size for each of its sets."""
+    rng = np.random.default_rng(0)
+
+    def draw(path: Path, *shape: int, below: int = 256) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, below, shape, np.uint8)).save(path)
+
+    for split in ("train", "test"):
+        for i in range(20):
+            draw(tmp_path / "images" / split / f"class{i % 10}" / f"{i}.png", 32, 32, 3)
+    for split in ("train", "val", "test"):
+        draw(tmp_path / "camvid_half" / "images" / split / "0.jpg", 180, 240, 3)
+        draw(tmp_path / "camvid_half" / "annotations" / split / "0.png", 180, 240, below=11)
+    return tmp_path
+
+
+def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
+    for name, value in dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6")).items():
+        monkeypatch.setattr(cifar10, name, value)
+    study = cifar10.Study(images, images, cifar10.Protocol(1, 1, 1, 1, iterations=2))
+    wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "first-k")]
+    wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
+    wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
+    wanted += [cifar10.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
+    ordered = study.all_of(wanted)
+    assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 5
+    results = {job.name: study.do(job) for job in ordered}
+    assert results["untuned_first-k_s0"]["accuracy"] == {}  # which keeps the ancestry's width
+    assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
+    assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
+    assert results["gene_lets_s0"]["params"] < study.do(cifar10.Job("ancestry"))["params"]
+    assert [*study.run(wanted, processes=1)] == []  # all is done
+    study.report(1, images)
+    printed = capsys.readouterr().out
+    assert "lets-uniform / own" in printed and "| scratch | 1 |" in printed
+    assert (images / "elastic_cifar10.png").stat().st_size > 1000
+
+
+def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch):
+    """Alone or beside another: the same steps from the same start."""
+    monkeypatch.setattr(cifar10, "IMAGES", 20)
+    monkeypatch.setattr(cifar10, "BATCH", 10)
+    study = cifar10.Study(images, images, cifar10.Protocol(1, 1))
+    study.do(cifar10.Job("ancestry"))
+    start = MODELS.build(study._classifier("h4-l4")).state_dict()
+    ends = []
+    for sizes in (("h4-l4",), ("h4-l4", "h3-l4")):
+        cfg = study._config(1)
+        cfg.model = study._distiller(type="mmlearngene.SideBySide", students={size: study._classifier(size) for size in sizes})
+        cfg.update(work_dir=str(images / "-".join(sizes)), log_level="WARNING")
+        runner = Runner.from_cfg(cfg)
+        runner.model.init_weights()
+        runner.model.students["h4-l4"].load_state_dict(start)
+        runner.train()
+        ends.append(runner.model.students["h4-l4"].state_dict())
+    assert not torch.equal(ends[0]["head.fc.weight"], start["head.fc.weight"])
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(tensor, ends[1][name], rtol=0, atol=0)

@@ -101,6 +101,8 @@ class SafeCheckpointHook(CheckpointHook):
             self._remove(outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return  # also where nothing is trained, so nothing is prepared to be written
         # mmengine removes the old best before it writes the new one: here it is only noted
         self.file_backend.remove = self._outdated.append
         try:

@@ -17,7 +17,6 @@ Everything is written to the work dir. What is finished is not done again, and w
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -28,10 +27,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from common import unpack_cifar10
 from mmengine.config import Config
 from PIL import Image
 
-from mmlearngene import LearngeneError, extract
+from mmlearngene import extract
 from mmlearngene.files import SUFFIX
 
 matplotlib.use("Agg")
@@ -56,26 +56,6 @@ CHANGES = {
     "41-images": {"train_dataloader.dataset.indices": ",".join(map(str, range(0, 367, 9)))},
 }
 SHOWN = 3  # test images in the figure
-
-
-def unpack_cifar10(data: Path) -> None:
-    """Write the JPEG pack of CIFAR-10 as class folders, which mmpretrain's CustomDataset reads."""
-    reader = data / "jpgpack.py"
-    if not reader.exists():
-        raise LearngeneError(f"{reader} is missing; --data names the folder with cifar10_jpeg and camvid_half")
-    spec = importlib.util.spec_from_file_location("jpgpack", reader)
-    jpgpack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(jpgpack)
-    for split in ("train", "test"):
-        folder = CIFAR10 / split
-        if (folder / "done").exists():
-            continue
-        pack = jpgpack.JpgPack(data / "cifar10_jpeg" / f"{split}.npz")
-        for i, label in enumerate(pack.label):
-            path = folder / pack.classes[label] / f"{i:05}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(pack.jpeg(i))
-        (folder / "done").touch()
 
 
 def call(tool: str, config: Path, *arguments: str | Path, options: dict) -> None:
@@ -233,7 +213,7 @@ def main() -> None:
     parser.add_argument("--change", choices=CHANGES, help="one thing that differs from the protocol")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     args = parser.parse_args()
-    unpack_cifar10(args.data)
+    unpack_cifar10(args.data, CIFAR10)
     study = Study(args.work_dir, args.data, args.epochs, tuple(args.arms), args.seeds, args.change)
     study.run(args.processes)
     study.report()

@@ -18,10 +18,8 @@ made from these files, also of the seeds that are finished so far.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +28,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
+from common import read_json, step_seconds, train, write_json  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.sizes_val import by_size  # noqa: E402
 from mmlearngene.size_map import plot_sizes  # noqa: E402
 
@@ -49,28 +46,6 @@ WAYS: dict[str, tuple[str, dict]] = {
     "sandwich": ("elastic_lets.py", {f"model.student.sizes.{key}": value for key, value in SANDWICH.items()}),
 }
 METRIC = "accuracy/top1"
-STEP_SECONDS = "train/step_seconds"
-
-
-class Stopwatch(Hook):
-    """Processor seconds of every training step, without validation and checkpoints; and the last metrics.
-
-    The seconds are in the message hub, whose history a resumed run goes on with.
-    """
-
-    priority = "LOWEST"  # after SizesValHook has added every size
-
-    def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        self.start = time.process_time()
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        runner.message_hub.update_scalar(STEP_SECONDS, time.process_time() - self.start)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self.metrics = dict(metrics)
 
 
 @dataclass
@@ -91,8 +66,7 @@ class Study:
 
     def result(self, way: str, seed: int) -> dict | None:
         """What a run came to, if it is finished."""
-        path = self.file(way, seed)
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(self.file(way, seed))
 
     def train_ancestry(self) -> Path:
         """The teacher of all runs; its checkpoint."""
@@ -115,12 +89,10 @@ class Study:
             way=way,
             seed=seed,
             epochs=epochs,
-            step_seconds=float(runner.message_hub.get_scalar(STEP_SECONDS).mean()),
+            step_seconds=step_seconds(runner),
             accuracy=by_size(metrics, METRIC),
         )
-        temporary = self.file(way, seed).with_suffix(".tmp")
-        temporary.write_text(json.dumps(result, indent=1))
-        temporary.replace(self.file(way, seed))
+        write_json(self.file(way, seed), result)
         return result
 
     def epochs_at_equal_time(self) -> int:
@@ -129,17 +101,9 @@ class Study:
         return round(self.epochs * paper / elastic)
 
     def _train(self, config: str, folder: Path, options: dict) -> tuple[Runner, dict[str, float]]:
-        """Train, or go on with it; the runner and the metrics of its end."""
         cfg = Config.fromfile(CONFIGS / config)
         cfg.merge_from_dict(options)
-        cfg.update(work_dir=str(folder), experiment_name=folder.name, resume=True, log_level="WARNING")
-        runner = Runner.from_cfg(adapt_to_device(cfg))
-        watch = Stopwatch()
-        runner.register_hook(watch)
-        runner.train()
-        if not watch.metrics:  # interrupted between its last checkpoint and this validation
-            runner.val_loop.run()
-        return runner, watch.metrics
+        return train(cfg, folder)
 
     def report(self, seeds: int, figure: Path | None) -> None:
         """The table of all finished runs, and the figure: means over seeds."""

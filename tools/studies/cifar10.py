@@ -1,0 +1,515 @@
+"""What is a learngene worth? All ways to one's own ViT side by side, on CIFAR-10 and then on CamVid.
+
+    python tools/studies/cifar10.py --data ../shared/data
+
+An ancestry h6-l8 (heads of 16, patch 8) is trained on CIFAR-10 and teaches, or gives, learngenes. Their descendants of
+twelve sizes are tested as they are, tuned, and used as backbones of UperNet. ``--only`` chooses runs by their names,
+the file names of their results: ``untuned_*``, ``own_*``, ``tuned_lets-uniform_h4-l6_*``, ``camvid_*``.
+
+A run is one method of :class:`Study`; what it needs is done before it. Every run leaves a JSON file; what is finished
+is not done again, what was interrupted is resumed, and the report is made of these files alone (``--report``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+warnings.filterwarnings("ignore")
+
+import torch  # noqa: E402
+from common import read_json, step_seconds, train, unpack_cifar10, write_json  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from torch import nn  # noqa: E402
+
+from mmlearngene import LearngeneError, extract  # noqa: E402
+from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.files import SUFFIX  # noqa: E402
+from mmlearngene.layouts.mmpretrain import classifier_cfg  # noqa: E402
+from mmlearngene.learngenes import load  # noqa: E402
+from mmlearngene.models import LearngeneDistiller  # noqa: E402
+from mmlearngene.models.seg_sizes import upernet  # noqa: E402
+from mmlearngene.registry import MODELS  # noqa: E402
+from mmlearngene.size_map import plot_sizes  # noqa: E402
+from mmlearngene.spec import ViTSpec  # noqa: E402
+
+CONFIGS = Path("configs/study")
+VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=False, pool="avg_norm")
+ANCESTRY = "h6-l8"
+IMAGES, BATCH = 50_000, 128
+SIZES = tuple(f"h{heads}-l{layers}" for heads in (3, 4, 5, 6) for layers in (4, 6, 8))
+LETS = dict(type="mmlearngene.LeTs", learngene="h3-l4", aux=ANCESTRY, groups=2, rows=2, repeats=2)
+RANGE = dict(heads=[3, 6], layers=[4, 8])
+
+
+@dataclass(frozen=True)
+class Way:
+    """A learngene trained in its Aux-Net: overrides of the Aux-Net, and how many times the usual epochs."""
+
+    student: dict
+    factor: int = 1
+
+
+UNIFORM = dict(type="mmlearngene.UniformSizes", **RANGE)
+SANDWICH = dict(type="mmlearngene.SandwichSizes", count=1, smallest=False, **RANGE)
+TRAINED = {
+    "lets": Way(dict(learngene=LETS)),
+    "lets-uniform": Way(dict(learngene=LETS, sizes=UNIFORM)),
+    "lets-uniform-2x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=2),
+    "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
+    "tleg": Way(dict(learngene=dict(type="mmlearngene.TLEG", aux=ANCESTRY))),
+    "sws": Way(dict(learngene=dict(type="mmlearngene.SWS", aux=ANCESTRY, stages=[2, 2, 2, 2]))),
+}
+
+
+ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
+# ways that take their learngene out of the ancestry -> options of the extraction
+EXTRACTED: dict[str, dict] = {
+    "cluster": dict(num_images=500, eps=0.05),
+    **{method: {} for method in ("peg", "first-k", "uniform-k", "weight-selection")},
+    **{method: {} for method in ("heuristic", "auto-learngene", "mimetic")},
+}
+OWN, PRE_FIN, SCRATCH = (
+    "own",
+    "pre-fin",
+    "scratch",
+)  # a training for each size: distilled, by labels, no training before
+LR = {SCRATCH: 2e-3, **dict.fromkeys(EXTRACTED, 1e-3)}  # of tuning; what was trained for its place takes less
+TUNED_LR = 5e-4
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long everything takes.
+
+    Attributes:
+        ancestry: epochs of the ancestry.
+        epochs: of every distillation.
+        pre_fin: epochs of a size's own pre-training by labels; as many as the ancestry has.
+        scratch: epochs of a size that starts at random, long enough to be compared with one epoch of the others.
+        iterations: on CamVid.
+        every: one image in so many is used for training.
+    """
+
+    ancestry: int = 12
+    epochs: int = 6
+    pre_fin: int = 12
+    scratch: int = 12
+    iterations: int = 600
+    every: int = 1
+
+
+FULL, QUICK = Protocol(), Protocol(ancestry=4, epochs=2, pre_fin=4, scratch=4, iterations=60, every=5)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method of :class:`Study`, and its arguments."""
+
+    kind: str
+    row: str = ""
+    size: str = ""
+    seed: int = 0
+    epochs: int = 0
+
+    @property
+    def name(self) -> str:
+        """Also the name of its result and its folder."""
+        parts = (self.row, self.size, f"e{self.epochs}" if self.epochs else "", f"s{self.seed}")
+        return "_".join([self.kind, *filter(None, parts)])
+
+
+@MODELS.register_module()
+class SideBySide(LearngeneDistiller):
+    """Several students of one teacher, each trained by itself: none sees another's gradient.
+
+    The teacher, and the reading and changing of images, are shared, which is all that is saved. ``student`` is one of
+    them, at which the run is validated.
+    """
+
+    def __init__(self, students: dict[str, dict], **kwargs) -> None:
+        super().__init__(student=next(iter(students.values())), **kwargs)
+        self.student = None
+        self.students = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in students.items()})
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        if mode != "loss":
+            return next(iter(self.students.values()))(inputs, data_samples, mode)
+        with torch.no_grad():
+            target = self.teacher(inputs, self.data_preprocessor)
+        losses = {name: self._losses(student(inputs), target, data_samples) for name, student in self.students.items()}
+        return {f"{name}/{key}": value for name, found in losses.items() for key, value in found.items()}
+
+
+@dataclass
+class Study:
+    """All runs of one work dir.
+
+    Attributes:
+        root: the work dir.
+        data: the folder with cifar10_jpeg and camvid_half.
+        protocol: how long everything takes.
+    """
+
+    root: Path
+    data: Path
+    protocol: Protocol = FULL
+
+    # ------------------------------------------------------------------ runs and their results
+
+    def result(self, job: Job) -> dict | None:
+        """What a run came to, if it is finished."""
+        return read_json(self.root / "results" / f"{job.name}.json")
+
+    def do(self, job: Job) -> dict:
+        """Do a run, unless that is done."""
+        found = self.result(job)
+        if found is None:
+            torch.set_num_threads(1)
+            found = getattr(self, job.kind)(job)
+            write_json(self.root / "results" / f"{job.name}.json", found)
+        return found
+
+    def needs(self, job: Job) -> list[Job]:
+        """What has to be done before a run."""
+        if job.kind == "ancestry" or job.row == SCRATCH:
+            return []
+        if job.kind in ("untuned", "tuned", "camvid"):
+            source = {OWN: "own", PRE_FIN: "pretrain"}.get(job.row, "gene")
+            return [
+                Job(source, job.row if source == "gene" else "", job.size if source == "pretrain" else "", job.seed)
+            ]
+        return [] if job.kind == "pretrain" else [Job("ancestry")]
+
+    def all_of(self, jobs: list[Job]) -> list[Job]:
+        """Runs with all that they need, in an order that can be followed."""
+        ordered: dict[Job, None] = {}
+        for job in jobs:
+            ordered.update(dict.fromkeys([*self.all_of(self.needs(job)), job]))
+        return list(ordered)
+
+    def run(self, jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict]]:
+        """Do runs, ``processes`` at a time, each as soon as what it needs is there."""
+        waiting = [job for job in self.all_of(jobs) if self.result(job) is None]
+        running = {}
+        with ProcessPoolExecutor(processes) as pool:
+            while waiting or running:
+                for job in [job for job in waiting if all(self.result(need) is not None for need in self.needs(job))]:
+                    if len(running) == processes:
+                        break
+                    waiting.remove(job)
+                    running[pool.submit(self.do, job)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+
+    # ------------------------------------------------------------------ kinds of runs
+
+    def ancestry(self, job: Job) -> dict:
+        """Train the ancestry by labels."""
+        cfg = self._config(1)
+        cfg.model = self._classifier(ANCESTRY)
+        cfg.dump(self.root / "ancestry.py")  # for those who need it as a teacher
+        return self._by_labels(job, ANCESTRY, self.protocol.ancestry)
+
+    def pretrain(self, job: Job) -> dict:
+        """Train a size by labels as the ancestry is trained, and keep it as a learngene of its own size."""
+        result = self._by_labels(job, job.size, self.protocol.pre_fin)
+        self._keep(
+            self._checkpoint(job.name, self.protocol.pre_fin), job.size, self.gene_file(PRE_FIN, job.size, job.seed)
+        )
+        return result
+
+    def gene(self, job: Job) -> dict:
+        """Train a learngene in its Aux-Net, or take it out of the ancestry."""
+        target = self.gene_file(job.row, "", job.seed)
+        if job.row in EXTRACTED:
+            images = dict(data=str(self.root / "ancestry.py")) if job.row == "cluster" else {}
+            learngene = extract(
+                job.row, self._checkpoint("ancestry_s0", self.protocol.ancestry), like=spec_of(ANCESTRY),
+                **images, **EXTRACTED[job.row],
+            )  # fmt: skip
+            learngene.save(target)
+            return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
+        way = TRAINED[job.row]
+        epochs = way.factor * self.protocol.epochs
+        learngene = {
+            **way.student["learngene"],
+            **{key: VIT[key] for key in ("head_dim", "patch_size", "img_size", "num_classes")},
+        }
+        cfg = self._config(epochs, seed=job.seed)
+        cfg.model = self._distiller(student=dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene}))
+        cfg.custom_hooks = [dict(type="mmlearngene.LearngeneExportHook")]
+        runner, metrics = train(cfg, self.root / job.name)
+        written = self._checkpoint(job.name, epochs).with_suffix(SUFFIX)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(written.read_bytes())
+        params = runner.model.student.learngene.stored_params()["total"]
+        return dict(params=params, epochs=epochs, step_seconds=step_seconds(runner), aux=metrics["accuracy/top1"])
+
+    def own(self, job: Job) -> dict:
+        """Distil every size on its own, from the same teacher for the same epochs."""
+        epochs = self.protocol.epochs
+        cfg = self._config(epochs, seed=job.seed)
+        cfg.model = self._distiller(type="mmlearngene.SideBySide", students={size: self._classifier(size) for size in SIZES})
+        runner, _ = train(cfg, self.root / job.name)
+        accuracy = {}
+        for size, student in runner.model.students.items():
+            file = self.root / job.name / f"{size}.pth"
+            torch.save(student.state_dict(), file)
+            self._keep(file, size, self.gene_file(OWN, size, job.seed))
+            accuracy[size] = self._accuracy(OWN, size, job.seed)
+        return dict(accuracy=accuracy, epochs=epochs, step_seconds=step_seconds(runner))
+
+    def cost(self, job: Job) -> dict:
+        """Processor time of a step of a size's own distillation, without the others beside it."""
+        cfg = self._config(1, seed=job.seed)
+        cfg.model = self._distiller(student=self._classifier(job.size))
+        cfg.train_dataloader.dataset.indices = 40 * cfg.train_dataloader.batch_size
+        runner, _ = train(cfg, self.root / job.name)
+        return dict(step_seconds=step_seconds(runner))
+
+    def untuned(self, job: Job) -> dict:
+        """Test all sizes that a learngene expands to as they are."""
+        sizes = [size for size in SIZES if self._expands(job.row, size, job.seed)]
+        return dict(accuracy={size: self._accuracy(job.row, size, job.seed) for size in sizes})
+
+    def tuned(self, job: Job) -> dict:
+        """Train a descendant by labels; its accuracy after every epoch."""
+        cfg = self._config(job.epochs, lr=LR.get(job.row, TUNED_LR), seed=job.seed)
+        cfg.model = self._classifier(job.size, **self._init(job))
+        runner, _ = train(cfg, self.root / job.name)
+        logged = runner.message_hub.get_scalar("val/accuracy/top1").data
+        return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
+
+    def camvid(self, job: Job) -> dict:
+        """UperNet on a descendant; mIoU on the test images."""
+        cfg = Config.fromfile(CONFIGS / "camvid_des.py")
+        length = self.protocol.iterations
+        cfg.merge_from_dict({"model": upernet(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)})
+        cfg.model.backbone.drop_path_rate = 0.0
+        cfg.model.init_cfg = self._init(job).get("init_cfg")
+        for split in ("train", "val", "test"):
+            cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
+        if job.row == SCRATCH:  # layer decay protects what was inherited; a random backbone has nothing to protect
+            cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
+        cfg.merge_from_dict(
+            {"train_cfg.max_iters": length, "train_cfg.val_interval": length, "randomness.seed": job.seed}
+        )
+        cfg.merge_from_dict({"param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
+        runner, metrics = train(cfg, self.root / job.name)
+        return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]))
+
+    # ------------------------------------------------------------------ pieces of them
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(IMAGES / self.protocol.every / BATCH)
+
+    def gene_file(self, row: str, size: str, seed: int) -> Path:
+        """The learngene of a row; of a size where each has its own."""
+        return self.root / "genes" / ("_".join([row, *filter(None, [size]), f"s{seed}"]) + SUFFIX)
+
+    def _checkpoint(self, name: str, epochs: int) -> Path:
+        return self.root / name / f"epoch_{epochs}.pth"
+
+    def _gene_of(self, row: str, size: str, seed: int) -> Path:
+        return self.gene_file(row, size if row in (OWN, PRE_FIN) else "", seed)
+
+    def _init(self, job: Job) -> dict:
+        if job.row == SCRATCH:
+            return {}
+        return dict(init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(job.row, job.size, job.seed))))
+
+    def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
+        extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
+
+    def _by_labels(self, job: Job, size: str, epochs: int) -> dict:
+        cfg = self._config(epochs, seed=job.seed)
+        cfg.model = self._classifier(size)
+        runner, metrics = train(cfg, self.root / job.name)
+        params = sum(parameter.numel() for parameter in runner.model.parameters())
+        accuracy = metrics["accuracy/top1"]
+        return dict(accuracy=accuracy, epochs=epochs, step_seconds=step_seconds(runner), params=params)
+
+    def _config(self, epochs: int, lr: float = 2e-3, seed: int = 0) -> Config:
+        """Data, schedule and runtime on CIFAR-10: an epoch of warm-up, a tenth in tuning, then a cosine."""
+        cfg = Config.fromfile(CONFIGS / "camvid_cifar10.py")
+        for split, loader in (("train", cfg.train_dataloader), ("test", cfg.val_dataloader)):
+            loader.dataset.update(type="PackedImages", data_root=str(self.root / "images" / split))
+            loader.dataset.pipeline = loader.dataset.pipeline[1:]  # they are decoded
+        cfg.train_dataloader.batch_size = BATCH
+        if self.protocol.every > 1:
+            cfg.train_dataloader.dataset.indices = list(range(0, IMAGES, self.protocol.every))
+        steps = self.steps
+        cfg.optim_wrapper.optimizer.update(lr=lr, fused=True)
+        cfg.optim_wrapper.clip_grad = None  # one norm over all sizes would tie those that train side by side
+        warmup = max(1, min(steps // 10 if lr < 2e-3 else steps, epochs * steps // 2))
+        cfg.param_scheduler = [
+            dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=warmup),
+            dict(type="CosineAnnealingLR", eta_min=1e-5, by_epoch=False, begin=warmup, end=epochs * steps),
+        ]
+        cfg.train_cfg.max_epochs = epochs
+        cfg.randomness.seed = seed
+        return cfg
+
+    def _classifier(self, size: str, **overrides) -> dict:
+        return classifier_cfg(spec_of(size), **overrides)
+
+    def _distiller(self, **kwargs) -> dict:
+        teacher = dict(
+            type="mmlearngene.ClassifierTeacher",
+            config=str(self.root / "ancestry.py"),
+            checkpoint=str(self._checkpoint("ancestry_s0", self.protocol.ancestry)),
+        )
+        return {
+            "type": "mmlearngene.LearngeneDistiller",
+            "teacher": teacher,
+            "distill": dict(tau=1.0, reduction="batchmean"),
+            **kwargs,
+        }
+
+    def _expands(self, row: str, size: str, seed: int) -> bool:
+        try:
+            load(self.gene_file(row, "", seed)).target(size)
+        except LearngeneError:
+            return False
+        return True
+
+    def _accuracy(self, row: str, size: str, seed: int) -> float:
+        """Top-1 on the test images, in %, of what a learngene file gives as it is."""
+        cfg = self._config(1)
+        cfg.model = self._classifier(
+            size, init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)))
+        )
+        for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+            cfg[name] = None
+        name = f"val_{row}_{size}_s{seed}"
+        cfg.update(work_dir=str(self.root / "val"), experiment_name=name, log_level="WARNING")
+        runner = Runner.from_cfg(adapt_to_device(cfg))
+        runner.model.init_weights()
+        return float(runner.val()["accuracy/top1"])
+
+    # ------------------------------------------------------------------ the report
+
+    def accuracy(self, row: str, seed: int = 0) -> dict[str, float]:
+        """Size -> untuned top-1 in %, of the sizes that are finished."""
+        found = self.result(Job("own", seed=seed) if row == OWN else Job("untuned", row, seed=seed))
+        return found["accuracy"] if found else {}
+
+    def seconds(self, row: str) -> float | None:
+        """Processor seconds of a row's distillations, one thread; of all sizes together where each has its own."""
+        steps = self.steps * self.protocol.epochs
+        if row != OWN:
+            found = self.result(Job("gene", row))
+            return found and found["step_seconds"] * self.steps * found["epochs"]
+        costs = [self.result(Job("cost", size=size)) for size in SIZES]
+        return sum(cost["step_seconds"] for cost in costs) * steps if all(costs) else None
+
+    def report(self, seeds: int, figures: Path | None) -> None:
+        """Tables of what is finished, in Markdown, and the figures."""
+        if found := self.result(Job("ancestry")):
+            print(f"ancestry {ANCESTRY}: {found['accuracy']:.1f} % after {found['epochs']} epochs")
+        self._report_elastic(figures)
+        self._report_transfer(seeds)
+
+    def _report_elastic(self, figures: Path | None) -> None:
+        own = self.accuracy(OWN)
+        rows = {row: found for row in (*ELASTIC, OWN) if (found := self.accuracy(row))}
+        if not rows:
+            return
+        print(_row("size", *rows, *(f"{row} / own" for row in rows if own and row != OWN)))
+        print(_row(*["---"] * (1 + len(rows) + (len(rows) - 1 if own else 0))))
+        for size in SIZES:
+            ratios = [f"{found[size] / own[size]:.3f}" for row, found in rows.items() if own and row != OWN]
+            print(_row(size, *(f"{found[size]:.1f}" for found in rows.values()), *ratios))
+        for row, found in rows.items():
+            seconds = self.seconds(row)
+            least = min(found[size] / own[size] for size in SIZES) if own else math.nan
+            print(
+                f"{row}: least {min(found.values()):.1f}, mean {statistics.mean(found.values()):.1f}, least ratio "
+                f"{least:.3f}; {seconds or math.nan:.0f} s of processor time"
+            )
+        if figures:
+            plot_sizes(rows, figures / "elastic_cifar10.png", "LeTs on CIFAR-10, every size without any tuning")
+
+    def _report_transfer(self, seeds: int) -> None:
+        names = ("untuned", "1 epoch", "5 epochs", "CamVid val", "CamVid test")
+        print(_row("h4-l6", "seeds", *names))
+        print(_row(*["---"] * (2 + len(names))))
+        for row in (*TRAINED, PRE_FIN, SCRATCH, *EXTRACTED):
+            values: dict[str, list[float]] = {name: [] for name in names}
+            for seed in range(seeds):
+                if found := self.accuracy(row, seed).get("h4-l6"):
+                    values["untuned"].append(found)
+                for epochs in (1, 5):
+                    if found := self.result(Job("tuned", row, "h4-l6", seed, epochs)):
+                        values[f"{epochs} epoch{'s' * (epochs > 1)}"].append(found["accuracy"][-1])
+                if found := self.result(Job("camvid", row, "h4-l6", seed)):
+                    values["CamVid val"].append(found["val"])
+                    values["CamVid test"].append(found["test"])
+            if any(values.values()):
+                print(_row(row, max(map(len, values.values())), *map(_mean, values.values())))
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _mean(values: list[float]) -> str:
+    """Mean and deviation, where there are several."""
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
+def spec_of(size: str) -> ViTSpec:
+    """The ViT of a size in this study."""
+    return ViTSpec.parse(size, **VIT)
+
+
+def jobs(seeds: int) -> list[Job]:
+    """The whole study, what is asked for first coming first."""
+    todo = [Job("untuned", row) for row in ELASTIC]
+    todo += [Job("own"), *(Job("cost", size=size) for size in SIZES)]
+    for seed in range(seeds):
+        for row in ("lets", "lets-uniform", "lets-sandwich", PRE_FIN, SCRATCH):
+            todo += [Job("tuned", row, "h4-l6", seed, epochs) for epochs in (1, 5) if row != SCRATCH]
+            todo += [Job("camvid", row, "h4-l6", seed)]
+    return todo
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the images, few epochs: only to see it work")
+    parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
+    parser.add_argument("--report", action="store_true", help="only make tables and figures of what is finished")
+    args = parser.parse_args()
+    study = Study(args.work_dir, args.data, QUICK if args.quick else FULL)
+    if not args.report:
+        unpack_cifar10(args.data, args.work_dir / "images")
+        chosen = [job for job in jobs(args.seeds) if any(fnmatch(job.name, pattern) for pattern in args.only)]
+        for job, result in study.run(chosen, args.processes):
+            print(job.name, result, flush=True)
+    study.report(args.seeds, args.figures)
+
+
+if __name__ == "__main__":
+    main()
