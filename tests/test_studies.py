@@ -87,7 +87,7 @@ def images(tmp_path) -> Path:
 def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
     for name, value in dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6")).items():
         monkeypatch.setattr(cifar10, name, value)
-    study = cifar10.Study(images, images, cifar10.Protocol(1, 1, 1, 1, iterations=2))
+    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
     wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "first-k")]
     wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
     wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
@@ -99,7 +99,11 @@ def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
     assert results["gene_lets_s0"]["params"] < study.do(cifar10.Job("ancestry"))["params"]
-    assert [*study.run(wanted, processes=1)] == []  # all is done
+    assert study.all_of(wanted) == []  # all is done
+    study.gene_file("lets", "", 0).unlink()  # which its descendants need once more, but not their tests
+    assert study.all_of([cifar10.Job("untuned", "lets")]) == []
+    redone = study.run([cifar10.Job("tuned", "lets", "h4-l6", 0, 1)], processes=1)
+    assert [job.kind for job, _ in redone] == ["gene", "tuned"]
     study.report(1, images)
     printed = capsys.readouterr().out
     assert "lets-uniform / own" in printed and "| scratch | 1 |" in printed
@@ -110,13 +114,15 @@ def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch)
     """Alone or beside another: the same steps from the same start."""
     monkeypatch.setattr(cifar10, "IMAGES", 20)
     monkeypatch.setattr(cifar10, "BATCH", 10)
-    study = cifar10.Study(images, images, cifar10.Protocol(1, 1))
+    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1))
     study.do(cifar10.Job("ancestry"))
     start = MODELS.build(study._classifier("h4-l4")).state_dict()
     ends = []
     for sizes in (("h4-l4",), ("h4-l4", "h3-l4")):
         cfg = study._config(1)
-        cfg.model = study._distiller(type="mmlearngene.SideBySide", students={size: study._classifier(size) for size in sizes})
+        cfg.model = study._distiller(
+            type="mmlearngene.SideBySide", students={size: study._classifier(size) for size in sizes}
+        )
         cfg.update(work_dir=str(images / "-".join(sizes)), log_level="WARNING")
         runner = Runner.from_cfg(cfg)
         runner.model.init_weights()

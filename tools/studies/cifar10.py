@@ -158,53 +158,67 @@ class Study:
     Attributes:
         root: the work dir.
         data: the folder with cifar10_jpeg and camvid_half.
+        results: the folder of the results.
         protocol: how long everything takes.
     """
 
     root: Path
     data: Path
+    results: Path
     protocol: Protocol = FULL
 
     # ------------------------------------------------------------------ runs and their results
 
     def result(self, job: Job) -> dict | None:
         """What a run came to, if it is finished."""
-        return read_json(self.root / "results" / f"{job.name}.json")
+        return read_json(self.results / f"{job.name}.json")
+
+    def products(self, job: Job) -> list[Path]:
+        """Files that a run leaves for others."""
+        if job.kind == "ancestry":
+            return [self._checkpoint(job.name, self.protocol.ancestry)]
+        rows = {"gene": (job.row, [""]), "own": (OWN, SIZES), "pretrain": (PRE_FIN, [job.size])}
+        row, sizes = rows.get(job.kind, ("", []))
+        return [self.gene_file(row, size, job.seed) for size in sizes]
+
+    def finished(self, job: Job) -> bool:
+        """Whether a run has its result, and what it leaves for others is still there."""
+        return self.result(job) is not None and all(path.exists() for path in self.products(job))
 
     def do(self, job: Job) -> dict:
         """Do a run, unless that is done."""
-        found = self.result(job)
-        if found is None:
+        if not self.finished(job):
             torch.set_num_threads(1)
-            found = getattr(self, job.kind)(job)
-            write_json(self.root / "results" / f"{job.name}.json", found)
-        return found
+            write_json(self.results / f"{job.name}.json", getattr(self, job.kind)(job))
+        return self.result(job)
 
     def needs(self, job: Job) -> list[Job]:
         """What has to be done before a run."""
         if job.kind == "ancestry" or job.row == SCRATCH:
             return []
-        if job.kind in ("untuned", "tuned", "camvid"):
-            source = {OWN: "own", PRE_FIN: "pretrain"}.get(job.row, "gene")
-            return [
-                Job(source, job.row if source == "gene" else "", job.size if source == "pretrain" else "", job.seed)
-            ]
-        return [] if job.kind == "pretrain" else [Job("ancestry")]
+        if job.kind not in ("untuned", "tuned", "camvid"):
+            return [] if job.kind == "pretrain" else [Job("ancestry")]
+        if job.row == OWN:
+            return [Job("own", seed=job.seed)]
+        if job.row == PRE_FIN:
+            return [Job("pretrain", size=job.size, seed=job.seed)]
+        return [Job("gene", job.row, seed=job.seed)]
 
     def all_of(self, jobs: list[Job]) -> list[Job]:
-        """Runs with all that they need, in an order that can be followed."""
+        """The runs that are to be done and all that they need, in an order that can be followed."""
         ordered: dict[Job, None] = {}
         for job in jobs:
-            ordered.update(dict.fromkeys([*self.all_of(self.needs(job)), job]))
+            if not self.finished(job):
+                ordered.update(dict.fromkeys([*self.all_of(self.needs(job)), job]))
         return list(ordered)
 
     def run(self, jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict]]:
         """Do runs, ``processes`` at a time, each as soon as what it needs is there."""
-        waiting = [job for job in self.all_of(jobs) if self.result(job) is None]
+        waiting = self.all_of(jobs)
         running = {}
         with ProcessPoolExecutor(processes) as pool:
             while waiting or running:
-                for job in [job for job in waiting if all(self.result(need) is not None for need in self.needs(job))]:
+                for job in [job for job in waiting if all(self.finished(need) for need in self.needs(job))]:
                     if len(running) == processes:
                         break
                     waiting.remove(job)
@@ -260,7 +274,9 @@ class Study:
         """Distil every size on its own, from the same teacher for the same epochs."""
         epochs = self.protocol.epochs
         cfg = self._config(epochs, seed=job.seed)
-        cfg.model = self._distiller(type="mmlearngene.SideBySide", students={size: self._classifier(size) for size in SIZES})
+        cfg.model = self._distiller(
+            type="mmlearngene.SideBySide", students={size: self._classifier(size) for size in SIZES}
+        )
         runner, _ = train(cfg, self.root / job.name)
         accuracy = {}
         for size, student in runner.model.students.items():
@@ -495,6 +511,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
+    parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
     parser.add_argument("--quick", action="store_true", help="a fifth of the images, few epochs: only to see it work")
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
@@ -502,7 +519,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
     parser.add_argument("--report", action="store_true", help="only make tables and figures of what is finished")
     args = parser.parse_args()
-    study = Study(args.work_dir, args.data, QUICK if args.quick else FULL)
+    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", QUICK if args.quick else FULL)
     if not args.report:
         unpack_cifar10(args.data, args.work_dir / "images")
         chosen = [job for job in jobs(args.seeds) if any(fnmatch(job.name, pattern) for pattern in args.only)]
