@@ -39,6 +39,7 @@ from mmlearngene.layouts.mmpretrain import classifier_cfg  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
 from mmlearngene.models.seg_sizes import upernet  # noqa: E402
+from mmlearngene.models.sizes import Step, build_sizes  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 from mmlearngene.size_map import plot_sizes  # noqa: E402
 from mmlearngene.spec import ViTSpec  # noqa: E402
@@ -48,6 +49,7 @@ VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=F
 ANCESTRY = "h6-l8"
 IMAGES, BATCH = 50_000, 128
 SIZES = tuple(f"h{heads}-l{layers}" for heads in (3, 4, 5, 6) for layers in (4, 6, 8))
+COMPARED = ("h3-l4", "h4-l6", "h5-l6", "h6-l4", "h6-l6", "h6-l8")  # three narrower than the ancestry, three as wide
 LETS = dict(type="mmlearngene.LeTs", learngene="h3-l4", aux=ANCESTRY, groups=2, rows=2, repeats=2)
 RANGE = dict(heads=[3, 6], layers=[4, 8])
 
@@ -198,11 +200,17 @@ class Study:
             return []
         if job.kind not in ("untuned", "tuned", "camvid"):
             return [] if job.kind == "pretrain" else [Job("ancestry")]
+        seed = self.source_seed(job)
         if job.row == OWN:
-            return [Job("own", seed=job.seed)]
+            return [Job("own", seed=seed)]
         if job.row == PRE_FIN:
-            return [Job("pretrain", size=job.size, seed=job.seed)]
-        return [Job("gene", job.row, seed=job.seed)]
+            return [Job("pretrain", size=job.size, seed=seed)]
+        return [Job("gene", job.row, seed=seed)]
+
+    @staticmethod
+    def source_seed(job: Job) -> int:
+        """Seed of what a run starts from: several trainings of a descendant start from one learngene."""
+        return job.seed if job.kind == "untuned" else 0
 
     def all_of(self, jobs: list[Job]) -> list[Job]:
         """The runs that are to be done and all that they need, in an order that can be followed."""
@@ -256,12 +264,10 @@ class Study:
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
         way = TRAINED[job.row]
         epochs = way.factor * self.protocol.epochs
-        learngene = {
-            **way.student["learngene"],
-            **{key: VIT[key] for key in ("head_dim", "patch_size", "img_size", "num_classes")},
-        }
         cfg = self._config(epochs, seed=job.seed)
-        cfg.model = self._distiller(student=dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene}))
+        cfg.model = self._distiller(
+            student=dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene_cfg(way)})
+        )
         cfg.custom_hooks = [dict(type="mmlearngene.LearngeneExportHook")]
         runner, metrics = train(cfg, self.root / job.name)
         written = self._checkpoint(job.name, epochs).with_suffix(SUFFIX)
@@ -300,7 +306,9 @@ class Study:
         return dict(accuracy={size: self._accuracy(job.row, size, job.seed) for size in sizes})
 
     def tuned(self, job: Job) -> dict:
-        """Train a descendant by labels; its accuracy after every epoch."""
+        """Train a descendant by labels; its accuracy after every epoch. None where the learngene has no such size."""
+        if job.row in (*TRAINED, *EXTRACTED) and not self._expands(job.row, job.size, self.source_seed(job)):
+            return dict(accuracy=None)
         cfg = self._config(job.epochs, lr=LR.get(job.row, TUNED_LR), seed=job.seed)
         cfg.model = self._classifier(job.size, **self._init(job))
         runner, _ = train(cfg, self.root / job.name)
@@ -345,7 +353,9 @@ class Study:
     def _init(self, job: Job) -> dict:
         if job.row == SCRATCH:
             return {}
-        return dict(init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(job.row, job.size, job.seed))))
+        return dict(
+            init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(job.row, job.size, self.source_seed(job))))
+        )
 
     def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
         extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
@@ -432,12 +442,31 @@ class Study:
         costs = [self.result(Job("cost", size=size)) for size in SIZES]
         return sum(cost["step_seconds"] for cost in costs) * steps if all(costs) else None
 
+    def flops(self, row: str) -> float:
+        """Floating-point operations of a row's distillations: the networks, backward twice forward, and the teacher.
+
+        The draws of sizes are a run's own. The expansion is left out: its work is a small part for batches of 128.
+        """
+        teacher, images = spec_of(ANCESTRY).flops, self.steps * BATCH * self.protocol.epochs
+        if row == OWN:
+            return images * sum(3 * spec_of(size).flops + teacher for size in SIZES)
+        way = TRAINED[row]
+        steps = way.factor * self.protocol.epochs * self.steps
+        drawn = [[spec_of(ANCESTRY)]]
+        if sizes := way.student.get("sizes"):
+            learngene = MODELS.build(learngene_cfg(way))
+            sampler = build_sizes(sizes, learngene)
+            drawn = [sampler.draw(Step(0, step, steps)) for step in range(min(steps, 2000))]
+        students = statistics.mean(3 * sum(spec.flops for spec in specs) for specs in drawn)
+        return way.factor * images * (students + teacher)
+
     def report(self, seeds: int, figures: Path | None) -> None:
         """Tables of what is finished, in Markdown, and the figures."""
         if found := self.result(Job("ancestry")):
             print(f"ancestry {ANCESTRY}: {found['accuracy']:.1f} % after {found['epochs']} epochs")
         self._report_elastic(figures)
         self._report_transfer(seeds)
+        self._report_compared()
 
     def _report_elastic(self, figures: Path | None) -> None:
         own = self.accuracy(OWN)
@@ -454,7 +483,7 @@ class Study:
             least = min(found[size] / own[size] for size in SIZES) if own else math.nan
             print(
                 f"{row}: least {min(found.values()):.1f}, mean {statistics.mean(found.values()):.1f}, least ratio "
-                f"{least:.3f}; {seconds or math.nan:.0f} s of processor time"
+                f"{least:.3f}; {self.flops(row) / 1e15:.2f} PFLOP, {seconds or math.nan:.0f} s of processor time"
             )
         if figures:
             plot_sizes(rows, figures / "elastic_cifar10.png", "LeTs on CIFAR-10, every size without any tuning")
@@ -469,13 +498,38 @@ class Study:
                 if found := self.accuracy(row, seed).get("h4-l6"):
                     values["untuned"].append(found)
                 for epochs in (1, 5):
-                    if found := self.result(Job("tuned", row, "h4-l6", seed, epochs)):
+                    found = self.result(Job("tuned", row, "h4-l6", seed, epochs))
+                    if found and found["accuracy"]:
                         values[f"{epochs} epoch{'s' * (epochs > 1)}"].append(found["accuracy"][-1])
                 if found := self.result(Job("camvid", row, "h4-l6", seed)):
                     values["CamVid val"].append(found["val"])
                     values["CamVid test"].append(found["test"])
             if any(values.values()):
                 print(_row(row, max(map(len, values.values())), *map(_mean, values.values())))
+
+    def _report_compared(self) -> None:
+        """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
+        cells: dict[str, list[str]] = {}
+        sizes = [size for size in COMPARED if self.result(Job("tuned", SCRATCH, size, 0, self.protocol.scratch))]
+        for size in sizes:
+            scratch = self.result(Job("tuned", SCRATCH, size, 0, self.protocol.scratch))["accuracy"]
+            for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED):
+                found = self.result(Job("tuned", row, size, 0, 1))
+                if not found:
+                    continue
+                if not found["accuracy"]:
+                    cells.setdefault(row, []).append("")
+                    continue
+                tuned, untuned = found["accuracy"][-1], self.accuracy(row).get(size)
+                needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= tuned), None)
+                as_good = f"{needed}" if needed else f"> {len(scratch)}"
+                start = "" if untuned is None else f"{untuned:.1f} → "
+                cells.setdefault(row, []).append(f"{start}{tuned:.1f} ({as_good})")
+        if sizes:
+            print(_row("way", *sizes))
+            print(_row(*["---"] * (1 + len(sizes))))
+            for row, values in cells.items():
+                print(_row(row, *values))
 
 
 def _row(*cells: object) -> str:
@@ -495,6 +549,14 @@ def spec_of(size: str) -> ViTSpec:
     return ViTSpec.parse(size, **VIT)
 
 
+def learngene_cfg(way: Way) -> dict:
+    """Config of the learngene that a way trains."""
+    return {
+        **way.student["learngene"],
+        **{name: VIT[name] for name in ("head_dim", "patch_size", "img_size", "num_classes")},
+    }
+
+
 def jobs(seeds: int) -> list[Job]:
     """The whole study, what is asked for first coming first."""
     todo = [Job("untuned", row) for row in ELASTIC]
@@ -503,6 +565,11 @@ def jobs(seeds: int) -> list[Job]:
         for row in ("lets", "lets-uniform", "lets-sandwich", PRE_FIN, SCRATCH):
             todo += [Job("tuned", row, "h4-l6", seed, epochs) for epochs in (1, 5) if row != SCRATCH]
             todo += [Job("camvid", row, "h4-l6", seed)]
+    rows = [*TRAINED, *EXTRACTED]
+    todo += [Job("untuned", row) for row in rows]
+    for size in COMPARED:
+        todo += [Job("tuned", SCRATCH, size, 0, FULL.scratch)]
+        todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows)]
     return todo
 
 
