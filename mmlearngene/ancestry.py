@@ -20,6 +20,7 @@ from .layouts.base import UNSEEN, Layout
 from .layouts.live import left_aside
 from .learngenes import LEARNGENES
 from .learngenes.extracted import Extracted, extraction_methods
+from .learngenes.methods import find_method
 from .spec import ViTSpec
 from .weights import ViTWeights
 
@@ -223,7 +224,7 @@ def extract(
     Raises:
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
     """
-    cls = LEARNGENES[check_choice(method, extraction_methods(), "extraction method")]
+    cls = find_method(method, "extraction method", extraction_methods())
     known = cls.extract_options() + [name for name in IMAGE_OPTIONS if cls.looks_at_images]
     of_spec = {name for name in ViTSpec.__dataclass_fields__ if name not in known}
     for name in options:

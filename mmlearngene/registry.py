@@ -1,5 +1,6 @@
 """Registries of scope ``mmlearngene``, children of mmengine's: their parts are found from any OpenMMLab config."""
 
+import logging
 from pathlib import Path
 
 try:
@@ -10,7 +11,9 @@ except ImportError as error:
     raise ImportError("this part of mmlearngene needs OpenMMLab: pip install mmlearngene[mm]") from error
 
 from .errors import LearngeneError
-from .learngenes import LEARNGENES
+from .learngenes import LEARNGENES, Learngene
+
+_LOGGER = logging.getLogger("mmlearngene")
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])
 HOOKS = Registry(
@@ -38,8 +41,17 @@ TASK_UTILS = Registry(
 # mmengine looks initializers up in its root registry, in whatever scope a config runs
 WEIGHT_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
 
-for _cls in LEARNGENES.values():
-    MODELS.register_module(module=_cls)
+
+def _make_config_type(cls: type[Learngene]) -> None:
+    """``dict(type='LeTs')`` for a method's class, one from outside as well."""
+    other = MODELS.module_dict.get(cls.__name__)
+    if other is not None and not issubclass(other, Learngene):
+        _LOGGER.warning("%s.%s is no type in configs: the name is taken", cls.__module__, cls.__name__)
+        return
+    MODELS.register_module(module=cls, force=True)
+
+
+LEARNGENES.watch(_make_config_type)
 
 
 def model_of_config(path: str | Path):

@@ -13,7 +13,6 @@ from mmlearngene.layouts.base import UNSEEN
 from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes import Learngene
-from mmlearngene.tensors import start_values
 
 BLOCK_TENSORS = tuple(ViTSpec(1, 1).layer_shapes())  # of a plain ViT
 DATA = Path(__file__).parent / "data"
@@ -22,17 +21,6 @@ DATA = Path(__file__).parent / "data"
 def unseen(spec: ViTSpec) -> dict:
     """What no tensor of a ViT shows, as a user would tell it."""
     return {name: getattr(spec, name) for name in (*UNSEEN, "img_size")}
-
-
-def random_weights(spec: ViTSpec) -> ViTWeights:
-    """Weights of any spec, with every tensor off its special start value."""
-
-    def drawn(shapes: dict) -> dict[str, Tensor]:
-        values = start_values(spec, shapes)
-        return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in values.items()}
-
-    layers = [drawn(spec.layer_shapes(layer)) for layer in range(spec.num_layers)]
-    return ViTWeights.from_layers(spec, drawn(spec.stem_shapes()), layers)
 
 
 class Golden:

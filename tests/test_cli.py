@@ -380,7 +380,7 @@ class _Stem(Extracted):
     method = "stem"
 
     def __init__(self, learngene, aux, scale=1.0):
-        super().__init__(learngene, aux, scale=scale)
+        super().__init__(learngene, aux)
         self.learngene = TensorTree({"patch_embed.bias": torch.zeros(aux.embed_dims)})
 
     @classmethod
@@ -396,7 +396,7 @@ class _Stem(Extracted):
 
 @pytest.fixture
 def stem(monkeypatch):
-    monkeypatch.setitem(LEARNGENES, _Stem.method, _Stem)
+    monkeypatch.setitem(LEARNGENES._classes, _Stem.method, _Stem)
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from mmlearngene.learngenes.cluster import (
 )
 from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS
+from mmlearngene.testing import random_weights
 
 from . import digits
-from .parity import random_weights
 
 TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5)
 # DeiT-B, layer 3: the distances that the paper's authors print

@@ -11,8 +11,9 @@ from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.models import ElasticViT
 from mmlearngene.registry import MODELS
+from mmlearngene.testing import random_weights
 
-from .parity import random_weights, unseen
+from .parity import unseen
 
 TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5, embed_dims=24)
 SIZES = ["h3-l3", "h5-l3", "h2,3,6-l3"]

@@ -12,90 +12,18 @@ from mmlearngene.adapt import adapt_weights
 from mmlearngene.learngenes.extracted import extraction_methods
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
-from mmlearngene.learngenes.tleg import TLEG
+from mmlearngene.testing import FEATURES, PLAIN, check_method, random_weights, spec_of
 
-from .parity import random_weights
 from .zoo import images, outputs, shaken
 
 DOCS = Path(__file__).parents[1] / "docs" / "any_vit.md"
-PLAIN = dict(head_dim=8, img_size=16, patch_size=4, num_classes=3)
-CLS = dict(class_token=True, pool="cls")
-EVA = dict(qkv_bias="qv", **CLS)
-# one feature a row, in a ViT that some framework has
-FEATURES = {
-    "plain": dict(),
-    "class token": CLS,
-    "distillation token": dict(dist_token=True, **CLS),
-    "registers": dict(reg_tokens=3, no_embed_class=True),
-    "no positions": dict(pos_embed="none", **CLS),
-    "layer scale": dict(init_values=0.1),
-    "pre-norm": dict(pre_norm=True, patch_bias=False, **CLS),
-    "patch norm": dict(patch_norm=True),
-    "RMSNorm": dict(norm="rmsnorm"),
-    "post-norm": dict(post_norm=True),
-    "no final norm": dict(final_norm=False, **CLS),
-    "quick-gelu": dict(act="quick_gelu"),
-    "swiglu": dict(mlp="swiglu", act="silu"),
-    "swiglu packed": dict(mlp="swiglu_packed", act="silu"),
-    "no qkv bias": dict(qkv_bias="none"),
-    "no bias of keys": EVA,
-    "no biases": dict(qkv_bias="none", proj_bias=False, mlp_bias=False),
-    "qk-norm": dict(qk_norm=True),
-    "norms inside": dict(scale_attn_norm=True, scale_mlp_norm=True),
-    "attention pooling": dict(pool="map"),
-    "rope cat": dict(rope="cat", **EVA),
-    "rope dinov3": dict(rope="dinov3", rope_half=True, rope_temperature=100.0, pos_embed="none", **EVA),
-    "rope mixed": dict(rope="mixed", rope_indexing="xy", rope_temperature=10.0, **EVA),
-    "relative positions": dict(rel_pos_bias=True, **EVA),
-    "Swin": dict(
-        num_heads=(1, 2, 4, 8), depths=(2, 2, 2, 1), embed_dims=8, window_size=2, patch_size=2, img_size=32,
-        patch_norm=True, rel_pos_bias=True, pos_embed="none", pool="norm_avg", norm_eps=1e-5,
-    ),
-}  # fmt: skip
-# what no framework has where heads are together not as wide as embed_dims, which cluster and peg make
-ORDINARY_ONLY = ("no bias of keys", "rope cat", "rope dinov3", "rope mixed", "relative positions", "attention pooling")
-TRAINED = {"lets": LeTs, "tleg": TLEG, "sws": SWS}
-METHODS = [*TRAINED, *extraction_methods()]
-
-
-def spec_of(feature: str, size: str = "h3-l4") -> ViTSpec:
-    fields = {**PLAIN, **FEATURES[feature]}
-    return ViTSpec(**fields, num_layers=7) if "depths" in fields else ViTSpec.parse(size, **fields)
-
-
-def learngene_of(method: str, feature: str):
-    spec = spec_of(feature)
-    if method == "lets":
-        gene = LeTs(spec.replace(num_heads=1, num_layers=2), spec, groups=2, rows=1, repeats=2)
-    elif method == "tleg":
-        gene = TLEG(aux=spec)
-    elif method == "sws":
-        gene = SWS(aux=spec, stages=[2, 2])
-    else:
-        options = dict(eps=0) if method == "cluster" else {}
-        return extract(method, random_weights(spec), **options)
-    with torch.no_grad():
-        for parameter in gene.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return gene
-
-
-def smaller(gene) -> ViTSpec:
-    """A size below the largest, narrower where the method allows."""
-    aux = gene.aux_spec
-    if aux.depths is not None:
-        return gene.target(aux.replace(num_heads=(1, 1, 2, 3), num_layers=5, depths=(1, 1, 2, 1)))
-    heads, layers = gene.head_choices, gene.layer_choices or range(1, 4)
-    heads = max(heads[0], 2) if 2 in heads else heads[-1]
-    return gene.target(f"h{heads}-l{max(min(3, layers[-1]), layers[0])}")
-
-
-def loss_of(weights) -> torch.Tensor:
-    """A number that every tensor of the weights moves."""
-    tensors = [*weights.stem().values(), *(t for layer in weights.layers() for t in layer.values())]
-    return sum(
-        ((tensor + 0.5) * torch.linspace(0.5, 1.5, tensor.numel()).view(tensor.shape)).sum() for tensor in tensors
-    )
+CLS, EVA = FEATURES["class token"], FEATURES["no bias of keys"]
+MAKE = {
+    "lets": lambda spec: LeTs(spec.replace(num_heads=1, num_layers=2), spec, groups=2, rows=1, repeats=2),
+    "sws": lambda spec: SWS(aux=spec, stages=[2, 2]),
+    "cluster": lambda spec: extract("cluster", random_weights(spec), eps=0),
+}
+METHODS = ["lets", "tleg", "sws", *extraction_methods()]
 
 
 def outcome(method: str, feature: str) -> str:
@@ -116,34 +44,7 @@ def as_table() -> str:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_method_on_every_feature_or_refused_by_name(method, feature):
     torch.manual_seed(0)
-    if outcome(method, feature) != "yes":
-        with pytest.raises(LearngeneError, match="cannot treat"):
-            learngene_of(method, feature)
-        return
-    gene = learngene_of(method, feature)
-    full = gene.expand()
-    assert {name for name, *_ in full.spec.stem_shapes().items()} >= set(full.stem())
-    whole = method not in ("scratch", "mimetic", "heuristic", "auto-learngene")  # which leave tensors out by design
-    for weights in (full, gene.expand(smaller(gene))):
-        spec = weights.spec
-        for name, shape in spec.stem_shapes().items():
-            assert not whole or tuple(weights.tensors[name].shape) == shape, name
-        for number, layer in enumerate(weights.layers()):
-            for name, shape in spec.layer_shapes(number).items():
-                assert not whole or tuple(layer[name].shape) == shape, name
-        if whole and (spec.is_ordinary or feature not in ORDINARY_ONLY):
-            assert all(out.isfinite().all() for out in outputs(build(weights), images(spec.img_size)))
-    # a descendant of its own size is the network itself, to the last bit
-    again = gene.expand(str(gene.aux_spec))
-    pairs = [(full.stem(), again.stem()), *zip(full.layers(), again.layers(), strict=True)]
-    assert all(torch.equal(one[name], other[name]) for one, other in pairs for name in one)
-    if method in TRAINED:
-        gene.zero_grad()
-        (loss_of(gene.expand()) + loss_of(gene.expand(smaller(gene)))).backward()
-        for name, parameter in gene.named_parameters():
-            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, (
-                name
-            )
+    check_method(LEARNGENES[method], feature, MAKE.get(method))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from mmlearngene import LearngeneError, ViTSpec, __version__, build, files, load, load_ancestry
 from mmlearngene.layouts.timm import VIT
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.testing import random_weights
 
-from .parity import random_weights
 from .zoo import images, outputs
 
 

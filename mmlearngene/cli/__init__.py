@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import textwrap
@@ -23,21 +24,42 @@ from ..spec import POOLS, ViTSpec
 from ..tables import printable, table
 from ..version import __version__
 from . import plan
-from .arguments import add_expansion_options, add_options, add_output, check_output, given
+from .arguments import add_expansion_options, add_options, add_output, check_output, given, given_expansion
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 where the input is wrong."""
-    arguments = _parser().parse_args(argv)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--import", dest="modules", action="append", default=[])
+    early, argv = early.parse_known_args(argv)
     try:
+        _import_modules(early.modules)  # before the parser is made, whose flags and choices are the methods'
+        arguments = _parser().parse_args(argv)
         arguments.run(arguments)
     except (LearngeneError, OSError) as error:
         lines = [printable(line) for line in str(error).splitlines()]
         print("mmlearngene: error: " + "\n".join(lines), file=sys.stderr)
         return 2
     return 0
+
+
+def _import_modules(names: Sequence[str]) -> None:
+    """Import the modules of methods from outside, from the folder that the command runs in, too.
+
+    Raises:
+        LearngeneError: one cannot be imported.
+    """
+    if names:
+        sys.path.insert(0, "")
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # of somebody else's module, which may fail in any way
+            hint = f"; did you mean --import {name.removesuffix('.py')}?" if name.endswith(".py") else ""
+            words = str(error).strip().splitlines() or [""]
+            raise LearngeneError(f"--import {name}: {type(error).__name__}: {words[0]}{hint}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         "one of them. `mmlearngene COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"mmlearngene {__version__}")
+    parser.add_argument(
+        "--import", metavar="MODULE", help="a module with a method of your own, which no installed package announces"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(run, name: str, what: str, example: str) -> argparse.ArgumentParser:
@@ -171,10 +196,7 @@ def _expand(arguments: argparse.Namespace) -> None:
     check_output(arguments)
     learngene = load(arguments.gene)
     spec = learngene.target(arguments.arch).replace(**given(arguments, "img_size", "patch_size", "num_classes"))
-    options = {**given(arguments, *learngene.expand_options()), **dict(arguments.options)}
-    flags = {name for cls in LEARNGENES.values() for name in cls.expand_options()}
-    if wrong := [name for name in sorted(flags - options.keys()) if getattr(arguments, name) is not None]:
-        options[wrong[0]] = getattr(arguments, wrong[0])  # which the expansion refuses by name
+    options = {**given_expansion(arguments), **dict(arguments.options)}
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
         layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
@@ -220,16 +242,36 @@ def _from_config(path: Path) -> Learngene:
         config = Config.fromfile(path, import_custom_modules=False).to_dict()
     except Exception as error:  # a config is a program: it may fail in any way
         raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
-    classes = {cls.__name__: cls for cls in LEARNGENES.values()}
-    found = next(_learngene_dicts(config, classes), None)
+    found = next(_learngene_dicts(config, _classes()), None)
+    if found is None:  # of a method that the config itself imports, perhaps
+        if error := _custom_imports(config):
+            raise LearngeneError(f"{path}: custom_imports: {error}; put the folder of your module on PYTHONPATH")
+        found = next(_learngene_dicts(config, _classes()), None)
     if found is None:
         raise LearngeneError(
             f"{path} holds no learngene; expected a dict such as model=dict(learngene=dict(type='LeTs', ...)) with a "
-            f"type among {', '.join(sorted(classes))}"
+            f"type among {', '.join(sorted(_classes()))}"
         )
     cls, settings = found
     with torch.device("meta"):
         return cls(**settings)
+
+
+def _classes() -> dict[str, type[Learngene]]:
+    """The methods' classes by the names that configs use."""
+    return {cls.__name__: cls for cls in LEARNGENES.values()}
+
+
+def _custom_imports(config: dict) -> str | None:
+    """Import a config's modules but those of this package, which have all been looked at; what fails, in words."""
+    modules = (config.get("custom_imports") or {}).get("imports") or []
+    for name in [modules] if isinstance(modules, str) else modules:
+        try:
+            if name.partition(".")[0] != "mmlearngene":
+                importlib.import_module(name)
+        except Exception as error:  # of somebody else's module, which may fail in any way
+            return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return None
 
 
 def _learngene_dicts(node: object, classes: dict[str, type[Learngene]]) -> Iterator[tuple[type[Learngene], dict]]:

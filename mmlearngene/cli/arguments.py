@@ -10,6 +10,8 @@ from .. import files
 from ..errors import LearngeneError
 from ..learngenes import LEARNGENES
 
+_EXPANSION = "expansion "  # before the names of flags that are options of a method's expansion
+
 
 def add_expansion_options(parser: argparse.ArgumentParser) -> None:
     """A flag for each option that some method's expansion takes, as its signature says it."""
@@ -22,9 +24,19 @@ def add_expansion_options(parser: argparse.ArgumentParser) -> None:
     for name, parameter in sorted(found.items()):
         kind, metavar = (numbers, "N,N,...") if "Sequence[int]" in str(parameter.annotation) else (value, "VALUE")
         default = "" if parameter.default is None else f" (default: {parameter.default})"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{', '.join(methods[name])}{default}"
-        )
+        flag = f"--{name.replace('_', '-')}"
+        try:
+            parser.add_argument(
+                flag, dest=_EXPANSION + name, type=kind, metavar=metavar, help=f"{', '.join(methods[name])}{default}"
+            )
+        except argparse.ArgumentError:  # a flag of the command has this name: there is still --option
+            continue
+
+
+def given_expansion(arguments: argparse.Namespace) -> dict:
+    """The options of expansions that were given, those of other methods too, which the expansion refuses by name."""
+    flags = {name: value for name, value in vars(arguments).items() if name.startswith(_EXPANSION)}
+    return {name.removeprefix(_EXPANSION): value for name, value in flags.items() if value is not None}
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 
 from .. import files
-from ..errors import LearngeneError, check_choice
+from ..errors import LearngeneError
 from ..spec import ViTSpec
 from . import cluster, controls, lets, peg, sws, tleg
-from .base import LEARNGENES, Learngene, register
+from .base import Learngene, StackedLearngene, TensorTree
+from .extracted import Extracted
+from .methods import LEARNGENES, find_method, how_to_get, register
 
 
 def load(path: str | Path) -> Learngene:
@@ -21,7 +23,10 @@ def load(path: str | Path) -> Learngene:
             fit the header.
     """
     tensors, header = files.read(path)
-    cls = LEARNGENES[check_choice(header.method, LEARNGENES, f"{path}: method")]
+    try:
+        cls = find_method(header.method, f"{path}: method")
+    except LearngeneError as error:
+        raise LearngeneError(f"{error} To read the file, {how_to_get(header.provenance)}") from error
     learngene_spec, aux_spec = (ViTSpec.parse(fields) for fields in (header.learngene_spec, header.aux_spec))
     try:
         with torch.device("meta"):  # no time spent on start values that the file replaces
@@ -40,7 +45,10 @@ def load(path: str | Path) -> Learngene:
 
 __all__ = [
     "LEARNGENES",
+    "Extracted",
     "Learngene",
+    "StackedLearngene",
+    "TensorTree",
     "cluster",
     "controls",
     "lets",

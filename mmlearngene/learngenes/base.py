@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,9 @@ from ..errors import LearngeneError, check_choice
 from ..spec import WORDS, ViTSpec
 from ..tensors import decays, start_values
 from ..weights import ViTWeights, spread
+from . import methods
 
 HEADS = ("auto", "inherit", "fresh")
-LEARNGENES: dict[str, type[Learngene]] = {}
-
-
-def register(cls: type[Learngene]) -> type[Learngene]:
-    """Class decorator: make a method known by its ``method`` name to files, configs and the command line."""
-    LEARNGENES[cls.method] = cls
-    return cls
 
 
 # what follows from the images and classes of a descendant alone
@@ -47,6 +42,16 @@ def unequal_layers(spec: ViTSpec) -> str | None:
     if spec.depths is not None:
         return f"stages, whose layers are not of one width ({spec})"
     return None if isinstance(spec.num_heads, int) else f"different numbers of heads in its layers ({spec})"
+
+
+def _as_json(name: str, value: object) -> object:
+    """The value of an option as a file will give it back: tuples are lists."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise LearngeneError(
+            f"option {name}={value!r} cannot be kept in a file ({error}); expected numbers, text, lists or dicts"
+        ) from error
 
 
 def _nearest(number: int, choices: range) -> int:
@@ -108,19 +113,25 @@ def derived_spec(method: str, given: str | ViTSpec | Mapping | None, derived: Vi
 class Learngene(nn.Module):
     """A compact set of weights that expands to Vision Transformers of many sizes.
 
-    A method subclasses this, registers with :func:`register`, creates its parameters under ``learngene`` (weights),
-    ``maps`` (what expands them) and ``pos_embed``, and implements :meth:`_expand`.
+    A method subclasses this, registers with :func:`~mmlearngene.learngenes.methods.register`, creates its parameters
+    under ``learngene`` (weights), ``maps`` (what expands them) and ``pos_embed``, and implements :meth:`_expand`.
+    ``docs/add_a_method.md`` shows one from beginning to end.
+
+    Its constructor takes ``learngene`` and ``aux``, sizes or specs; every other parameter is an option of the method.
+    Options are read from the call itself into :attr:`config`, so that a file rebuilds what was built.
 
     Args:
         learngene: the ViT that the learngene itself is.
         aux: the ViT that it is trained in, or was extracted from (the largest or reference size).
-        **config: the method's own options as JSON values, kept so that a file can rebuild the learngene.
 
     Attributes:
+        config: the options of the constructor as JSON values, defaults included; saved with the weights. Where a
+            constructor chooses for an option that was left open, it writes its choice here.
         provenance: free JSON about where the weights come from (ancestry, dataset, epochs); saved with them.
 
     Raises:
-        LearngeneError: the ViT has a feature that the method's mathematics does not allow.
+        LearngeneError: the ViT has a feature that the method's mathematics does not allow, or an option is no JSON
+            value.
     """
 
     method: ClassVar[str]
@@ -129,14 +140,29 @@ class Learngene(nn.Module):
     # whole layers random by design set it to 0
     min_inherited: ClassVar[float] = 0.9
 
-    def __init__(self, learngene: ViTSpec, aux: ViTSpec, **config) -> None:
+    def __new__(cls, *args, **kwargs) -> Learngene:
+        self = super().__new__(cls)
+        # from the call and not from what a constructor passes on: nobody can forget an option. Copies are made without
+        # arguments and bring their own.
+        called = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
+        called.apply_defaults()
+        self.config = {name: called.arguments[name] for name in cls.options() if name in called.arguments}
+        return self
+
+    def __init__(self, learngene: ViTSpec, aux: ViTSpec) -> None:
         super().__init__()
         self.check_treats(aux)
         self.learngene_spec = learngene
         self.aux_spec = aux
-        self.config = config
+        self.config = {name: _as_json(name, value) for name, value in self.config.items()}
         self.provenance: dict = {}
         self.classes: list[str] | None = None
+
+    @classmethod
+    def options(cls) -> list[str]:
+        """Names of the method's own options: the parameters of its constructor but the two sizes and ``**vit``."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # all after self
+        return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("learngene", "aux")]
 
     # ------------------------------------------------------------------ what a method implements
 
@@ -329,7 +355,7 @@ class Learngene(nn.Module):
         counts = dict(learngene=0, maps=0, positions=0)
         for name, parameter in self.named_parameters():
             group = "positions" if name.endswith("pos_embed") else name.split(".")[0]
-            counts[group] += parameter.numel()
+            counts[group if group in counts else "maps"] += parameter.numel()
         return {**counts, "total": sum(counts.values())}
 
     # ------------------------------------------------------------------ files
@@ -342,7 +368,7 @@ class Learngene(nn.Module):
             "learngene_spec": self.learngene_spec.asdict(),
             "aux_spec": self.aux_spec.asdict(),
             "classes": self.classes,
-            "provenance": self.provenance,
+            "provenance": {**self.provenance, **methods.origin(type(self))},
         }
         return files.write(path, self.state_dict(), header)
 
@@ -356,18 +382,15 @@ class StackedLearngene(Learngene):
         aux: the Aux-Net (or ancestry).
         num_layers: layers in the stack.
         learngene: the learngene's size where the caller gives it; it follows from the other two and is checked.
-        **config: the method's own options as JSON values.
 
     Raises:
         LearngeneError: another size was given.
     """
 
-    def __init__(
-        self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None, **config
-    ) -> None:
+    def __init__(self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None) -> None:
         self.check_treats(aux)
         own = derived_spec(self.method, learngene, aux.replace(num_layers=num_layers))
-        super().__init__(own, aux, **config)
+        super().__init__(own, aux)
         self.learngene = TensorTree(start_values(own, own.shapes()))
 
     @classmethod

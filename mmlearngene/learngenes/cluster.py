@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..weights import ViTWeights
-from .base import TensorTree, derived_spec, register
+from .base import TensorTree, derived_spec
 from .extracted import (
     FFN,
     Extracted,
@@ -30,6 +30,7 @@ from .extracted import (
     tensors_of,
     with_heads,
 )  # fmt: skip
+from .methods import register
 
 CENTROIDS = ("nearest", "average")
 EPS = 10.0
@@ -147,15 +148,9 @@ class Cluster(Extracted):
         _check_heads(heads, aux)
         _check_ffns(ffns, aux)
         own = derived_spec(self.method, learngene, with_heads(aux, [len(layer) for layer in heads]))
-        super().__init__(
-            own,
-            aux,
-            heads=heads,
-            ffns=ffns,
-            clusters=clusters,
-            distances=distances,
-            centroid=check_choice(centroid, CENTROIDS, "centroid"),
-        )
+        check_choice(centroid, CENTROIDS, "centroid")
+        super().__init__(own, aux)
+        self.config["ffns"] = ffns
         self.counts = [len(layer) for layer in heads]
         self.runs = Counter(ffns)  # the layer an FFN is from -> how many layers use it
         self.head_axes = tensors_of(aux, "head")
@@ -238,12 +233,12 @@ class Cluster(Extracted):
                 for source in merge_ffns([kept[layer] for layer in layers], eps, equal_counts)
             ]
         learngene = cls(spec, heads, ffns, clusters, distances, centroid)
-        learngene._take(ancestry)
+        learngene.take(ancestry)
         learngene.provenance |= {"eps": eps, "equal_counts": equal_counts}
         return learngene
 
     @torch.no_grad()
-    def _take(self, ancestry: ViTWeights) -> None:
+    def take(self, ancestry: ViTWeights) -> None:
         """Copy what the learngene keeps of the ancestry."""
         own, blocks = self.learngene.tensors(), ancestry.layers()
         for name, tensor in ancestry.stem().items():

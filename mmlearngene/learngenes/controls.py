@@ -6,7 +6,7 @@ Each is extracted from an ancestry: ``extract('first-k', ancestry)``. Sources an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
@@ -16,22 +16,26 @@ from ..errors import LearngeneError
 from ..spec import ViTSpec
 from ..tensors import LAYER_TENSORS
 from ..weights import ViTWeights, spread
-from .base import StackedLearngene, derived_spec, register, unequal_layers
+from .base import StackedLearngene, derived_spec, unequal_layers
 from .extracted import Extracted, chosen_layers
+from .methods import register
 
-T = TypeVar("T", bound="AncestryLayers")
 Size = str | ViTSpec | Mapping
 
 
 class AncestryLayers(StackedLearngene, Extracted):
     """Layers of an ancestry, and all its tensors outside the layers."""
 
-    def _filled(self: T, ancestry: ViTWeights, kept: Sequence[int]) -> T:
-        """This learngene with the ancestry's tensors, its layers those numbered ``kept``."""
+    def take(self, ancestry: ViTWeights) -> None:
+        """Keep the tensors outside the layers and the layers :meth:`_kept`."""
         layers = ancestry.layers()
+        kept = self._kept(range(len(layers)))
         blocks = {name: torch.stack([layers[i][name] for i in kept]) for name in layers[0]}
         self.learngene.load_state_dict({**ancestry.stem(), **blocks})
-        return self
+
+    def _kept(self, layers: range) -> Sequence[int]:
+        """Those of the ancestry's layers that are kept."""
+        return layers
 
     def _layer_map(self, num_layers: int) -> Sequence[int | None]:
         """For each layer of a descendant the kept layer that it is; None for a layer that starts at random."""
@@ -53,11 +57,6 @@ class WholeAncestry(AncestryLayers):
     def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", **vit) -> None:
         spec = ViTSpec.parse(aux, **vit)
         super().__init__(spec, spec.num_layers, learngene)
-
-    @classmethod
-    def extract(cls: type[T], ancestry: ViTWeights) -> T:
-        """Keep the ancestry."""
-        return cls(aux=ancestry.spec)._filled(ancestry, range(ancestry.spec.num_layers))
 
 
 @register
@@ -170,7 +169,8 @@ class SomeLayers(AncestryLayers):
         if not 1 <= layers <= spec.num_layers:
             near = min(max(layers, 1), spec.num_layers)
             raise LearngeneError(f"layers={layers}: the ancestry {spec} has {spec.num_layers}; the nearest is {near}")
-        super().__init__(spec, layers, learngene, layers=layers)
+        super().__init__(spec, layers, learngene)
+        self.config["layers"] = layers
 
     @property
     def layers(self) -> int:
@@ -185,11 +185,8 @@ class Heuristic(SomeLayers):
     method = "heuristic"
     default_layers = 3
 
-    @classmethod
-    def extract(cls, ancestry: ViTWeights, layers: int | None = None) -> Heuristic:
-        """Keep the last ``layers`` layers."""
-        learngene = cls(aux=ancestry.spec, layers=layers)
-        return learngene._filled(ancestry, range(ancestry.spec.num_layers)[-learngene.layers :])
+    def _kept(self, layers: range) -> Sequence[int]:
+        return layers[-self.layers :]
 
     def _layer_map(self, num_layers: int) -> Sequence[int | None]:
         kept = range(self.layers)[-num_layers:]
@@ -203,11 +200,8 @@ class AutoLearngene(SomeLayers):
     method = "auto-learngene"
     default_layers = 6
 
-    @classmethod
-    def extract(cls, ancestry: ViTWeights, layers: int | None = None) -> AutoLearngene:
-        """Keep the first ``layers`` layers."""
-        learngene = cls(aux=ancestry.spec, layers=layers)
-        return learngene._filled(ancestry, range(learngene.layers))
+    def _kept(self, layers: range) -> Sequence[int]:
+        return layers[: self.layers]
 
     def _layer_map(self, num_layers: int) -> Sequence[int | None]:
         kept = range(self.layers)[:num_layers]
@@ -231,10 +225,8 @@ class Scratch(Extracted):
         spec = ViTSpec.parse(aux, **vit)
         super().__init__(derived_spec(self.method, learngene, spec), spec)
 
-    @classmethod
-    def extract(cls, ancestry: ViTWeights) -> Scratch:
-        """Keep only the ancestry's size."""
-        return cls(aux=ancestry.spec)
+    def take(self, ancestry: ViTWeights) -> None:
+        """Nothing but the size."""
 
     def head_range(self, stage: int = 0) -> range:
         """Any number, but a range must end."""
@@ -273,12 +265,6 @@ class Mimetic(Scratch):
 
     def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", seed: int = 0, **vit) -> None:
         super().__init__(learngene, aux, **vit)
-        self.config["seed"] = seed
-
-    @classmethod
-    def extract(cls, ancestry: ViTWeights, seed: int = 0) -> Mimetic:
-        """Keep the ancestry's size and a seed."""
-        return cls(aux=ancestry.spec, seed=seed)
 
     def _expand(self, spec: ViTSpec) -> ViTWeights:
         width, inner = spec.embed_dims, spec.inner_dims

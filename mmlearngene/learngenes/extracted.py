@@ -13,7 +13,8 @@ from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..tensors import rows
 from ..weights import ViTWeights, spread
-from .base import LEARNGENES, Learngene
+from .base import Learngene
+from .methods import LEARNGENES
 
 T = TypeVar("T", bound="Extracted")
 DEPTHS = ("first", "uniform")
@@ -21,7 +22,11 @@ FFN = ("fc1.weight", "fc1.bias", "mlp_norm.weight", "mlp_norm.bias", "fc2.weight
 
 
 class Extracted(Learngene):
-    """A learngene made of an ancestry's weights; its ``aux_spec`` is the ancestry's spec."""
+    """A learngene made of an ancestry's weights; its ``aux_spec`` is the ancestry's spec.
+
+    A method implements :meth:`take`. Its constructor's options are then those of its extraction; a method that finds
+    them by looking at the ancestry (Cluster-Learngene) overrides :meth:`extract`.
+    """
 
     # whether extraction looks at the ancestry's mean attention distances over images, its option ``distances``
     looks_at_images: ClassVar[bool] = False
@@ -34,13 +39,20 @@ class Extracted(Learngene):
             ancestry: the trained ViT's weights, see :func:`mmlearngene.load_ancestry`.
             **options: the method's own.
         """
+        learngene = cls(aux=ancestry.spec, **options)
+        learngene.take(ancestry)
+        return learngene
+
+    def take(self, ancestry: ViTWeights) -> None:
+        """Fill the parameters with what the learngene keeps of an ancestry of its ``aux_spec``."""
         raise NotImplementedError
 
     @classmethod
     def extract_options(cls) -> list[str]:
         """Names of the options that :meth:`extract` takes for this method."""
         parameters = list(inspect.signature(cls.extract).parameters.values())[1:]  # all after the ancestry
-        return [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        own = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        return own if len(own) == len(parameters) else [*own, *cls.options()]
 
 
 def extraction_methods() -> list[str]:

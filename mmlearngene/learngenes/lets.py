@@ -17,7 +17,8 @@ from ..spec import ViTSpec
 from ..tensors import LAYER_TENSORS, row_of, start_values
 from ..tensors import rows as rows_of
 from ..weights import ViTWeights, spread
-from .base import Learngene, TensorTree, checked_map, register, unequal_layers
+from .base import Learngene, TensorTree, checked_map, unequal_layers
+from .methods import register
 
 # parts of a tensor along its first axis, each with a map and coefficients of its own
 QKV, GATED = ("q", "k", "v"), ("gate", "fc1")
@@ -103,16 +104,9 @@ class LeTs(Learngene):
         **vit,
     ) -> None:
         small, large = ViTSpec.parse(learngene, **vit), ViTSpec.parse(aux, **vit)
-        super().__init__(
-            small,
-            large,
-            groups=groups,
-            rows=rows,
-            repeats=repeats,
-            width_init=check_choice(width_init, WIDTH_INITS, "width_init"),
-            depth_init=check_choice(depth_init, DEPTH_INITS, "depth_init"),
-            keep_original=keep_original,
-        )
+        super().__init__(small, large)
+        check_choice(width_init, WIDTH_INITS, "width_init")
+        check_choice(depth_init, DEPTH_INITS, "depth_init")
         for name, number in dict(groups=groups, rows=rows, repeats=repeats).items():
             if number < 1:
                 raise LearngeneError(f"{name}={number} must be 1 or more")

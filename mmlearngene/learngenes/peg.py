@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..weights import ViTWeights, spread
-from .base import TensorTree, derived_spec, register
+from .base import TensorTree, derived_spec
 from .extracted import (
     FFN,
     Extracted,
@@ -29,6 +29,7 @@ from .extracted import (
     tensors_of,
     with_heads,
 )  # fmt: skip
+from .methods import register
 
 SAMPLINGS = ("gaussian", "uniform", "identity")
 PROJECTIONS = ("cut", "mixed")
@@ -122,17 +123,11 @@ class PEG(Extracted):
         b = _each_stage("heads", heads, [math.ceil(count / HEADS_RATIO) for count in few[0]])
         B = _each_stage("layers", layers, [math.ceil(count / LAYERS_RATIO) for count in few[1]])
         own = derived_spec(self.method, learngene, with_heads(aux, b if aux.depths else b[0]))
-        super().__init__(
-            own,
-            aux,
-            heads=b if aux.depths else b[0],
-            layers=B if aux.depths else B[0],
-            seed=seed,
-            sampling=check_choice(sampling, SAMPLINGS, "sampling"),
-            map_init=check_choice(map_init, SAMPLINGS, "map_init"),
-            projection=check_choice(projection, PROJECTIONS, "projection"),
-            redraw=redraw,
-        )
+        check_choice(sampling, SAMPLINGS, "sampling")
+        check_choice(map_init, SAMPLINGS, "map_init")
+        check_choice(projection, PROJECTIONS, "projection")
+        super().__init__(own, aux)
+        self.config.update(heads=b if aux.depths else b[0], layers=B if aux.depths else B[0])
         shapes, maps = own.stem_shapes(), {}
         generator = torch.Generator().manual_seed(seed)
         for (prefix, of), few_heads, few_layers in zip(self.stages.items(), b, B, strict=True):
@@ -153,32 +148,16 @@ class PEG(Extracted):
         # in a tuple, so that it is no part of the state; only what extract made has it
         self._ancestry: tuple[ViTWeights, ...] = ()
 
-    @classmethod
-    def extract(
-        cls,
-        ancestry: ViTWeights,
-        heads: int | Sequence[int] | None = None,
-        layers: int | Sequence[int] | None = None,
-        seed: int = 0,
-        sampling: str = "gaussian",
-        map_init: str = "gaussian",
-        projection: str = "cut",
-        redraw: bool = False,
-    ) -> PEG:
-        """Sample heads and FFNs of an ancestry. It takes no images; for the arguments see the class.
-
-        Raises:
-            LearngeneError: a number is not positive or a choice is unknown.
-        """
-        learngene = cls(ancestry.spec, heads, layers, seed, sampling, map_init, projection, redraw)
-        learngene._copy(ancestry)
-        learngene._mix(ancestry, epoch=0)
-        if redraw:
-            learngene._ancestry = (ancestry,)
-            for prefix in learngene.stages:
-                for name in learngene._mixed:  # what training made of them would be lost at the next draw
-                    learngene.learngene.get_parameter(prefix + name).requires_grad_(False)
-        return learngene
+    @torch.no_grad()
+    def take(self, ancestry: ViTWeights) -> None:
+        """Sample heads and FFNs of an ancestry. It takes no images."""
+        self._copy(ancestry)
+        self._mix(ancestry, epoch=0)
+        if self.config["redraw"]:
+            self._ancestry = (ancestry,)
+            for prefix in self.stages:
+                for name in self._mixed:  # what training made of them would be lost at the next draw
+                    self.learngene.get_parameter(prefix + name).requires_grad_(False)
 
     @property
     def _mixed(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from ..errors import LearngeneError
 from ..spec import ViTSpec
 from ..weights import ViTWeights, spread
-from .base import StackedLearngene, checked_map, register
+from .base import StackedLearngene, checked_map
+from .methods import register
 
 
 @register
@@ -50,7 +51,7 @@ class SWS(StackedLearngene):
                 f"stages={stages} do not divide the {aux.num_layers} layers of {aux}; the nearest that do are "
                 f"{[near.count(stage) for stage in sorted(set(near))]}"
             )
-        super().__init__(aux, len(stages), learngene, stages=stages)
+        super().__init__(aux, len(stages), learngene)
 
     def default_stages(self, num_layers: int) -> list[int]:
         """The stage of each layer: the Aux-Net's own layout at its depth, else equally many layers a stage.

@@ -13,7 +13,8 @@ import torch
 from ..spec import ViTSpec
 from ..tensors import LAYER_TENSORS
 from ..weights import ViTWeights
-from .base import StackedLearngene, register
+from .base import StackedLearngene
+from .methods import register
 
 
 @register

@@ -1,0 +1,160 @@
+"""The methods by name: those of this package, and those of others, found through their entry points."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from ..errors import LearngeneError, check_choice
+
+if TYPE_CHECKING:
+    from .base import Learngene
+
+GROUP = "mmlearngene.learngenes"
+_LOGGER = logging.getLogger("mmlearngene")
+_OWN = __name__.partition(".")[0]
+_RESERVED = ("method", "ancestry", "like", "size", "head")  # arguments of extract and expand, which options would hide
+
+
+class Methods(Mapping[str, "type[Learngene]"]):
+    """Method name -> class. The first look at it imports what other packages offer as entry points.
+
+    Attributes:
+        failed: name of an entry point that could not be imported -> why, in one line.
+    """
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+        self._classes: dict[str, type[Learngene]] = {}
+        self._watchers: list[Callable[[type[Learngene]], object]] = []
+        self._looked = False
+
+    def add(self, cls: type[Learngene]) -> None:
+        """Make a class known; see :func:`register`."""
+        check_method(cls)
+        for other in self._classes.values():
+            if _path(other) == _path(cls):
+                continue  # the same class, its module read anew
+            for what in ("method", "__name__"):
+                if (name := getattr(cls, what)) == getattr(other, what):
+                    raise LearngeneError(f"{_path(cls)}: the name {name!r} is taken by {_path(other)}; choose another")
+        self._classes[cls.method] = cls
+        for watcher in self._watchers:
+            watcher(cls)
+
+    def watch(self, function: Callable[[type[Learngene]], object]) -> None:
+        """Call ``function`` with every class that is known, and with every one that will be."""
+        self._look()
+        self._watchers.append(function)
+        for cls in self._classes.values():
+            function(cls)
+
+    def _look(self) -> None:
+        if self._looked:
+            return
+        self._looked = True
+        for entry in metadata.entry_points(group=GROUP):
+            try:
+                found = entry.load()
+                if isinstance(found, type) and found not in self._classes.values():
+                    self.add(found)
+            except Exception as error:  # of somebody else's module, which may fail in any way
+                words = str(error).strip().splitlines() or [""]
+                self.failed[entry.name] = (
+                    f"the learngene method {entry.name!r} of {_dist(entry)} cannot be used: importing {entry.value} "
+                    f"gave {type(error).__name__}: {words[0]}"
+                )
+                _LOGGER.warning(self.failed[entry.name])
+
+    def __getitem__(self, name: str) -> type[Learngene]:
+        self._look()
+        return self._classes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._look()
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._classes)
+
+
+LEARNGENES = Methods()
+
+
+def register(cls: type[Learngene]) -> type[Learngene]:
+    """Class decorator: make a method known by its ``method`` name to files, configs and the command line.
+
+    Raises:
+        LearngeneError: see :func:`check_method`; or another class has its name.
+    """
+    LEARNGENES.add(cls)
+    return cls
+
+
+def check_method(cls: type[Learngene]) -> None:
+    """See that files can name and rebuild a method.
+
+    Raises:
+        LearngeneError: it has no usable ``method`` name, or its constructor or options are not such as a file needs.
+    """
+    name = getattr(cls, "method", None)
+    if not isinstance(name, str) or not re.fullmatch("[a-z0-9][a-z0-9_.-]{0,99}", name):
+        raise LearngeneError(f"{_path(cls)}: method={name!r}; expected a name such as 'my-method', in small letters")
+    parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # all after self
+    if missing := [size for size in ("learngene", "aux") if size not in parameters]:
+        raise LearngeneError(
+            f"{_path(cls)}: its constructor takes no {missing[0]!r}; expected (learngene=..., aux=..., options)"
+        )
+    if wrong := [
+        p for p in parameters.values() if p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) and p.name != "self"
+    ]:
+        raise LearngeneError(f"{_path(cls)}: a file gives the constructor's options by name, and {wrong[0]} has none")
+    if wrong := [name for name in (*cls.options(), *cls.expand_options()) if name in _RESERVED]:
+        raise LearngeneError(f"{_path(cls)}: an option cannot be called {wrong[0]!r}; nor {', '.join(_RESERVED)}")
+
+
+def find_method(name: str, what: str, among: Iterable[str] | None = None) -> type[Learngene]:
+    """The class of a method.
+
+    Args:
+        name: the method's name.
+        what: what names it, for messages.
+        among: the names that are possible here; all when omitted.
+
+    Raises:
+        LearngeneError: no such method, or its package cannot be imported.
+    """
+    if name not in LEARNGENES and name in LEARNGENES.failed:
+        raise LearngeneError(f"{what} {name!r}: {LEARNGENES.failed[name]}")
+    return LEARNGENES[check_choice(name, LEARNGENES if among is None else among, what)]
+
+
+def origin(cls: type[Learngene]) -> dict[str, str]:
+    """What a file says of where its method is defined, if not here: ``method_module``, and ``method_package``."""
+    top = cls.__module__.partition(".")[0]
+    if top == _OWN:
+        return {}
+    packages = metadata.packages_distributions().get(top, [])
+    found = {"method_module": cls.__module__}
+    return {**found, "method_package": f"{packages[0]} {metadata.version(packages[0])}"} if packages else found
+
+
+def how_to_get(provenance: Mapping) -> str:
+    """In words, how the method of a file becomes known, from what :func:`origin` wrote into its provenance."""
+    module, package = (provenance.get(f"method_{what}") for what in ("module", "package"))
+    install = f"install {package}, or " if package else ""
+    ways = "--import on the command line, custom_imports in a config, or an import in Python"
+    return f"{install}import {module or 'the module that defines it'} first ({ways})"
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _dist(entry: metadata.EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"

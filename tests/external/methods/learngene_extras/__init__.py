@@ -1,0 +1,1 @@
+"""Two learngene methods of a package that mmlearngene knows nothing of."""
