@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.fft import dctn, idctn
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
@@ -14,7 +16,7 @@ from .parity import BLOCK_TENSORS, timm_logits
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 KINDS = [dict(class_token=True, pool="cls"), dict(class_token=True, pool="avg_norm"), dict(pool="norm_avg")]
-INHERITING = ["pre-fin", "first-k", "uniform-k", "weight-selection"]
+INHERITING = ["pre-fin", "first-k", "uniform-k", "weight-selection", "front"]
 METHODS = [*INHERITING, "heuristic", "auto-learngene", "scratch", "mimetic"]
 
 
@@ -141,6 +143,60 @@ def test_law_weight_selection_is_the_direct_statement(small, more, kind, choice)
         assert name == "cls_token" and name not in old or torch.equal(stem[name], old[name][..., width])
     assert torch.equal(stem["head.bias"], old["head.bias"])
     make_model(weights.spec).load_state_dict(TIMM.state_dict(weights))
+
+
+# ---------------------------------------------------------------- FRONT
+
+
+def front(stack, target):
+    """The rule in so many words: layers in front, all axes transformed; the statistics are the layers' own."""
+    flat = stack.reshape(len(stack), -1)
+    mean, std = flat.mean(1), flat.std(1) + 1e-8
+    shape = (-1, *[1] * (stack.ndim - 1))
+    spectrum = dctn((stack - mean.reshape(shape)) / std.reshape(shape))
+    kept = tuple(slice(min(old, new)) for old, new in zip(stack.shape, target, strict=True))
+    padded = np.zeros(target)
+    padded[kept] = spectrum[kept]
+    rows = np.minimum(np.arange(target[0]), len(stack) - 1)
+    return idctn(padded) * std[rows].reshape(shape) + mean[rows].reshape(shape)
+
+
+@pytest.mark.parametrize("size", ["h2-l4", "h3-l2", "h1-l1", "h5-l7", "h2-l6"])
+@pytest.mark.parametrize("heads", ["fused", "apart"])
+def test_law_front_is_the_direct_statement(size, heads):
+    ancestry = make_ancestry(class_token=True)
+    weights = extract("front", ancestry).expand(size, heads=heads)
+    spec, full = weights.spec, ancestry.spec
+
+    def merged(name, shape):
+        if heads == "apart":
+            return shape
+        return {
+            "qkv.weight": (shape[0], -1, shape[-1]),
+            "qkv.bias": (shape[0], -1),
+            "proj.weight": (*shape[:2], -1),
+            "patch_embed.weight": (shape[0] * 3, -1),
+        }.get(name, shape)
+
+    own, base = spec.shapes(), full.shapes()
+    for name, tensor in weights.tensors.items():
+        stack = ancestry.tensors[name].double().numpy().reshape(merged(name, base[name]))
+        target = np.empty(own[name]).reshape(merged(name, own[name])).shape
+        expected = front(stack, target) if name in BLOCK_TENSORS else front(stack[None], (1, *target))[0]
+        np.testing.assert_allclose(tensor.detach().numpy(), expected.reshape(own[name]), atol=2e-5)
+
+
+def test_front_of_a_constant_is_the_constant_and_ratio_keeps_amplitudes():
+    ancestry = make_ancestry("h4-l4")
+    wave = torch.cos(torch.pi * (torch.arange(16) + 0.5) / 16)
+    for name, value in (("norm1.bias", torch.full((16,), 0.7)), ("norm2.bias", wave)):
+        ancestry.tensors[name] = value.expand(4, 16).clone()
+    gene = extract("front", ancestry)
+    plain, kept = (gene.expand("h2-l4", ratio=ratio).layers()[2] for ratio in (False, True))
+    torch.testing.assert_close(plain["norm1.bias"], torch.full((8,), 0.7))
+    half = torch.cos(torch.pi * (torch.arange(8) + 0.5) / 8)
+    torch.testing.assert_close(kept["norm2.bias"], half, atol=1e-5, rtol=0)
+    torch.testing.assert_close(plain["norm2.bias"], 2 * half, atol=1e-5, rtol=0)
 
 
 # ---------------------------------------------------------------- nothing inherited

@@ -65,7 +65,7 @@ MEASURED = {"lets": "elastic", "lets-paper": "as in the paper"}  # those whose s
 EXTRACTED: dict[str, dict] = {
     "cluster": dict(data=str(CONFIGS / "ancestry.py"), num_images=500, eps=0.05),
     "peg": {},
-    **{m: {} for m in ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "mimetic")},
+    **{m: {} for m in ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "front", "mimetic")},
 }
 SCRATCH = {"model.init_cfg": None, "optim_wrapper.optimizer.lr": 3e-3}  # from scratch trains best at a higher rate
 
