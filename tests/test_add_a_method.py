@@ -94,36 +94,33 @@ def test_a_file_says_how_its_method_is_had(fresh, tmp_path, capsys):
     assert "install learngene-extras 0.1, or import learngene_extras.polynomial first (--import" in error
 
 
-def test_a_module_without_a_package_is_imported_by_name(tmp_path):
-    """As a user types it, in the folder of the module; and a config's custom_imports."""
+def test_a_module_without_a_package_is_imported_by_name(fresh, tmp_path, capsys):
+    """By the command line in the folder of the module, and by a config's custom_imports."""
     pytest.importorskip("mmengine")
     source = (EXTERNAL / "methods" / "learngene_extras" / "polynomial.py").read_text()
     (tmp_path / "my_method.py").write_text(source)
-    (tmp_path / "make.py").write_text(
-        "import my_method\nmy_method.Polynomial(aux='h2-l4', degree=3, img_size=32).save('gene.safetensors')"
-    )
     text = "custom_imports = dict(imports='my_method')\nmodel = dict(learngene=dict(type='mmlearngene.Polynomial'))"
     (tmp_path / "config.py").write_text(text)
-
-    def run(*command, **env):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True,
-            env={"PYTHONPATH": str(ROOT), **env},
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    assert run("make.py") == (0, "")
-    main = ["-c", "import sys; sys.path.remove(''); from mmlearngene.cli import main; sys.exit(main())"]  # as installed
-    status, out = run(*main, "--import", "my_method", "inspect", "gene.safetensors")
-    assert status == 0 and "polynomial" in out and "my_method" in out
-    status, out = run(*main, "inspect", "gene.safetensors")
-    assert status == 2 and "or import" not in out and "import my_method first" in out
-    status, out = run(*main, "inspect", "config.py", PYTHONPATH=f"{ROOT}:{tmp_path}")
-    assert status == 0 and "h6-l12" in out
-    status, out = run(*main, "inspect", "config.py")
-    assert status == 2 and "No module named 'my_method'; put the folder of your module on PYTHONPATH" in out
-    status, out = run(*main, "--import", "my_method.py", "inspect", "gene.safetensors")
-    assert status == 2 and "did you mean --import my_method?" in out
+    gene = tmp_path / "gene.safetensors"
+    with fresh.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        assert cli.main(["inspect", str(tmp_path / "config.py")]) == 0
+        assert "h6-l12" in capsys.readouterr().out
+        LEARNGENES["polynomial"](aux="h2-l4", degree=3, **TINY).save(gene)
+        del LEARNGENES._classes["polynomial"], sys.modules["my_method"]
+    for arguments, message in (
+        (["inspect", str(tmp_path / "config.py")], "'my_method'; put the folder of your module on PYTHONPATH"),
+        (["inspect", str(gene)], "To read the file, import my_method first (--import"),
+        (["--import", "my_method.py", "inspect", str(gene)], "did you mean --import my_method?"),
+    ):
+        assert cli.main(arguments) == 2 and message in capsys.readouterr().err
+    # as a user types it: the console script does not have the folder it runs in on its path
+    main = "import sys; sys.path.remove(''); from mmlearngene.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", main, "--import", "my_method", "inspect", "gene.safetensors"],
+        cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and "polynomial" in done.stdout and "my_method" in done.stdout, done.stderr
 
 
 def test_a_method_from_outside_trains_in_an_aux_net(fresh, tmp_path, monkeypatch):
