@@ -25,6 +25,7 @@ MM = [
     "regex",
     "matplotlib",
 ]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
 
 setup(
@@ -37,6 +38,6 @@ setup(
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
     install_requires=CORE,
-    extras_require={"mm": MM, "hf": HF, "dev": [*DEV, *HF]},
+    extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "dev": [*DEV, *HF, *ONNX]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
 )

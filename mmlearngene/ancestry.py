@@ -195,7 +195,8 @@ def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeigh
     """Read a state dict with what is told of it, as far as its tensors do not show it themselves."""
     vit, head = layout.split(state)
     of_size = ("pool", "num_heads", "head_dim", "init_values")
-    shown = layout.infer(vit, head, **{name: value for name, value in fields.items() if name not in of_size})
+    known = {name: value for name, value in fields.items() if name not in of_size or isinstance(value, tuple)}
+    shown = layout.infer(vit, head, **known)  # a schedule of heads says how wide each layer's are
     told = {name: value for name, value in fields.items() if name != "head_dim"}
     if "head_dim" in fields and "num_heads" not in told:
         told["num_heads"] = max(1, shown.heads[0] * shown.head_dim // fields["head_dim"])

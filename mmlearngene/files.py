@@ -83,15 +83,23 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
         OSError: the disk is full, say; nothing is left of the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    if path.suffix in PICKLED:
+        return _save(path, lambda temporary: torch.save(detached, temporary))
+    return _save(path, lambda temporary: save_file(detached, temporary, metadata))
+
+
+def save_bytes(path: str | Path, data: bytes) -> Path:
+    """Write a file as :func:`save_tensors` does: it is whole or absent, or the old one."""
+    return _save(Path(path), lambda temporary: Path(temporary).write_bytes(data))
+
+
+def _save(path: Path, write: Callable[[str], object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
-        if path.suffix in PICKLED:
-            torch.save(detached, temporary)
-        else:
-            save_file(detached, temporary, metadata)
+        write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except (SafetensorError, RuntimeError) as error:  # of a full disk, and neither says which file it is about

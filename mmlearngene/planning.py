@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .errors import LearngeneError
-from .layouts import FRAMEWORKS, layout_for
+from .layouts import first_layout
 from .learngenes import Learngene
 from .spec import MAX, ViTSpec
 
@@ -176,7 +176,7 @@ def measured(cost: Cost, device: torch.device, batch_size: int = 1) -> Cost:
     from torch.utils.benchmark import Timer  # here, as it looks for compilers when it is imported
 
     spec = cost.spec
-    model = _model(spec).eval().to(device)
+    model = first_layout(spec).build(spec).eval().to(device)
     images = torch.zeros(batch_size, spec.in_channels, *spec.img_size, device=device)
     with torch.inference_mode():
         memory = _peak_memory(model, images, device)
@@ -198,17 +198,6 @@ def checked_device(name: str) -> torch.device:
         here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
         raise LearngeneError(f"device {name!r} cannot be used here; expected {here}") from error
     return device
-
-
-def _model(spec: ViTSpec) -> nn.Module:
-    """A model of the first framework that has the features; any of them computes the same."""
-    errors = []
-    for framework in FRAMEWORKS:
-        try:
-            return layout_for(spec, framework).build(spec)
-        except LearngeneError as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _peak_memory(model: nn.Module, images: torch.Tensor, device: torch.device) -> int:

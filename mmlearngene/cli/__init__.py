@@ -15,6 +15,7 @@ import torch
 from .. import files
 from ..ancestry import extract
 from ..errors import LearngeneError
+from ..export import Expanded, model_card, onnx_bytes, opening
 from ..layouts import FRAMEWORKS, build, fit
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
@@ -24,7 +25,15 @@ from ..spec import POOLS, ViTSpec
 from ..tables import printable, table
 from ..version import __version__
 from . import plan
-from .arguments import add_expansion_options, add_options, add_output, check_output, given, given_expansion
+from .arguments import (
+    add_expansion_options,
+    add_options,
+    add_output,
+    card_path,
+    check_output,
+    given,
+    given_expansion,
+)
 
 CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
@@ -137,9 +146,11 @@ def _parser() -> argparse.ArgumentParser:
         "--arch", required=True, metavar="SIZE", help="heads and layers, as in h6-l12; of each stage of a Swin"
     )
     sub.add_argument(
-        "--layout", choices=list(FRAMEWORKS), default="timm",
-        help="whose names to use (default: timm); hf writes a folder that from_pretrained opens",
+        "--layout", choices=[*FRAMEWORKS, "onnx"], default="timm",
+        help="whose names to use (default: timm); hf writes a folder that from_pretrained opens, onnx a file that is "
+        "checked with onnxruntime",
     )  # fmt: skip
+    sub.add_argument("--license", metavar="NAME", help="licence of the ancestry, for the model card: apache-2.0, say")
     sub.add_argument(
         "--adapt", action="store_true",
         help="where the layout lacks a feature, write weights that compute the same without it, if there are such",
@@ -199,22 +210,50 @@ def _expand(arguments: argparse.Namespace) -> None:
     options = {**given_expansion(arguments), **dict(arguments.options)}
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
-        layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
-    spec = weights.spec
-    if arguments.layout == "hf":
-        files.save_folder(arguments.output, build(weights, "hf").save_pretrained)
+        layout, adapted = None, []
+        if arguments.layout != "onnx":
+            layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
+    notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
+    expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
+    for line in _write(expanded, arguments.output):
+        print(line)
+
+
+def _write(expanded: Expanded, output: Path) -> list[str]:
+    """Write a descendant and its card; what to say of it."""
+    weights, layout, spec = expanded.weights, expanded.layout, expanded.weights.spec
+    card = model_card(expanded, output)
+    source = f"{expanded.learngene.method} {expanded.source}"
+    metadata = dict(size=str(spec), source=source, spec=json.dumps(spec.asdict()))
+    metadata["open"] = opening(expanded, Path(output.name))
+    lines = []
+    if layout is None:
+        if expanded.missing:
+            raise LearngeneError(
+                f"an ONNX file cannot be trained, and {', '.join(expanded.missing)} would start fresh; expected "
+                f"--num-classes {expanded.learngene.aux_spec.num_classes}, as in the learngene, or 0 for features"
+            )
+        data, largest = onnx_bytes(weights, metadata)
+        files.save_bytes(output, data)
+        lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
+    elif layout.framework == "hf":
+
+        def write(folder: Path) -> None:
+            build(weights, "hf").save_pretrained(folder)
+            (folder / "README.md").write_text(card)
+
+        files.save_folder(output, write)
     else:
-        source = f"{learngene.method} {Path(arguments.gene).name}"
-        metadata = dict(size=str(spec), layout=arguments.layout, source=source, spec=json.dumps(spec.asdict()))
-        files.save_tensors(arguments.output, layout.state_dict(weights), metadata)
+        files.save_tensors(output, layout.state_dict(weights), {**metadata, "layout": layout.framework})
+    if layout is None or layout.framework != "hf":
+        files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
-    print(
-        f"wrote {arguments.output}: {spec} for {layout.class_name}, {written:,} of its {spec.num_params:,} parameters"
-    )
-    for words in (*(f"adapted: {words}" for words in adapted), *learngene.notes_on(spec)):
-        print(words)
+    name = layout.class_name if layout else "ONNX"
+    lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
+    lines += expanded.notes
     if written < spec.num_params:
-        print("what is not in the file, such as a fresh head, keeps the model's own start values")
+        lines.append("what is not in the file, such as a fresh head, keeps the model's own start values")
+    return [*lines, "open it:", *(f"    {line}" for line in opening(expanded, output).splitlines())]
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

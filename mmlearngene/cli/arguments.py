@@ -91,16 +91,29 @@ def check_output(arguments: argparse.Namespace) -> None:
     Raises:
         LearngeneError: the output exists, is a folder, or has the suffix of another format.
     """
-    path = arguments.output
-    if getattr(arguments, "layout", None) == "hf":
+    path, layout = arguments.output, getattr(arguments, "layout", None)
+    if layout == "hf":
         if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
             raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
-        if path.exists() and not arguments.force:
-            raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
+        _check_free(arguments, path)
         return
     if path.is_dir():
         raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")
-    if path.suffix in files.CHECKPOINT_SUFFIXES and not (hasattr(arguments, "layout") and path.suffix in files.PICKLED):
+    if (layout == "onnx") != (path.suffix == ".onnx") and (layout == "onnx" or path.suffix == ".onnx"):
+        wanted = path.with_suffix(".onnx") if layout == "onnx" else path.with_suffix(".safetensors")
+        raise LearngeneError(f"{path}: --layout {layout} writes another kind of file; name it {wanted}")
+    if path.suffix in files.CHECKPOINT_SUFFIXES and not (layout and path.suffix in files.PICKLED):
         raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
+    _check_free(arguments, path)
+    if layout:
+        _check_free(arguments, card_path(path))
+
+
+def card_path(path: Path) -> Path:
+    """Where the model card of a file goes."""
+    return path.with_name(f"{path.name}.md")
+
+
+def _check_free(arguments: argparse.Namespace, path: Path) -> None:
     if path.exists() and not arguments.force:
         raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")

@@ -8,9 +8,12 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import CheckpointLoader, IterBasedTrainLoop, Runner
+from safetensors.torch import load_file
+from torch import Tensor
 
 from ..errors import RunStopped
+from ..files import existing
 from ..registry import HOOKS
 
 
@@ -38,6 +41,12 @@ def cannot_write(path: str | Path, error: Exception) -> RunStopped:
     """What to say where a file of a run cannot be written."""
     reason = getattr(error, "strerror", None) or str(error)
     return RunStopped(f"{path} could not be written ({reason}). What to do: make room, then go on with --resume")
+
+
+@CheckpointLoader.register_scheme(prefixes=r".*\.safetensors$")
+def load_safetensors(filename: str, map_location: str = "cpu") -> dict[str, Tensor]:
+    """Let mmengine read what ``mmlearngene expand`` writes: ``init_cfg``, ``load_from`` and ``tools/test.py`` alike."""
+    return load_file(existing(filename), device=str(map_location or "cpu"))
 
 
 @register_backend("whole_files")

@@ -70,6 +70,21 @@ def layout_for(spec: ViTSpec, framework: str) -> Layout:
     )
 
 
+def first_layout(spec: ViTSpec) -> Layout:
+    """The first table of any installed framework whose class can be a ViT of ``spec``; all of them compute the same.
+
+    Raises:
+        LearngeneError: none can; the message is that of timm.
+    """
+    errors = []
+    for framework in FRAMEWORKS:
+        try:
+            return layout_for(spec, framework)
+        except LearngeneError as error:
+            errors.append(error)
+    raise errors[0]
+
+
 def fit(weights: ViTWeights, framework: str, adapt: bool = False) -> tuple[Layout, ViTWeights, list[str]]:
     """The table of a framework whose class can be the ViT of these weights, and the weights for it.
 
@@ -139,6 +154,7 @@ __all__ = [
     "build",
     "find",
     "find_vit",
+    "first_layout",
     "fit",
     "layout_for",
     "layouts_of",

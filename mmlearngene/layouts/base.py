@@ -86,6 +86,7 @@ class Layout:
         dead: patterns of the class's parameters that it never uses at inference.
         extra: patterns of parameters that some models of the class have beside a ViT's (norms of feature maps).
         spare_positions: leading rows of the positions that the spec does not have.
+        kwargs: timm alone: arguments that make a spec's model of the class; they may not say all that ``make`` does.
         ignore: attributes that do not decide what a module computes, beside those that never do.
     """
 
@@ -101,6 +102,7 @@ class Layout:
     extra: tuple[str, ...] = ()
     spare_positions: Callable[[ViTSpec], int] = lambda spec: 0
     cannot: Callable[[ViTSpec], str | None] = lambda spec: None
+    kwargs: Callable[[ViTSpec], dict] | None = None
     ignore: frozenset[str] = frozenset()
 
     # ------------------------------------------------------------------ names

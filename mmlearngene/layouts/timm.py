@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -74,6 +75,12 @@ def _norm_layer(spec: ViTSpec):
     return partial(nn.LayerNorm if spec.norm == "layernorm" else RmsNorm, eps=spec.norm_eps)
 
 
+def _ratio(hidden: int, width: int) -> float:
+    """The ratio of which ``int(width * ratio)`` is the hidden width."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else (hidden + _LITTLE) / width
+
+
 def _sizes(spec: ViTSpec) -> dict:
     """Arguments that all of timm's ViTs share."""
     return dict(
@@ -85,7 +92,7 @@ def _sizes(spec: ViTSpec) -> dict:
         embed_dim=spec.embed_dims,
         depth=spec.num_layers,
         num_heads=spec.num_heads if spec.is_ordinary else 1,
-        mlp_ratio=(spec.feedforward_channels + _LITTLE) / spec.embed_dims,
+        mlp_ratio=_ratio(spec.feedforward_channels, spec.embed_dims),
         norm_layer=_norm_layer(spec),
         init_values=spec.init_values,
     )
@@ -119,7 +126,7 @@ def model_kwargs(spec: ViTSpec) -> dict:
     if spec.mlp == "swiglu":
         kwargs |= dict(mlp_layer=SwiGLU, act_layer="silu")
     elif spec.mlp == "swiglu_packed":
-        packed = (2 * spec.feedforward_channels + _LITTLE) / spec.embed_dims
+        packed = _ratio(2 * spec.feedforward_channels, spec.embed_dims)
         kwargs |= dict(mlp_layer=partial(GluMlp, gate_last=False), act_layer="silu", mlp_ratio=packed)
     return kwargs
 
@@ -199,6 +206,7 @@ VIT = Layout(
     holds={**_VIT_HOLDS, "qkv_bias": ("all", "none"), "mlp": ("mlp", "swiglu_packed")},
     cannot=_vit_cannot,
     make=_make_vit,
+    kwargs=model_kwargs,
     read=_read_vit,
     ignore=_NO_DIFFERENCE,
 )
@@ -216,8 +224,8 @@ DISTILLED = replace(
 _ROPES = {"RotaryEmbeddingCat": "cat", "RotaryEmbeddingDinoV3": "dinov3", "RotaryEmbeddingMixed": "mixed"}
 
 
-def _make_eva(spec: ViTSpec, attn_type: str = "eva", qkv_fused: bool = True) -> Eva:
-    return Eva(
+def _eva_kwargs(spec: ViTSpec, attn_type: str = "eva", qkv_fused: bool = True) -> dict:
+    return dict(
         **_sizes(spec),
         qkv_bias=spec.qkv_bias != "none",
         qkv_fused=qkv_fused,
@@ -248,6 +256,11 @@ def _make_eva(spec: ViTSpec, attn_type: str = "eva", qkv_fused: bool = True) -> 
         attn_pool_mlp_ratio=spec.attn_pool_mlp_ratio
         and (spec.attn_pool_mlp_ratio * spec.embed_dims + _LITTLE) / spec.embed_dims,
     )
+
+
+def _made(cls: type, kwargs: Callable[[ViTSpec], dict]) -> dict:
+    """The entries of a layout for a class that its arguments alone make."""
+    return dict(make=lambda spec: cls(**kwargs(spec)), kwargs=kwargs)
 
 
 def _eva_cannot(spec: ViTSpec) -> str | None:
@@ -327,19 +340,19 @@ EVA = Layout(
     keys={**_STEM, **_EVA_BLOCK, "qkv.bias": tuple(f"blocks.{{}}.attn.{part}_bias" for part in "qkv")},
     holds={**_EVA_HOLDS, "qkv_bias": ("qv", "none"), "mlp": ("mlp", "swiglu_packed")},
     cannot=_eva_cannot,
-    make=_make_eva,
+    **_made(Eva, _eva_kwargs),
     read=_read_eva,
     ignore=_NO_DIFFERENCE,
 )
 EVA_GATE_APART = replace(EVA, keys={**EVA.keys, **_GATE_APART}, holds={**EVA.holds, "mlp": ("swiglu",)})
 EVA_QKV_APART = replace(
-    EVA_GATE_APART, keys={**EVA_GATE_APART.keys, **_APART}, make=partial(_make_eva, qkv_fused=False)
+    EVA_GATE_APART, keys={**EVA_GATE_APART.keys, **_APART}, **_made(Eva, partial(_eva_kwargs, qkv_fused=False))
 )
 EVA_ROPE = replace(
     EVA,
     keys={**_STEM, **_EVA_BLOCK},
     holds={**EVA.holds, "qkv_bias": ("all", "none")},
-    make=partial(_make_eva, attn_type="rope"),
+    **_made(Eva, partial(_eva_kwargs, attn_type="rope")),
 )
 
 EVA_ROPE_GATE_APART = replace(
@@ -349,8 +362,8 @@ EVA_ROPE_GATE_APART = replace(
 # ---------------------------------------------------------------------- Beit
 
 
-def _make_beit(spec: ViTSpec) -> Beit:
-    return Beit(
+def _beit_kwargs(spec: ViTSpec) -> dict:
+    return dict(
         **_sizes(spec),
         qkv_bias=spec.qkv_bias == "qv",
         swiglu_mlp=spec.mlp == "swiglu",
@@ -387,7 +400,7 @@ BEIT = Layout(
         "pool": ("avg_norm", "norm_avg", "cls"),
         "qkv_bias": ("qv", "none"),
     },
-    make=_make_beit,
+    **_made(Beit, _beit_kwargs),
     read=_read_beit,
     ignore=_NO_DIFFERENCE,
 )
@@ -396,9 +409,9 @@ BEIT_GATE_APART = replace(BEIT, keys={**BEIT.keys, **_GATE_APART}, holds={**BEIT
 # ---------------------------------------------------------------------- SwinTransformer
 
 
-def _make_swin(spec: ViTSpec) -> SwinTransformer:
-    by_stage = [spec.heads[layers[0]] for layers in spec.stages]
-    model = SwinTransformer(
+def _swin_kwargs(spec: ViTSpec) -> dict:
+    """They cannot say that the heads of a stage differ."""
+    return dict(
         img_size=spec.img_size,
         patch_size=spec.patch_size,
         in_chans=spec.in_channels,
@@ -406,12 +419,16 @@ def _make_swin(spec: ViTSpec) -> SwinTransformer:
         global_pool="avg",
         embed_dim=spec.embed_dims,
         depths=spec.depths,
-        num_heads=by_stage,
+        num_heads=tuple(spec.heads[layers[0]] for layers in spec.stages),
         head_dim=spec.head_dim,
         window_size=spec.window_size,
-        mlp_ratio=(spec.feedforward_channels + _LITTLE) / spec.embed_dims,
+        mlp_ratio=_ratio(spec.feedforward_channels, spec.embed_dims),
         norm_layer=_norm_layer(spec),
     )
+
+
+def _make_swin(spec: ViTSpec) -> SwinTransformer:
+    model = SwinTransformer(**_swin_kwargs(spec))
     for stage, layers in zip(model.layers, spec.stages, strict=True):
         for block, layer in zip(stage.blocks, layers, strict=True):
             if spec.heads[layer] != block.attn.num_heads:  # a schedule of heads, which the class has no argument for
@@ -461,6 +478,7 @@ SWIN = Layout(
         "pool": ("norm_avg",),
     },
     make=_make_swin,
+    kwargs=_swin_kwargs,
     read=_read_swin,
     ignore=_NO_DIFFERENCE,
 )

@@ -1,0 +1,226 @@
+"""What leaves for other runtimes: how a file is opened, its model card, and ONNX."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, ModelCardData
+
+from .errors import LearngeneError
+from .layouts import Layout, build, first_layout
+from .layouts.timm_call import create_call
+from .learngenes import Learngene
+from .spec import ViTSpec
+from .version import __version__
+from .weights import ViTWeights
+
+_TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by a tenth of it
+_LIBRARIES = {"timm": "timm", "hf": "transformers", "mmpretrain": "mmpretrain", "mmseg": "mmsegmentation"}
+
+
+@dataclass
+class Expanded:
+    """A descendant that is about to be written, and what its card tells of it.
+
+    Attributes:
+        learngene: what was expanded.
+        source: the learngene's file name.
+        weights: the descendant's weights.
+        layout: the framework's table; None for ONNX.
+        notes: what was adapted, and what to say of the size.
+        license: of the ancestry, as the user gives it.
+    """
+
+    learngene: Learngene
+    source: str
+    weights: ViTWeights
+    layout: Layout | None
+    notes: Sequence[str] = ()
+    license: str | None = None
+    missing: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = [*self.weights.stem(), *self.weights.layers()[0]]
+        spec = self.weights.spec
+        self.missing = [name for name in (*spec.stem_shapes(), *spec.layer_shapes()) if name not in given]
+
+    @property
+    def inherited(self) -> float:
+        """Share of the parameters, the classifier left out, that come from the learngene."""
+        spec = self.weights.spec
+        tensors = [(name, t) for part in (self.weights.stem(), *self.weights.layers()) for name, t in part.items()]
+        ours = sum(tensor.numel() for name, tensor in tensors if not name.startswith("head"))
+        return ours / spec.replace(num_classes=0).num_params
+
+
+# ---------------------------------------------------------------------- how to open it
+
+
+def opening(expanded: Expanded, path: Path) -> str:
+    """Python that opens what was written.
+
+    Args:
+        expanded: the descendant.
+        path: its file or folder, from where the code will run.
+    """
+    spec, layout = expanded.weights.spec, expanded.layout
+    if layout is None:
+        return (
+            "import onnxruntime\n"
+            f'session = onnxruntime.InferenceSession("{path}")\n'
+            'outputs = session.run(None, {"images": images})[0]  # float32, normalised, '
+            f"(batch, {spec.in_channels}, {spec.img_size[0]}, {spec.img_size[1]})"
+        )
+    if layout.framework == "timm":
+        return _open_in_timm(expanded, path)
+    if layout.framework == "hf":
+        cls = type(layout.make(spec)).__name__
+        return f'from transformers import {cls}\nmodel = {cls}.from_pretrained("{path}")'
+    return _open_in_openmmlab(spec, layout.framework, path)
+
+
+def _open_in_timm(expanded: Expanded, path: Path) -> str:
+    spec = expanded.weights.spec
+    call = create_call(spec, expanded.layout)
+    if call is None:
+        lines = ["import mmlearngene  # stock timm has no arguments for this ViT"]
+        lines.append(f'model = mmlearngene.build(mmlearngene.load_ancestry("{path}"), "timm")')
+        return "\n".join([*lines, *([f"model.reset_classifier({spec.num_classes})"] * bool(expanded.missing))])
+    imports, text = call
+    if not expanded.missing:
+        return "\n".join([*imports, f'model = {text}, checkpoint_path="{path}")'])
+    load = f'timm.models.load_checkpoint(model, "{path}", strict=False)  # what is missing starts fresh'
+    return "\n".join([*imports, f"model = {text})", load])
+
+
+def _open_in_openmmlab(spec: ViTSpec, framework: str, path: Path) -> str:
+    """A config's model that starts from the file."""
+    init = dict(type="Pretrained", checkpoint=str(path))
+    reader = 'custom_imports = dict(imports=["mmlearngene.models", "mmlearngene.engine"])  # reads .safetensors\n'
+    if framework == "mmseg":
+        return f"{reader}model = dict(backbone=dict(init_cfg={init!r}))  # beside the backbone's own settings"
+    from .layouts.mmpretrain import backbone_cfg, classifier_cfg
+
+    model = classifier_cfg(spec, init_cfg=init) if spec.num_classes else dict(backbone_cfg(spec), init_cfg=init)
+    return f"{reader}model = { ({name: value for name, value in model.items() if value is not None})!r}"
+
+
+# ---------------------------------------------------------------------- the card
+
+
+def model_card(expanded: Expanded, path: Path) -> str:
+    """The model card of what was written, in Hugging Face's form."""
+    learngene, spec = expanded.learngene, expanded.weights.spec
+    provenance = learngene.provenance
+    library = _LIBRARIES[expanded.layout.framework] if expanded.layout else "onnx"
+    data = ModelCardData(
+        license=expanded.license,
+        library_name=library,
+        tags=["vision-transformer", "learngene", "mmlearngene", learngene.method],
+        pipeline_tag="image-classification" if spec.num_classes else "image-feature-extraction",
+    )
+    trained = provenance.get("trained_sizes") or [str(learngene.aux_spec)]
+    height, width = spec.img_size
+    facts = [
+        ("method", learngene.method),
+        ("ancestry", provenance.get("ancestry") or provenance.get("imported_from")),
+        ("data", provenance.get("dataset") or provenance.get("data")),
+        ("learngene", f"{expanded.source}, {learngene.stored_params()['total']:,} parameters"),
+        ("size", f"{spec}: {spec.embed_dims} wide, {spec.num_params:,} parameters, {spec.macs / 1e9:.3g} GMACs"),
+        ("images", f"{height} x {width}, patch {spec.patch_size}, {spec.in_channels} channels"),
+        ("outputs", _outputs(expanded)),
+        ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
+        ("sizes trained", ", ".join(map(str, trained))),
+        ("normalisation", _normalisation(provenance)),
+        ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
+        ("written by", f"mmlearngene {__version__}"),
+    ]
+    rows = [f"| {name} | {value or 'not known'} |" for name, value in facts]
+    missing = f"Not in it, and to be trained: {', '.join(expanded.missing)}." if expanded.missing else ""
+    text = [
+        f"# {path.stem}",
+        f"A Vision Transformer {spec} whose weights were expanded from a {learngene.method} learngene. It has not been "
+        "tuned since.",
+        "\n".join(["| | |", "|---|---|", *rows]),
+        *filter(None, [missing, *expanded.notes]),
+        f"## Open it\n\n```python\n{opening(expanded, Path(path.name))}\n```",
+    ]
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(text) + "\n"))
+
+
+def _outputs(expanded: Expanded) -> str:
+    spec, classes = expanded.weights.spec, expanded.learngene.classes
+    if not spec.num_classes:
+        return "features"
+    names = f": {', '.join(map(str, classes))}" if classes and len(classes) == spec.num_classes else ""
+    return f"{spec.num_classes} classes{'' if expanded.missing else names}"
+
+
+def _normalisation(provenance: dict) -> str | None:
+    found = provenance.get("preprocessing")
+    return f"mean {found['mean']}, std {found['std']}" if isinstance(found, dict) and "mean" in found else None
+
+
+# ---------------------------------------------------------------------- ONNX
+
+
+def onnx_bytes(weights: ViTWeights, metadata: dict[str, str]) -> tuple[bytes, float]:
+    """An ONNX model of any batch size, checked with onnxruntime against PyTorch.
+
+    Args:
+        weights: complete weights.
+        metadata: what the file tells of itself.
+
+    Returns:
+        The file's bytes, and the largest difference of an output.
+
+    Raises:
+        LearngeneError: onnx or onnxruntime is not installed; weights are missing; or the outputs differ.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise LearngeneError(f"--layout onnx needs {error.name}: pip install mmlearngene[onnx]") from error
+    model = build(weights, first_layout(weights.spec).framework).eval()
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # plain products, which every exporter and runtime has
+    spec = weights.spec
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, spec.in_channels, *spec.img_size, generator=generator)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder, "model.onnx")
+        axes = {"images": {0: "batch"}, "outputs": {0: "batch"}}
+        # the exporter through TorchScript: in torch 2.11 torch.export's does not know every ViT of timm (BEiT)
+        torch.onnx.export(
+            model, (images[:2],), path, input_names=["images"], output_names=["outputs"], dynamic_axes=axes,
+            opset_version=17, dynamo=False,
+        )  # fmt: skip
+        graph = onnx.load(path)
+        onnx.helper.set_model_props(graph, metadata)
+        onnx.checker.check_model(graph)
+        found = graph.SerializeToString()
+        session = onnxruntime.InferenceSession(found, providers=["CPUExecutionProvider"])
+        largest = 0.0
+        for count in (1, 3):
+            expected = _outputs_of(model(images[:count])).numpy()
+            given = session.run(None, {"images": images[:count].numpy()})[0]
+            largest = max(largest, float(np.abs(given - expected).max()))
+            if not largest <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+                raise LearngeneError(
+                    f"the ONNX model differs from PyTorch's by {largest:.2g} in a batch of {count}; nothing was written"
+                )
+    return found, largest
+
+
+def _outputs_of(result) -> torch.Tensor:
+    """The first output, whatever a framework wraps it in."""
+    if isinstance(result, torch.Tensor):
+        return result
+    return next(iter(result.values())) if hasattr(result, "values") else result[0]

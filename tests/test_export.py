@@ -1,0 +1,221 @@
+"""What leaves for other runtimes opens there as it says, and computes the same."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+
+from mmlearngene import ViTSpec, ViTWeights, build, extract, load
+from mmlearngene.export import Expanded, opening
+from mmlearngene.files import save_tensors
+from mmlearngene.layouts import layout_for
+from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.tensors import start_values
+
+from .test_cli import fails, run
+
+VIT = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
+CLS = dict(VIT, class_token=True, pool="cls")
+SPECS = {
+    "plain": ViTSpec(2, 2, **VIT),
+    "oblong, another epsilon and activation": ViTSpec(
+        2, 2, **{**VIT, "img_size": (8, 16)}, norm_eps=1e-5, act="quick_gelu"
+    ),
+    "DINOv2": ViTSpec(2, 2, **{**CLS, "num_classes": 0}, init_values=1e-5, reg_tokens=4, no_embed_class=True),
+    "distilled": ViTSpec(2, 2, **CLS, dist_token=True),
+    "CLIP": ViTSpec(2, 2, **CLS, pre_norm=True, patch_bias=False, act="quick_gelu", norm_eps=1e-5),
+    "SigLIP": ViTSpec(2, 2, **{**VIT, "num_classes": 0}, pool="map"),
+    "gated": ViTSpec(2, 2, **CLS, mlp="swiglu_packed"),
+    "gate apart, RMSNorm": ViTSpec(2, 2, **CLS, mlp="swiglu", norm="rmsnorm", mlp_ratio=8 / 3),
+    "EVA-02": ViTSpec(2, 2, **CLS, rope="cat", mlp="swiglu", qkv_bias="qv", scale_mlp_norm=True),
+    "BEiT": ViTSpec(2, 2, **CLS, rel_pos_bias=True, pos_embed="none", qkv_bias="qv", init_values=0.1),
+    "Swin": ViTSpec.parse(
+        "h1,2-l2,1", head_dim=8, embed_dims=8, img_size=32, patch_size=4, window_size=4, num_classes=3
+    ),
+    "heads that differ": ViTSpec.parse("h1,2-l2", embed_dims=8, **VIT),
+    "Swin, heads that differ": ViTSpec.parse(
+        "h1,2,1-l1,2", head_dim=8, embed_dims=8, img_size=32, patch_size=4, window_size=4, num_classes=3
+    ),
+}
+
+
+def drawn(spec):
+    torch.manual_seed(0)
+    layers = [start_values(spec, spec.layer_shapes(layer)) for layer in range(spec.num_layers)]
+    return ViTWeights.from_layers(spec, start_values(spec, spec.stem_shapes()), layers)
+
+
+def opened(code, folder, monkeypatch):
+    """The model that a user gets who runs the code in the file's folder."""
+    monkeypatch.chdir(folder)
+    namespace = {}
+    exec(code, namespace)
+    return namespace["model"].eval()
+
+
+@pytest.fixture
+def gene(tmp_path):
+    torch.manual_seed(0)
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, **CLS)
+    learngene.provenance = {"ancestry": "deit_x", "dataset": "digits", "trained_sizes": ["h2-l5", "h3-l8"]}
+    learngene.classes = ["a", "b", "c"]
+    return learngene.save(tmp_path / "gene.safetensors")
+
+
+# ---------------------------------------------------------------- timm
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_call_of_timm_that_is_said_opens_the_file(name, tmp_path, monkeypatch):
+    spec = SPECS[name]
+    weights, layout = drawn(spec), layout_for(spec, "timm")
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, **VIT)
+    path = save_tensors(tmp_path / "vit.safetensors", layout.state_dict(weights), {"spec": json.dumps(spec.asdict())})
+    code = opening(Expanded(learngene, "gene", weights, layout), path.relative_to(tmp_path))
+    assert ("stock timm has no arguments" in code) == name.endswith("heads that differ")
+    images = torch.randn(2, 3, *spec.img_size)
+    with torch.no_grad():
+        found = opened(code, tmp_path, monkeypatch)(images)
+        expected = build(weights).eval()(images)
+    assert found.shape[0] == 2 and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("arch", ["h2-l3", "h1,2,2-l3"])
+def test_a_fresh_head_stays_fresh(gene, arch, tmp_path, capsys, monkeypatch):
+    learngene = extract("cluster", drawn(ViTSpec.parse("h2-l3", **CLS)), eps=0) if "," in arch else load(gene)
+    learngene.save(gene)
+    assert run("expand", gene, "--arch", arch, "--num-classes", 7, "-o", tmp_path / "vit.safetensors") == 0
+    with safe_open(tmp_path / "vit.safetensors", framework="pt") as file:
+        code = file.metadata()["open"]
+        weight = file.get_tensor("blocks.1.attn.qkv.weight")
+    printed = capsys.readouterr().out.partition("open it:\n")[2]
+    assert [line.strip() for line in printed.splitlines()][0] == code.splitlines()[0]
+    model = opened(code, tmp_path, monkeypatch)
+    assert model.head.out_features == 7 and torch.equal(model.blocks[1].attn.qkv.weight, weight)
+
+
+# ---------------------------------------------------------------- the card
+
+
+def test_the_card_tells_where_the_weights_come_from(gene, tmp_path):
+    out = tmp_path / "vit.safetensors"
+    assert run("expand", gene, "--arch", "h2-l3", "--num-classes", 7, "--license", "apache-2.0", "-o", out) == 0
+    card = ModelCard.load(tmp_path / "vit.safetensors.md")
+    assert (card.data.license, card.data.library_name) == ("apache-2.0", "timm")
+    rows = dict(line.strip("| ").split(" | ") for line in card.text.splitlines() if line[2:].count(" | ") == 1)
+    assert (rows["method"], rows["ancestry"], rows["data"]) == ("lets", "deit_x", "digits")
+    assert rows["sizes trained"] == "h2-l5, h3-l8" and rows["licence of the ancestry"] == "apache-2.0"
+    assert rows["inherited"].startswith("100.0%") and rows["size"].startswith("h2-l3: 8 wide, ")
+    assert "to be trained: head.weight, head.bias" in card.text and "none of the 2 sizes" in card.text
+
+
+def test_a_share_that_is_not_inherited_is_told(tmp_path):
+    learngene = extract("heuristic", drawn(ViTSpec.parse("h2-l4", **CLS)), layers=1)
+    weights = learngene.expand("h2-l4")
+    found = Expanded(learngene, "gene", weights, layout_for(weights.spec, "timm"))
+    ours = sum(t.numel() for part in (weights.stem(), *weights.layers()) for n, t in part.items() if "head" not in n)
+    whole = sum(parameter.numel() for name, parameter in build(weights).named_parameters() if "head" not in name)
+    assert found.inherited == pytest.approx(ours / whole) and (found.inherited < 1) == bool(found.missing)
+
+
+def test_a_card_that_is_there_is_not_overwritten(gene, tmp_path, capsys):
+    (tmp_path / "vit.safetensors.md").write_text("mine")
+    command = ["expand", gene, "--arch", "h2-l3", "-o", tmp_path / "vit.safetensors"]
+    assert "vit.safetensors.md exists" in fails(capsys, *command)
+    assert not (tmp_path / "vit.safetensors").exists()
+    assert run(*command, "--force") == 0 and "h2-l3" in (tmp_path / "vit.safetensors.md").read_text()
+
+
+# ---------------------------------------------------------------- Hugging Face and OpenMMLab
+
+
+def test_a_folder_of_hugging_face_opens_as_its_card_says(gene, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    assert run("expand", gene, "--arch", "h2-l3", "--layout", "hf", "-o", tmp_path / "vit") == 0
+    card = ModelCard.load(tmp_path / "vit" / "README.md")
+    model = opened(card.text.split("```")[1].removeprefix("python"), tmp_path, monkeypatch)
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = build(load(gene).expand("h2-l3")).eval()(images)
+        assert torch.allclose(model(images).logits, expected, atol=1e-5)
+
+
+def test_mmengine_reads_what_expand_writes(gene, tmp_path, monkeypatch):
+    pytest.importorskip("mmpretrain")
+    from mmengine.runner import CheckpointLoader
+
+    from mmlearngene import engine  # noqa: F401  (what the config imports)
+    from mmlearngene.registry import MODELS
+
+    out = tmp_path / "vit.safetensors"
+    assert run("expand", gene, "--arch", "h2-l3", "--layout", "mmpretrain", "-o", out) == 0
+    code = ModelCard.load(tmp_path / "vit.safetensors.md").text.split("```")[1].removeprefix("python")
+    monkeypatch.chdir(tmp_path)
+    config = {}
+    exec(code, config)
+    model = MODELS.build(config["model"])
+    model.init_weights()
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = build(load(gene).expand("h2-l3")).eval()(images)
+        assert torch.allclose(model.eval()(images), expected, atol=1e-5)
+    saved = CheckpointLoader.load_checkpoint(str(out), map_location="cpu")
+    assert saved.keys() == model.state_dict().keys()
+
+
+# ---------------------------------------------------------------- ONNX
+
+
+def test_onnx_runs_with_any_batch(gene, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    out = tmp_path / "vit.onnx"
+    assert run("expand", gene, "--arch", "h2-l3", "--layout", "onnx", "--img-size", 12, "-o", out) == 0
+    assert "checked with onnxruntime" in capsys.readouterr().out
+    learngene = load(gene)
+    model = build(learngene.expand(learngene.target("h2-l3").replace(img_size=12))).eval()
+    session = onnxruntime.InferenceSession(out)
+    for count in (1, 5):
+        images = torch.randn(count, 3, 12, 12)
+        with torch.no_grad():
+            expected = model(images).numpy()
+        assert np.allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-5)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["spec"])["img_size"] == [12, 12]
+    assert ModelCard.load(tmp_path / "vit.onnx.md").data.library_name == "onnx"
+
+
+@pytest.mark.parametrize("name", ["EVA-02", "BEiT", "Swin", "SigLIP"])
+def test_every_kind_of_vit_becomes_onnx(name):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from mmlearngene.export import onnx_bytes
+
+    data, largest = onnx_bytes(drawn(SPECS[name]), {})
+    assert data and largest < 1e-5
+
+
+def test_onnx_that_computes_something_else_is_not_written(gene, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    monkeypatch.setattr("mmlearngene.export._TOLERANCE", -1)
+    command = ["expand", gene, "--arch", "h2-l3", "--layout", "onnx", "-o", tmp_path / "out" / "vit.onnx"]
+    assert "nothing was written" in fails(capsys, *command)
+    assert not os.path.exists(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "layout, output, more, message",
+    [
+        ("onnx", "vit.onnx", ["--num-classes", 7], "expected --num-classes 3, as in the learngene, or 0 for features"),
+        ("onnx", "vit.safetensors", [], "--layout onnx writes another kind of file; name it"),
+        ("timm", "vit.onnx", [], "--layout timm writes another kind of file; name it"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_written(gene, tmp_path, capsys, layout, output, more, message):
+    command = ["expand", gene, "--arch", "h2-l3", "--layout", layout, *more, "-o", tmp_path / output]
+    assert message in fails(capsys, *command)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gene.safetensors"]
