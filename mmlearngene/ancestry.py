@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import timm
 import torch
@@ -16,12 +20,13 @@ from . import files
 from .attention import mean_attention_distance, preprocessing_of, read_images
 from .errors import LearngeneError, NotShown, check_choice
 from .layouts import FRAMEWORKS, find_vit, tables, weights_of
-from .layouts.base import UNSEEN, Layout
+from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
 from .learngenes import LEARNGENES
 from .learngenes.extracted import Extracted, extraction_methods
 from .learngenes.methods import find_method
-from .spec import ViTSpec
+from .spec import MAX, ViTSpec
+from .typed import check_types, shortened
 from .weights import ViTWeights
 
 _LOGGER = logging.getLogger("mmlearngene")
@@ -31,6 +36,13 @@ IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing")
 _TOLD = (
     *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
     "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid", "init_values",
+)  # fmt: skip
+
+# entries of a Hugging Face config that are fields of a spec, as far as they are large where a model is
+_HF_SIZES = dict(
+    num_hidden_layers="num_layers", num_attention_heads="num_heads", hidden_size="embed_dims", embed_dim="embed_dims",
+    image_size="img_size", patch_size="patch_size", num_channels="in_channels", num_register_tokens="reg_tokens",
+    depths="depths", num_heads="num_heads", window_size="window_size", mlp_ratio="mlp_ratio",
 )  # fmt: skip
 
 Source = str | Path | nn.Module | ViTWeights
@@ -59,13 +71,15 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
     if isinstance(source, (ViTWeights, nn.Module)):
         _check_untold(source, like, fields)
         return source if isinstance(source, ViTWeights) else _of_model(source)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         _check_untold(source, like, fields)
-        return _of_model(_hugging_face(path))
+        model, missing = _hugging_face(path)
+        return _of_model(model, missing)
     if path.suffix in CHECKPOINTS or path.exists():
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
+        check_types(ViTSpec, fields)
         return _of_checkpoint(files.existing(path), like, fields)
     name = _timm_name(str(source))
     _check_untold(source, like, fields)
@@ -82,8 +96,16 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
         )
 
 
-def _of_model(model: nn.Module) -> ViTWeights:
+def _of_model(model: nn.Module, missing: Collection[str] = ()) -> ViTWeights:
+    """The weights of a live model, of which those named ``missing`` were in no file and are start values."""
     found = find_vit(model)
+    inside = f"{found.path}." if found.path else ""
+    heads = {found.key(name, place) for name in HEAD_TENSORS for place in found.layout.head_places(name)}
+    lost = [key for key in missing if key.startswith(inside) and not found.layout.is_aside(key.removeprefix(inside))]
+    if lost := [*lost, *(heads & {*missing})]:
+        raise LearngeneError(
+            f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
+        )
     for note in found.notes:
         _LOGGER.warning("%s: %s", type(model).__name__, note)
     _note_aside(type(model).__name__, left_aside(found, model))
@@ -104,25 +126,68 @@ def _timm_name(name: str) -> str:
     return name
 
 
-def _hugging_face(folder: Path, weights: bool = True) -> nn.Module:
-    """The model of a Hugging Face folder, or one of its config on the meta device."""
+def _hugging_face(folder: Path, weights: bool = True) -> tuple[nn.Module, list[str]]:
+    """The model of a Hugging Face folder, or one of its config on the meta device; and which weights it has not."""
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
     try:
         import transformers
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
+    _check_sizes(folder / "config.json")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
         if weights:
-            return cls.from_pretrained(folder, local_files_only=True)
+            with _quiet(transformers.utils.logging):
+                model, info = cls.from_pretrained(
+                    folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+                )
+            return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         with torch.device("meta"):
-            return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+            return (cls.from_config(config) if cls is transformers.AutoModel else cls(config)), []
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise LearngeneError(f"{folder} cannot be read as a Hugging Face model: {words[0]}") from error
+
+
+@contextlib.contextmanager
+def _quiet(logs: ModuleType) -> Iterator[None]:
+    """Without the progress bar and the report of transformers: what matters of it is said by an error."""
+    verbosity, bar = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(verbosity)
+        if bar:
+            logs.enable_progress_bar()
+
+
+def _check_sizes(file: Path) -> None:
+    """Refuse a Hugging Face config that is damaged, or asks for a model larger than any ViT.
+
+    Raises:
+        LearngeneError: names the entry.
+    """
+
+    def walk(node: dict) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                walk(value)
+            most = MAX.get(_HF_SIZES.get(key, ""))
+            for number in value if isinstance(value, list) else [value]:
+                if most and isinstance(number, (int, float)) and number > most:
+                    raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
+
+    try:
+        walk(json.loads(file.read_text()))
+    except LearngeneError:
+        raise
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise LearngeneError(f"{file} is damaged: {error}") from error
 
 
 def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fields: dict) -> ViTWeights:
@@ -179,7 +244,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     if not isinstance(like, nn.Module):
         path = Path(like)
         if path.is_dir():
-            like = _hugging_face(path, weights=False)
+            like, _ = _hugging_face(path, weights=False)
         elif path.suffix == ".py":
             from .registry import model_of_config  # the OpenMMLab side, which the core does without
 
@@ -233,6 +298,8 @@ def extract(
             takes = ", ".join(known) or "none"
             raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
     fields = {name: options.pop(name) for name in list(options) if name in of_spec}
+    check_types(cls.extract, options)
+    check_types(cls, options)
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
     source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
     weights = load_ancestry(ancestry, like, **fields)
@@ -260,9 +327,12 @@ def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:
         return options, {}
     provenance = {}
     if isinstance(data, (str, Path)):
+        images |= images.pop("preprocessing", None) or {}
+        for name in images:
+            check_choice(name, inspect.signature(read_images).parameters, "preprocessing")
+        check_types(read_images, images)
         provenance = {"data": Path(data).name, "seed": images.get("seed", 0)}
-        preprocessing = images.pop("preprocessing", None) or {}
-        data = read_images(data, weights.spec, **images, **preprocessing)
+        data = read_images(data, weights.spec, **images)
     counted = _Counted(data)
     options["distances"] = mean_attention_distance(weights, counted)
     return options, {**provenance, "num_images": counted.images}
@@ -275,6 +345,8 @@ class _Counted:
         self.batches, self.images = batches, 0
 
     def __iter__(self):
-        for batch in self.batches:
+        for batch in self.batches if isinstance(self.batches, Iterable) else [self.batches]:
+            if not isinstance(batch, Tensor):
+                raise LearngeneError(f"data holds {shortened(batch)}; expected batches of images, a folder or a config")
             self.images += len(batch)
             yield batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from .errors import LearngeneError
 from .layouts import build
 from .spec import ViTSpec
+from .typed import Seed
 from .weights import ViTWeights
 
 BATCH_SIZE = 32
@@ -89,8 +91,12 @@ def preprocessing_of(name: str) -> dict:
     """
     file = Path(name) / "preprocessor_config.json"
     if file.is_file():
-        found = json.loads(file.read_text())
-        return {ours: tuple(found[its]) for ours, its in (("mean", "image_mean"), ("std", "image_std")) if its in found}
+        try:
+            found = json.loads(file.read_text())
+            names = dict(mean="image_mean", std="image_std")
+            return {ours: tuple(found[its]) for ours, its in names.items() if its in found}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise LearngeneError(f"{file} is damaged: {error}") from error
     if not timm.is_model(name):
         return {}
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
@@ -102,7 +108,7 @@ def read_images(
     data: str | Path,
     spec: ViTSpec,
     num_images: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     *,
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
@@ -127,7 +133,7 @@ def read_images(
     Raises:
         LearngeneError: no folder or config is there, or it holds no images.
     """
-    data = Path(data).expanduser()
+    data = Path(os.path.expanduser(data))
     if num_images < 1:
         raise LearngeneError(f"num_images={num_images} must be positive")
     if data.suffix == ".py":

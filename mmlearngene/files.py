@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from .errors import LearngeneError
 from .spec import ViTSpec
+from .typed import shortened
 from .version import __version__
 
 FORMAT = 2
@@ -31,7 +34,10 @@ PICKLED = (".pth", ".pt")
 CHECKPOINT_SUFFIXES = (*PICKLED, ".bin", ".npz")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _KEY = "mmlearngene"
-_MAX_HEADER = 16 * 2**20  # bytes; distances and clusters of every head stay far below
+_MAX_HEADER = (
+    2**22
+)  # bytes, of a learngene's header and of a safetensors file's; those of the largest ViTs are far below
+_MAX_UNPACKED = 20  # times the size of a compressed file; weights hardly shrink
 
 
 class Header(BaseModel):
@@ -132,7 +138,7 @@ def _umask() -> int:
 def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping) -> Path:
     """Write a learngene file: tensors and header, completed with format, package version and digest."""
     header = {"format": FORMAT, **header, "provenance": {**header["provenance"], "package_version": __version__}}
-    header = json.loads(json.dumps(header))  # as it will be read: tuples are lists
+    header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read: tuples are lists
     header["sha256"] = digest(tensors, header)
     return save_tensors(path, tensors, {_KEY: json.dumps(header)})
 
@@ -158,6 +164,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
                 "of its own size"
             )
         raise LearngeneError(f"{path} is a checkpoint, not a learngene; {hint}")
+    _check_length(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -177,8 +184,6 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
 def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor], Header]:
     """Tensors and header of a file, the header typed and bounded, the digest compared."""
     damaged = f"{path}: the {_KEY!r} header is damaged"
-    if len(text) > _MAX_HEADER:
-        raise LearngeneError(f"{damaged}: it has {len(text):,} bytes, more than {_MAX_HEADER:,}")
     try:
         fields = json.loads(text)
         version = fields["format"]
@@ -191,6 +196,7 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
         if version == 1:
             fields, tensors = _from_format_1(fields, tensors)
         header = Header.model_validate_json(json.dumps(fields))
+        json.dumps(fields, allow_nan=False)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise LearngeneError(f"{damaged}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -203,6 +209,18 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
         raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
     check_values(path, tensors)
     return tensors, header
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a safetensors file whose header is longer than any ViT's, before it is read.
+
+    Raises:
+        LearngeneError: it is.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if _MAX_HEADER < length <= path.stat().st_size:
+        raise LearngeneError(f"{path}: its header has {length:,} bytes, more than {_MAX_HEADER:,}")
 
 
 def check_values(source: object, tensors: Mapping[str, Tensor]) -> None:
@@ -272,7 +290,7 @@ def existing(path: str | Path) -> Path:
     Raises:
         LearngeneError: no such file; the nearest name in the same folder is suggested.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_file():
         return path
     import difflib
@@ -294,22 +312,16 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = existing(path)
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}
-        if path.suffix == ".npz":
-            import numpy as np
-
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        with torch.serialization.safe_globals([(_Inert, name) for name in _INERT]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on damaged files
+            checkpoint = _read_any(path)
     except LearngeneError:
         raise
     except Exception as error:  # torch, zipfile and safetensors each raise their own kinds on damaged input
+        reason = next(iter(str(error).splitlines()), "")
         raise LearngeneError(
-            f"{path} cannot be read as safetensors or as a checkpoint of plain tensors ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]})"
+            f"{path} cannot be read as safetensors or as a checkpoint of plain tensors "
+            f"({type(error).__name__}: {reason})"
         ) from error
     for key in ("model", "state_dict", "model_ema"):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
@@ -318,4 +330,31 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)} if isinstance(checkpoint, dict) else {}
     if not tensors:
         raise LearngeneError(f"{path} holds no state dict; expected tensors, or a 'model' or 'state_dict' entry")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise LearngeneError(f"{path}: {shortened(name)} is no name of a tensor")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise LearngeneError(f"{path}: {name} is sparse, quantized or empty; expected a plain tensor")
+        if tensor.untyped_storage().nbytes() < tensor.nbytes:  # a few bytes can pass for any number of weights
+            raise LearngeneError(f"{path}: {name} has {tensor.numel():,} numbers, but they are not all in the file")
     return tensors
+
+
+def _read_any(path: Path) -> object:
+    """What is in a file of tensors, without running code."""
+    if path.suffix == ".safetensors":
+        _check_length(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(record.file_size for record in file.infolist())
+        if unpacked > _MAX_UNPACKED * path.stat().st_size:
+            raise LearngeneError(f"{path} would unpack to {unpacked:,} bytes, more than {_MAX_UNPACKED} times its size")
+    if path.suffix == ".npz":
+        import numpy as np
+
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    with torch.serialization.safe_globals([(_Inert, name) for name in _INERT]):
+        return torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from .learngenes.sws import SWS
 from .learngenes.tleg import TLEG
 from .spec import ViTSpec
 from .tensors import LAYER_TENSORS, row_of
+from .typed import Count, check_types
 
 _MODULES = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2")  # with coefficients of their own in LeTs
 READERS: dict[str, Callable[..., Learngene]] = {}
@@ -42,10 +44,16 @@ def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -
         LearngeneError: the file cannot be read, or is not this method's checkpoint.
     """
     read = READERS[check_choice(method, READERS, "method")]
+    own = list(inspect.signature(read).parameters)[2:]  # behind the tensors and the width of a head
+    for name in fields:
+        check_choice(name, {*own, *ViTSpec.__dataclass_fields__} - {"fields"}, f"{method} import option")
+    check_types(read, fields)
+    check_types(ViTSpec, fields)
     state = load_state_dict(path)
     prefix = "aux_official/"
     if any(key.startswith(prefix) for key in state):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    check_values(path, state)
     try:
         learngene = read(state, head_dim, **fields)
     except (KeyError, StopIteration) as error:
@@ -55,13 +63,12 @@ def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -
         ) from error
     except RuntimeError as error:  # torch's, where shapes do not fit together
         raise LearngeneError(f"{path} is not a checkpoint of the released {method} code: {error}") from error
-    check_values(path, learngene.state_dict())
     learngene.provenance = {"imported_from": Path(path).name, "code": f"released {method}"}
     return learngene
 
 
 def _heads(width: int, head_dim: int) -> int:
-    if width % head_dim:
+    if head_dim < 1 or width % head_dim:
         near = min((d for d in range(1, width + 1) if width % d == 0), key=lambda d: abs(d - head_dim))
         raise LearngeneError(f"head_dim={head_dim} does not divide the width {width}; the nearest that does is {near}")
     return width // head_dim
@@ -189,7 +196,7 @@ def _shared_tensors(
 
 
 @reader("tleg")
-def read_tleg(state: Mapping[str, Tensor], head_dim: int, num_layers: int = 12, **fields) -> TLEG:
+def read_tleg(state: Mapping[str, Tensor], head_dim: int, num_layers: Count = 12, **fields) -> TLEG:
     """TLEG: one shared block whose parameters end in ``_base`` (theta_B) and ``_ilayer`` (theta_A).
 
     Args:
@@ -204,7 +211,7 @@ def read_tleg(state: Mapping[str, Tensor], head_dim: int, num_layers: int = 12, 
 
 
 @reader("sws")
-def read_sws(state: Mapping[str, Tensor], head_dim: int, stages: Sequence[int] = (3, 3, 4, 3, 3), **fields) -> SWS:
+def read_sws(state: Mapping[str, Tensor], head_dim: int, stages: Sequence[Count] = (3, 3, 4, 3, 3), **fields) -> SWS:
     """SWS: ``instances.{stage}`` of one shared block.
 
     The released Aux-S has 12 heads of 32: it is read with ``head_dim=32``.

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from . import tensors
 from .errors import LearngeneError, check_choice
+from .typed import check_types, shortened
 
 CHOICES = {
     "pool": ("avg_norm", "norm_avg", "cls", "map"),
@@ -58,8 +59,10 @@ MAX = dict(
     num_classes=10_000_000, embed_dims=65536, depths=1024, window_size=1024, reg_tokens=4096, attn_pool_num_heads=1024,
     rope_ref_grid=32768, learngene_heads=1024, mlp_ratio=256, attn_pool_mlp_ratio=256,
 )  # fmt: skip
+MAX_PATCHES = 2**20
 _ROPE = ("rope_temperature", "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid")
-_SIZE = re.compile(r"h(\d+(?:,\d+)*)[-_]?l(\d+(?:,\d+)*)", re.IGNORECASE)
+_NUMBERS = r"(\d{1,18}(?:,\d{1,18})*)"
+_SIZE = re.compile(rf"h{_NUMBERS}[-_]?l{_NUMBERS}", re.IGNORECASE | re.ASCII)
 _SWIN = dict(
     head_dim=32, patch_size=4, window_size=7, patch_norm=True, rel_pos_bias=True, pos_embed="none",
     pool="norm_avg", norm_eps=1e-5,
@@ -132,7 +135,7 @@ class ViTSpec:
     """
 
     num_heads: int | tuple[int, ...]
-    num_layers: int
+    num_layers: int | tuple[int, ...]
     head_dim: int = 64
     mlp_ratio: float = 4
     patch_size: int = 16
@@ -177,6 +180,7 @@ class ViTSpec:
     learngene_heads: int = 0
 
     def __post_init__(self) -> None:
+        check_types(ViTSpec, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         self._check_bounds()
         for name, value in dict(img_size=_pair(self.img_size), rope_ref_grid=_pair(self.rope_ref_grid)).items():
             object.__setattr__(self, name, value)
@@ -200,7 +204,7 @@ class ViTSpec:
             if len(numbers) > MAX["num_layers"]:
                 raise LearngeneError(f"{name} has {len(numbers)} entries, more than {MAX['num_layers']}")
             if any(isinstance(number, (int, float)) and number > most for number in numbers):
-                raise LearngeneError(f"{name}={value} is more than {most}")
+                raise LearngeneError(f"{name}={shortened(value)} is more than {most}")
 
     def _schedule(self, heads: tuple[int, ...]) -> int | tuple[int, ...]:
         """One number for each layer, or for each stage where layers of a stage agree; one number where all agree."""
@@ -223,24 +227,34 @@ class ViTSpec:
             raise LearngeneError(f"num_heads={self.num_heads} must be positive")
         if self.depths is not None and min(self.depths, default=0) <= 0:
             raise LearngeneError(f"depths={self.depths} must be positive")
-        positive = ["num_layers", "head_dim", "mlp_ratio", "patch_size", "in_channels", "embed_dims"]
-        positive += [name for name in ("window_size", "attn_pool_num_heads") if getattr(self, name) is not None]
+        positive = [
+            "num_layers",
+            "head_dim",
+            "mlp_ratio",
+            "patch_size",
+            "in_channels",
+            "embed_dims",
+            "rope_temperature",
+        ]
+        where_given = ("window_size", "attn_pool_num_heads", "attn_pool_mlp_ratio")
+        positive += [name for name in where_given if getattr(self, name) is not None]
         for name in positive:
             if getattr(self, name) <= 0:
                 raise LearngeneError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("mlp_ratio", "norm_eps", "init_values", "rope_temperature", "rope_offset", "attn_pool_mlp_ratio"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise LearngeneError(f"{name}={value} must be a finite number")
         if self.num_classes < 0:
             raise LearngeneError(f"num_classes={self.num_classes} must be 0 (no head) or more")
-        if min(self.reg_tokens, self.learngene_heads) < 0:
-            raise LearngeneError("reg_tokens and learngene_heads must be 0 or more")
+        for name in ("reg_tokens", "learngene_heads", "norm_eps"):
+            if getattr(self, name) < 0:
+                raise LearngeneError(f"{name}={getattr(self, name)} must be 0 or more")
         size = self.img_size
         if len(size) != 2 or any(side <= 0 or side % self.patch_size for side in size):
             near = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in size)
             raise LearngeneError(
                 f"img_size={size} is not divisible into patches of {self.patch_size}; the nearest size is {near}"
+            )
+        if math.prod(self.grid) > MAX_PATCHES:
+            raise LearngeneError(
+                f"img_size={size} has {math.prod(self.grid):,} patches of {self.patch_size}, more than {MAX_PATCHES:,}"
             )
         if self.pool == "cls" and not self.class_token:
             raise LearngeneError("pool='cls' needs class_token=True; without one use 'avg_norm' or 'norm_avg'")
@@ -271,9 +285,9 @@ class ViTSpec:
         if not isinstance(size, (ViTSpec, Mapping)):
             match = _SIZE.fullmatch(str(size).strip())
             if not match:
-                numbers = re.findall(r"\d+", str(size)) + ["6", "12"]
+                numbers = re.findall(r"\b\d{1,4}\b", str(size)[:80], re.ASCII) + ["6", "12"]
                 raise LearngeneError(
-                    f"{str(size)[:80]!r} is not a ViT size; "
+                    f"{shortened(size)!r} is not a ViT size; "
                     f"expected heads and layers as in 'h{numbers[0]}-l{numbers[1]}'"
                 )
             heads, layers = ([int(number) for number in numbers.split(",")] for numbers in match.groups())

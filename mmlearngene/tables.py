@@ -10,6 +10,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def one_line(message: object, most: int = 1000) -> str:
+    """A message, ours or another library's, as one line of bounded length that a terminal shows as it is."""
+    text = printable(" ".join(str(message)[: 10 * most].split()))
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
 def table(rows: Sequence[Sequence[str]], align: str) -> str:
     """Rows of text in aligned columns, two spaces apart.
 

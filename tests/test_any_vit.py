@@ -1,5 +1,6 @@
 """Any ViT in, any out: timm's whole list, and the classes of Hugging Face, mmpretrain and mmsegmentation."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 
 from mmlearngene import LearngeneError, build, cli, load, load_ancestry
 from mmlearngene.layouts import find_vit
@@ -422,7 +423,16 @@ def test_a_segmentors_checkpoint_is_read_with_its_heads_left_aside(tmp_path, cap
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("fault", ["config", "class", "no weights", "half the weights", "no ViT", "told", "like"])
+FAULTS = {
+    "config": "config.json is damaged", "nested": "config.json is damaged", "class": "cannot be read",
+    "no weights": "cannot be read", "half the weights": "cannot be read", "no ViT": "ResNetModel",
+    "told": "says itself", "like": "says itself", "one weight less": "the file has not, or in another shape: ",
+    "another width": "the file has not, or in another shape: ", "layers": "num_hidden_layers=1000000 is more than 1024",
+    "no layers": "index 0 is out of range",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_folder_that_cannot_be_read_is_told_in_one_line(fault, tmp_path, capsys):
     import transformers
 
@@ -430,6 +440,17 @@ def test_a_folder_that_cannot_be_read_is_told_in_one_line(fault, tmp_path, capsy
     file, more = folder / "model.safetensors", []
     if fault == "config":
         (folder / "config.json").write_text("{")
+    elif fault == "nested":
+        (folder / "config.json").write_text("[" * 10**5)
+    elif fault == "one weight less":
+        save_file({k: t for k, t in load_file(file).items() if not k.endswith("cls_token")}, file, {"format": "pt"})
+    elif fault in ("another width", "layers", "no layers"):
+        change = {"another width": dict(hidden_size=64), "layers": dict(num_hidden_layers=10**6)}
+        config = json.loads((folder / "config.json").read_text())
+        config |= change.get(
+            fault, dict(num_hidden_layers=-1, out_features=None, out_indices=None, stage_names=["stem"])
+        )
+        (folder / "config.json").write_text(json.dumps(config))
     elif fault == "class":
         (folder / "config.json").write_text('{"model_type": "nonsense"}')
     elif fault == "no weights":
@@ -442,9 +463,10 @@ def test_a_folder_that_cannot_be_read_is_told_in_one_line(fault, tmp_path, capsy
     else:
         more = ["--num-heads", "3"] if fault == "told" else ["--like", "vit_small_patch14_dinov2"]
     out = tmp_path / "gene.safetensors"
+    capsys.readouterr()
     assert cli.main(["extract", "--method", "first-k", "--ancestry", str(folder), *more, "-o", str(out)]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mmlearngene: error: ")]
-    assert len(lines) == 1 and ("ResNetModel" if fault == "no ViT" else str(folder)) in lines[0] and not out.exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mmlearngene: error: ") and FAULTS[fault] in line and not out.exists()
 
 
 def test_an_unknown_field_is_named(tmp_path):

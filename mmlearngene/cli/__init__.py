@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -22,7 +23,8 @@ from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
 from ..papers import READERS, read_official
 from ..spec import POOLS, ViTSpec
-from ..tables import printable, table
+from ..tables import one_line, printable, table
+from ..typed import check_types
 from ..version import __version__
 from . import plan
 from .arguments import (
@@ -40,7 +42,7 @@ CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 where the input is wrong."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = _Parser(prog="mmlearngene", add_help=False, allow_abbrev=False)
     early.add_argument("--import", dest="modules", action="append", default=[])
     early, argv = early.parse_known_args(argv)
     try:
@@ -48,10 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)
     except (LearngeneError, OSError) as error:
-        lines = [printable(line) for line in str(error).splitlines()]
-        print("mmlearngene: error: " + "\n".join(lines), file=sys.stderr)
+        print(f"mmlearngene: error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line; ``--help`` says the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
 def _import_modules(names: Sequence[str]) -> None:
@@ -72,7 +80,7 @@ def _import_modules(names: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mmlearngene",
         description="A learngene is a compact file of weights. It initialises Vision Transformers of many sizes.",
         epilog="Start with `mmlearngene inspect GENE` to see what is in a file. `mmlearngene plan GENE --params 12M` "
@@ -200,7 +208,8 @@ def _extract(arguments: argparse.Namespace) -> None:
 def _save(learngene: Learngene, path: Path) -> None:
     learngene.save(path)
     counts = learngene.stored_params()
-    print(f"wrote {path}: {learngene.method} learngene, {counts['total']:,} parameters; expands to {learngene.span}")
+    words = f"{learngene.method} learngene, {counts['total']:,} parameters; expands to {learngene.span}"
+    print(printable(f"wrote {path}: {words}"))
 
 
 def _expand(arguments: argparse.Namespace) -> None:
@@ -216,7 +225,7 @@ def _expand(arguments: argparse.Namespace) -> None:
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
     expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
     for line in _write(expanded, arguments.output):
-        print(line)
+        print(printable(line))
 
 
 def _write(expanded: Expanded, output: Path) -> list[str]:
@@ -292,8 +301,12 @@ def _from_config(path: Path) -> Learngene:
             f"type among {', '.join(sorted(_classes()))}"
         )
     cls, settings = found
-    with torch.device("meta"):
-        return cls(**settings)
+    try:
+        check_types(cls, settings)
+        with torch.device("meta"):
+            return cls(**settings)
+    except TypeError as error:  # a setting too many, or too few
+        raise LearngeneError(f"{path}: {error}") from error
 
 
 def _classes() -> dict[str, type[Learngene]]:

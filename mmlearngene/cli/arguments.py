@@ -76,7 +76,7 @@ def value(text: str) -> object:
     """JSON, or the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import LearngeneError, NotShown
 from ..files import check_values
 from ..spec import WORDS, ViTSpec
-from ..tensors import Row, merged, row_of, stem_shapes
+from ..tensors import TABLE, Row, merged, row_of, stem_shapes
 from ..weights import ViTWeights
 
 # what a layout says of a feature that it can have in any form
@@ -27,6 +27,7 @@ HEAD_TENSORS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias"
 # the fields of a spec that no tensor shows; a bare state dict needs them given
 UNSEEN = ("num_heads", "norm_eps", "act", "pool", "post_norm", "rope")
 _BUFFERS = r"(.*\.)?(relative_position_index|attn_mask|freqs_cos|freqs_sin|inv_freq|position_ids)"
+_AXES = {row.name: len(row.groups) for row in TABLE}  # in a framework
 # whether a ViT has a feature follows from one of its tensors
 _SHOWN = {
     "patch_bias": "patch_embed.bias",
@@ -323,6 +324,10 @@ class Layout:
             places = self.places(name, probe.replace(**features) if features else probe, layer)
             if not places or any(key not in vit for key, _ in places):
                 return None
+            for key, part in places:
+                axes = part.lead + _AXES[name] + (part.stacked is not None)
+                if vit[key].ndim != axes or not vit[key].numel() and name != "reg_tokens":
+                    raise LearngeneError(f"{key} is {tuple(vit[key].shape)}; expected {axes} axes, none of length 0")
             shapes = [tuple(vit[key].shape[part.lead :]) for key, part in places]
             return (sum(s[0] for s in shapes), *shapes[0][1:])
 
@@ -405,7 +410,10 @@ class Layout:
     def _heads(self, shape: Callable, found: Mapping, depths: list[int]) -> dict:
         """Heads and their width."""
         layers = range(sum(depths))
-        inner = [shape("proj.weight", layer)[1] for layer in layers]
+        projections = [shape("proj.weight", layer) for layer in layers]
+        if None in projections:
+            raise LearngeneError(f"layer {projections.index(None)} of {len(layers)} has no projection of its attention")
+        inner = [projection[1] for projection in projections]
         heads = found.get("num_heads")
         if found["rel_pos_bias"] and heads is None:
             heads = [shape("bias_table", layer)[1] for layer in layers]

@@ -88,7 +88,7 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
                 raise LearngeneError(f"{layout.class_name} with {lacking} is not known here")
             _compare(layout, spec, module)
             layout.take(_meta(state), _meta(head), spec)  # nothing missing, nothing left over
-        except AttributeError as error:  # a module is not what the class's own modules are
+        except (AttributeError, IndexError) as error:  # a module is not what the class's own modules are
             errors.append(LearngeneError(f"{type(module).__name__} is not a plain {cls.__name__}: {error}"))
         except LearngeneError as error:
             errors.append(error)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import files
 from ..errors import LearngeneError
+from ..layouts.base import some
 from ..spec import ViTSpec
+from ..typed import check_types
 from . import cluster, controls, lets, peg, sws, tleg
 from .base import Learngene, StackedLearngene, TensorTree
 from .extracted import Extracted
@@ -29,18 +33,28 @@ def load(path: str | Path) -> Learngene:
         raise LearngeneError(f"{error} To read the file, {how_to_get(header.provenance)}") from error
     learngene_spec, aux_spec = (ViTSpec.parse(fields) for fields in (header.learngene_spec, header.aux_spec))
     try:
+        check_types(cls, header.config)
         with torch.device("meta"):  # no time spent on start values that the file replaces
             learngene = cls(learngene=learngene_spec, aux=aux_spec, **header.config)
     except (TypeError, ValueError) as error:  # options that the method does not take, or not of this kind
         raise LearngeneError(f"{path}: the header does not fit the method {header.method}: {error}") from error
-    try:
-        learngene.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        raise LearngeneError(f"{path}: the tensors do not fit the header: {error}") from error
+    if wrong := _unlike(learngene.state_dict(), tensors):
+        raise LearngeneError(f"{path}: the tensors do not fit the header: {some(wrong)}")
+    learngene.load_state_dict(tensors, strict=True, assign=True)
     learngene.requires_grad_(True)
     learngene.provenance = header.provenance
     learngene.classes = header.classes
     return learngene
+
+
+def _unlike(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """In words, the tensors that are missing, not expected, or of another shape than expected."""
+    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (expected, found)]
+    return [
+        f"{name} is {shapes[1].get(name, 'missing')}, not {shapes[0].get(name, 'expected')}"
+        for name in dict.fromkeys(name for of in shapes for name in of)
+        if shapes[0].get(name) != shapes[1].get(name)
+    ]
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from .. import files
 from ..errors import LearngeneError, check_choice
 from ..spec import WORDS, ViTSpec
 from ..tensors import decays, start_values
+from ..typed import check_types
 from ..weights import ViTWeights, spread
 from . import methods
 
@@ -343,6 +344,7 @@ class Learngene(nn.Module):
             if name not in known:
                 takes = ", ".join(known) or "none"
                 raise LearngeneError(f"{self.method} has no expansion option {name!r}; it takes: {takes}")
+        check_types(type(self)._expand, options)
 
     # ------------------------------------------------------------------ training and accounting
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..tensors import LAYER_TENSORS, row_of
+from ..typed import Seed
 from ..weights import ViTWeights, spread
 from .base import StackedLearngene, derived_spec, unequal_layers
 from .extracted import Extracted, chosen_layers
@@ -334,7 +335,7 @@ class Mimetic(Scratch):
         """Stages and unequal layers."""
         return unequal_layers(spec)
 
-    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", seed: int = 0, **vit) -> None:
+    def __init__(self, learngene: Size | None = None, aux: Size = "h6-l12", seed: Seed = 0, **vit) -> None:
         super().__init__(learngene, aux, **vit)
 
     def _expand(self, spec: ViTSpec) -> ViTWeights:

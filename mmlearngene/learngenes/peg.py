@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
+from ..typed import Count, Seed
 from ..weights import ViTWeights, spread
 from .base import TensorTree, derived_spec
 from .extracted import (
@@ -107,9 +108,9 @@ class PEG(Extracted):
     def __init__(
         self,
         aux: str | ViTSpec | Mapping,
-        heads: int | Sequence[int] | None = None,
-        layers: int | Sequence[int] | None = None,
-        seed: int = 0,
+        heads: Count | Sequence[Count] | None = None,
+        layers: Count | Sequence[Count] | None = None,
+        seed: Seed = 0,
         sampling: str = "gaussian",
         map_init: str = "gaussian",
         projection: str = "cut",
