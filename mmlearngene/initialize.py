@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from .layouts import Found, find_vit
 from .learngenes import Learngene, load
 from .spec import SIZES, WORDS, ViTSpec
 from .tables import table
-from .weights import ViTWeights
+from .weights import ViTWeights, tensors_named
 
-STATUSES = ("inherited", "resized", "random", "unused")
+STATUSES = ("inherited", "resized", "random", "skipped", "unused")
 
 
 @dataclass
@@ -28,8 +29,8 @@ class LoadReport:
         size: the descendant, ``'h6-l12'``.
         source: method and file of the learngene.
         tensors: (name, status, number of parameters). ``inherited`` and ``resized`` (positions or patch kernel,
-            resampled) were set; ``random`` keep the model's own start values; ``unused`` are of the learngene and
-            have no place in the model.
+            resampled) were set; ``random`` keep the model's own start values, and so do ``skipped``, which the
+            caller left out; ``unused`` are of the learngene and have no place in the model.
         share: share of the ViT's parameters, its classifier head left out, that were inherited or resized.
         verdict: on function: ``same computation`` as the learngene's weights were trained or extracted for, or
             ``adapted`` with what was done.
@@ -57,7 +58,8 @@ class LoadReport:
     def __str__(self) -> str:
         rows = [("tensor", "count", "parameters", "status")]
         rows += [(name, str(count), f"{numel:,}", status) for name, count, numel, status in self.rows()]
-        totals = ", ".join(f"{status} {self.count(status):,}" for status in STATUSES)
+        counts = {status: self.count(status) for status in STATUSES}
+        totals = ", ".join(f"{status} {n:,}" for status, n in counts.items() if n or status != "skipped")
         title = f"{self.size} from {self.source}: {self.share:.1%} of the backbone inherited, {self.verdict}"
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([title, table(rows, "<>><"), f"parameters: {totals}", *notes])
@@ -70,6 +72,7 @@ def initialize(
     min_inherited: float | None = None,
     head: str = "auto",
     adapt: bool = False,
+    skip: str | Sequence[str] = (),
     **options,
 ) -> LoadReport:
     """Initialise the ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
@@ -86,11 +89,14 @@ def initialize(
         head: ``inherit`` the classifier head, leave it ``fresh``, or ``auto``: inherit where the classes agree.
         adapt: make differences harmless instead of refusing them, where that is possible: see
             :func:`mmlearngene.adapt.adapt_weights`. The report's verdict says what was done.
+        skip: what is not inherited and keeps the model's own start values: parts of a ViT or patterns of canonical
+            names, see :func:`mmlearngene.weights.tensors_named`. ``min_inherited`` is then of all the rest.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
     Raises:
         LearngeneError: there is no ViT that is known, it has a feature that the learngene has not or lacks one, its
-            size is out of range, or less than ``min_inherited`` is inherited. The model is unchanged then.
+            size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
+            is unchanged then.
     """
     source = ""
     if not isinstance(learngene, Learngene):
@@ -120,20 +126,27 @@ def initialize(
     resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
 
     parameters = dict(model.named_parameters())
-    state, resized, heads = {}, set(), set()
+    left_out = tensors_named(skip, weights.spec)
+    state, skipped, resized, heads = {}, set(), set(), set()
     for name, key, tensor in found.layout.entries(weights):
         key = found.key(name, key)
-        state[key] = tensor
+        if name in left_out:
+            skipped.add(key)
+        else:
+            state[key] = tensor
         resized |= {key} if name in resampled else set()
         heads |= {key} if name.startswith("head") else set()
-    tensors, total, set_ = [], 0, 0
+    tensors, total, set_, aside = [], 0, 0, 0
     inside = f"{found.path}." if found.path else ""
     for name, parameter in parameters.items():
         if name in state and state[name].shape != parameter.shape:
             raise LearngeneError(
                 f"{name} is {tuple(parameter.shape)} in the model but {tuple(state[name].shape)} from the learngene"
             )
-        status = "random" if name not in state else "resized" if name in resized else "inherited"
+        if name in state:
+            status = "resized" if name in resized else "inherited"
+        else:
+            status = "skipped" if name in skipped else "random"
         tensors.append((name, status, parameter.numel()))
         own = name.removeprefix(inside)
         if (
@@ -143,14 +156,17 @@ def initialize(
             and not found.layout.is_dead(own)
         ):
             total += parameter.numel()
-            set_ += parameter.numel() * (status != "random")
+            set_ += parameter.numel() * (status in ("inherited", "resized"))
+            aside += parameter.numel() * (status == "skipped")
     tensors += [(name, "unused", tensor.numel()) for name, tensor in state.items() if name not in parameters]
     report = LoadReport(str(found.spec), learngene.method + source, tensors, set_ / total, notes=notes)
     if done:
         report.verdict = f"adapted: {'; '.join(done)}"
-    if report.share < min_inherited:
+    share = set_ / max(1, total - aside)
+    if share < min_inherited:
+        what = "what is not skipped" if aside else "the backbone"
         raise LearngeneError(
-            f"only {report.share:.1%} of the backbone would be inherited, less than min_inherited={min_inherited:.1%}; "
+            f"only {share:.1%} of {what} would be inherited, less than min_inherited={min_inherited:.1%}; "
             f"nothing was changed\n{report}"
         )
     with torch.no_grad():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
@@ -14,6 +16,15 @@ from torch import Tensor
 from .errors import LearngeneError
 from .spec import ViTSpec
 from .tensors import LAYER_TENSORS
+
+# the parts of a ViT that the papers' ablations leave out, as patterns of canonical names
+PARTS = {
+    "msa": ("qkv.*", "q_norm.*", "k_norm.*", "bias_table", "rope_freqs", "logits.*", "values.*", "attn_norm.*", "proj.*"),
+    "mlp": ("fc1.*", "mlp_norm.*", "fc2.*"),
+    "ln": ("patch_norm.*", "norm_pre.*", "norm1.*", "norm2.*", "downsample*.norm.*", "norm.*"),
+    "patch_embed": ("patch_embed.*",),
+    "pos_embed": ("pos_embed",),
+}
 
 
 @dataclass
@@ -62,6 +73,12 @@ class ViTWeights:
                 columns[name] = torch.stack(column)
         return cls(spec, {**stem, **columns})
 
+    def without(self, skip: str | Sequence[str]) -> ViTWeights:
+        """The same weights without some tensors, see :func:`tensors_named`."""
+        left_out = tensors_named(skip, self.spec)
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in left_out}
+        return ViTWeights(self.spec, kept, self.layer_map)
+
     def resample(self, spec: ViTSpec) -> ViTWeights:
         """The same weights for another image or patch size, resampled by timm.
 
@@ -89,6 +106,32 @@ def _resized_table(table: Tensor, old: ViTSpec, new: ViTSpec) -> Tensor:
     if old.grid[0] != old.grid[1]:
         raise LearngeneError(f"relative-position tables of an oblong grid, {old.grid}, are not resampled")
     return resize_rel_pos_bias_table_simple(table, new.grid, (new.num_offsets, table.shape[1]))
+
+
+def tensors_named(skip: str | Sequence[str], spec: ViTSpec) -> set[str]:
+    """Canonical names of the tensors of a ViT that ``skip`` names.
+
+    Args:
+        skip: parts of a ViT (``msa``, ``mlp``, ``ln``, ``patch_embed``, ``pos_embed``) or patterns of canonical names in
+            the manner of a shell (``qkv.*``, ``fc?.bias``): a list, or one text with commas.
+        spec: the ViT.
+
+    Raises:
+        LearngeneError: an entry names no tensor of this ViT; says which are there and the nearest.
+    """
+    names, found = [*spec.stem_shapes(), *spec.layer_shapes()], set()
+    for entry in skip.split(",") if isinstance(skip, str) else skip:
+        patterns = PARTS.get(entry, (entry,))
+        matched = {name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)}
+        if not matched:
+            near = difflib.get_close_matches(str(entry), [*PARTS, *names], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise LearngeneError(
+                f"skip: {entry!r} names no tensor of {spec}; expected {', '.join(PARTS)}, or a pattern such as "
+                f"'qkv.*'.{hint}"
+            )
+        found |= matched
+    return found
 
 
 def spread(num_layers: int, num_sources: int) -> list[int]:

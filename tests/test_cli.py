@@ -1,6 +1,7 @@
 """The console command, as a user types it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +206,18 @@ def test_an_output_that_cannot_be_written_is_an_error_without_traceback(gene, tm
     (tmp_path / "file").write_text("")
     error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "file" / "state.safetensors")
     assert "Traceback" not in error and "file" in error
+
+
+def test_expand_leaves_out_what_is_skipped(gene, tmp_path, capsys):
+    out = tmp_path / "vit.safetensors"
+    assert run("expand", gene, "--arch", "h2-l3", "--skip", "msa,norm?.bias", "-o", out) == 0
+    assert "skipped: msa, norm?.bias" in capsys.readouterr().out
+    expected = TIMM.state_dict(load(gene).expand("h2-l3"))
+    expected = {k: t for k, t in expected.items() if ".attn." not in k and not re.search(r"norm\d\.bias", k)}
+    state, _ = read_tensors(out)
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
+    error = fails(capsys, "expand", gene, "--arch", "h2-l3", "--skip", "msa,nrom", "-o", tmp_path / "no.safetensors")
+    assert "skip: 'nrom' names no tensor of h2-l3" in error and not (tmp_path / "no.safetensors").exists()
 
 
 def test_expand_writes_what_torch_load_reads_too(gene, tmp_path):

@@ -1,5 +1,7 @@
 """initialize(): models of every framework, and a report that hides nothing."""
 
+import re
+
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -191,6 +193,53 @@ def test_nine_tenths_must_be_inherited_unless_a_number_is_given(gene, left_out, 
     else:
         assert initialize(timm_vit(gene), gene).share == pytest.approx(share, abs=1e-3)
     assert initialize(timm_vit(gene), gene, min_inherited=0.5).share == pytest.approx(share, abs=1e-3)
+
+
+PATCHES, POSITIONS, BLOCKS, NORMS = "patch_embed.", "pos_embed", r"blocks\.\d+\.", r"(blocks\.\d+\.norm\d|fc_norm)\."
+
+
+@pytest.mark.parametrize(
+    "skip, left_out",
+    [
+        ("msa", BLOCKS + "attn"),
+        ("mlp", BLOCKS + "mlp"),
+        (["ln"], NORMS),
+        ("patch_embed,pos_embed", f"({PATCHES}|{POSITIONS})"),
+        (["qkv.b*", "fc?.weight"], BLOCKS + r"(attn\.qkv\.bias|mlp\.fc\d\.weight)"),
+    ],
+)
+def test_parts_may_be_skipped(gene, skip, left_out):
+    model = timm_vit(gene)
+    before, expected = values(model), TIMM.state_dict(gene.expand("h2-l5"))
+    report = initialize(model, gene, skip=skip)
+    skipped = {name for name in before if re.match(left_out, name)}
+    assert 0 < len(skipped) < len(before)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in skipped else expected[name]), name
+    assert {name for name, status, _ in report.tensors if status == "skipped"} == skipped
+    assert f"skipped {sum(before[name].numel() for name in skipped):,}" in str(report)
+    assert report.share < 1 and report.count("random") == 0
+
+
+def test_what_is_not_skipped_must_still_be_inherited(gene):
+    some = extract("auto-learngene", gene.expand("h2-l5"), layers=2)
+    model = timm_vit(gene)
+    before = values(model)
+    with pytest.raises(LearngeneError, match="of what is not skipped would be inherited, less than min_inherited=90.0%"):
+        initialize(model, some, skip="msa", min_inherited=0.9)
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    "skip, near", [("mha", "msa"), (["msa", "patch_embedding"], "patch_embed"), ("cls_token", None), ("qvk.*", None)]
+)
+def test_what_skip_does_not_name_is_refused(gene, skip, near):
+    model = timm_vit(gene)
+    before = values(model)
+    hint = f"Did you mean '{near}'" if near else "expected msa, mlp, ln, patch_embed, pos_embed, or a pattern"
+    with pytest.raises(LearngeneError, match=f"names no tensor of h2-l5.*{hint}"):
+        initialize(model, gene, skip=skip)
+    assert_unchanged(model, before)
 
 
 def test_another_epsilon_is_noted(gene):

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
 from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
-from mmlearngene.learngenes.lets import DEPTH_INITS, WIDTH_INITS, LeTs, _Widen
+from mmlearngene.learngenes.lets import DEPTH_INITS, WIDTH_INITS, WIDTH_MAPS, LeTs, _Widen
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 
@@ -40,6 +40,7 @@ def genes(draw):
         rows,
         repeats,
         keep_original=draw(st.booleans()),
+        width_maps=draw(st.sampled_from(WIDTH_MAPS)),
         class_token=class_token,
         pool=draw(st.sampled_from(["avg_norm", "norm_avg"] + ["cls"] * class_token)),
         mlp_ratio=draw(st.sampled_from([2, 4])),
@@ -61,7 +62,7 @@ def naive(gene, spec, rows, embed_index=None, ffn_index=None):
     old = small.embed_dims if keep else 0
     n, m = spec.embed_dims - old, spec.feedforward_channels - (small.feedforward_channels if keep else 0)
     embed_index = list(range(n)) if embed_index is None else embed_index
-    ffn_index = [list(range(m))] * small.num_layers if ffn_index is None else ffn_index
+    ffn_index = [list(range(m))] * len(maps["ffn"]) if ffn_index is None else ffn_index
 
     def extended(matrix, index):
         chosen = matrix[index]
@@ -87,18 +88,19 @@ def naive(gene, spec, rows, embed_index=None, ffn_index=None):
         total = {}
         for position in range(gene.group_layers):
             i = group * gene.group_layers + position
+            at = row if gene.config["width_maps"] == "row" else i  # LiGO's: a row's maps widen all that it mixes
             wide = {}
             for kind in ("weight", "bias"):
                 wide["norm1", kind] = embed @ weight[f"norm1.{kind}"][i]
                 wide["norm2", kind] = embed @ weight[f"norm2.{kind}"][i]
-            grown = {part: extended(maps["qkv"][i, j], embed_index) for j, part in enumerate("qkv")}
+            grown = {part: extended(maps["qkv"][at, j], embed_index) for j, part in enumerate("qkv")}
             for j, part in enumerate("qkv"):
                 matrix = weight["qkv.weight"][i, j].reshape(-1, small.embed_dims)
                 wide[part, "weight"] = grown[part] @ matrix @ embed.T
                 wide[part, "bias"] = grown[part] @ weight["qkv.bias"][i, j].reshape(-1)
             wide["proj", "weight"] = embed @ weight["proj.weight"][i].reshape(small.embed_dims, -1) @ grown["v"].T
             wide["proj", "bias"] = embed @ weight["proj.bias"][i]
-            hidden = extended(maps["ffn"][i], ffn_index[i])
+            hidden = extended(maps["ffn"][at], ffn_index[at])
             wide["fc1", "weight"] = hidden @ weight["fc1.weight"][i] @ embed.T
             wide["fc1", "bias"] = hidden @ weight["fc1.bias"][i]
             wide["fc2", "weight"] = embed @ weight["fc2.weight"][i] @ hidden.T

@@ -26,6 +26,7 @@ from ..spec import POOLS, ViTSpec
 from ..tables import one_line, printable, table
 from ..typed import check_types
 from ..version import __version__
+from ..weights import PARTS, tensors_named
 from . import plan
 from .arguments import (
     add_expansion_options,
@@ -169,6 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--head", choices=HEADS, default="auto", help="classifier: inherit, fresh, or auto: inherit if classes agree"
     )
+    sub.add_argument(
+        "--skip", type=lambda text: text.split(","), default=[], metavar="PART,...",
+        help=f"leave tensors out: {', '.join(PARTS)}, or patterns of canonical names such as qkv.*",
+    )  # fmt: skip
     add_expansion_options(sub)
     add_options(sub, "expansion")
     add_output(sub, "STATE.safetensors", "the state dict to write, also as .pth or .pt; or the folder with --layout hf")
@@ -216,13 +221,18 @@ def _expand(arguments: argparse.Namespace) -> None:
     check_output(arguments)
     learngene = load(arguments.gene)
     spec = learngene.target(arguments.arch).replace(**given(arguments, "img_size", "patch_size", "num_classes"))
+    tensors_named(arguments.skip, spec)  # a wrong name is told before any work
+    if arguments.skip and arguments.layout == "onnx":
+        raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
     options = {**given_expansion(arguments), **dict(arguments.options)}
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
         layout, adapted = None, []
         if arguments.layout != "onnx":
             layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
+    weights = weights.without(arguments.skip)
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
+    notes += [f"skipped: {', '.join(arguments.skip)}"] if arguments.skip else []
     expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
     for line in _write(expanded, arguments.output):
         print(printable(line))

@@ -27,6 +27,7 @@ SELECTIONS = ("continuous", "top-l1", "top-l2", "bottom-l1", "bottom-l2")
 UNITS = ("head", "row")
 WIDTH_INITS = ("average", "softmax", "copy", "noisy-copy")
 DEPTH_INITS = ("first", "average")
+WIDTH_MAPS = ("layer", "row")
 
 
 # the feature that a tensor with heads alone belongs to
@@ -71,6 +72,8 @@ class LeTs(Learngene):
         depth_init: start of each row of G: ``first``: 1 for the first layer of the group and noise of 0.03 for the
             others, divided by their sum; ``average`` of the group's layers.
         keep_original: False gives the DE ablation.
+        width_maps: the qkv and ffn of F belong to each learngene ``layer``, or to each ``row`` of G, whose mixture they
+            then widen: LiGO's (Wang et al., ICLR 2023), which with 16 rows has 60.2M parameters in the paper's ablation.
         **vit: fields of :class:`ViTSpec` shared by learngene and Aux-Net (``img_size``, ``num_classes``, ...).
 
     Raises:
@@ -101,12 +104,14 @@ class LeTs(Learngene):
         width_init: str = "average",
         depth_init: str = "first",
         keep_original: bool = True,
+        width_maps: str = "layer",
         **vit,
     ) -> None:
         small, large = ViTSpec.parse(learngene, **vit), ViTSpec.parse(aux, **vit)
         super().__init__(small, large)
         check_choice(width_init, WIDTH_INITS, "width_init")
         check_choice(depth_init, DEPTH_INITS, "depth_init")
+        check_choice(width_maps, WIDTH_MAPS, "width_maps")
         for name, number in dict(groups=groups, rows=rows, repeats=repeats).items():
             if number < 1:
                 raise LearngeneError(f"{name}={number} must be 1 or more")
@@ -142,11 +147,8 @@ class LeTs(Learngene):
         kept = int(self.keep_original)
         embed = (large.embed_dims - kept * small.embed_dims, small.embed_dims)
         hidden = (large.feedforward_channels - kept * small.feedforward_channels, small.feedforward_channels)
-        shapes = {
-            "embed": embed,
-            "qkv": (small.num_layers, 3, *embed),
-            "ffn": (small.num_layers, *hidden),
-        }
+        count = self.num_rows if self.config["width_maps"] == "row" else small.num_layers
+        shapes = {"embed": embed, "qkv": (count, 3, *embed), "ffn": (count, *hidden)}
         if small.num_classes:
             shapes["head"] = embed
         if small.pool == "map":
@@ -197,6 +199,7 @@ class LeTs(Learngene):
         """Widen by the maps of each layer, mix the layers into the distinct rows, then widen by F_embed.
 
         F_embed is common to all layers and so commutes with the mixture; after it, it touches each distinct row once.
+        The maps of rows widen the mixtures.
 
         Args:
             rows: for each layer the row of G to use; :meth:`default_rows` unless given.
@@ -213,21 +216,20 @@ class LeTs(Learngene):
         maps = self._selected_maps(spec, selection, unit)
         blocks, stem = self._matrices()
         groups = sorted({self._group(row) for row in distinct})
+        needed = [group * self.group_layers + i for group in groups for i in range(self.group_layers)]
         if len(groups) < self.config["groups"]:  # layers that no row mixes need not be widened
-            needed = [group * self.group_layers + i for group in groups for i in range(self.group_layers)]
             blocks = {name: tensor[needed] for name, tensor in blocks.items()}
-            maps |= {name: maps[name][needed] for name in ("qkv", "ffn")}
+        of_rows = self.config["width_maps"] == "row"
+        if len(kept := distinct if of_rows else needed) < len(maps["ffn"]):
+            maps |= {name: maps[name][kept] for name in ("qkv", "ffn")}
 
-        for module, matrix in zip(QKV, maps["qkv"].unbind(1), strict=True):
-            inner = ["attn_norm.weight", "attn_norm.bias"] if module == "v" else []
-            into = ["proj.weight"] if module == "v" else []
-            self._widen(blocks, matrix, out=[f"{module}.weight", f"{module}.bias", *inner], into=into)
-        hidden = [f"{module}.{kind}" for module in (*GATED, "mlp_norm") for kind in ("weight", "bias")]
-        self._widen(blocks, maps["ffn"], out=hidden, into=["fc2.weight"])
-
+        if not of_rows:
+            self._widen_inside(blocks, maps)
         for name, tensor in blocks.items():
             mixed = self._coefficients(name, distinct, groups) @ tensor.flatten(1)
             blocks[name] = mixed.unflatten(1, tensor.shape[1:])
+        if of_rows:
+            self._widen_inside(blocks, maps)
 
         _join_parts(blocks)
         # from here row by row: gradients of whole layers then flow back as they are, never stacked into a copy
@@ -278,6 +280,15 @@ class LeTs(Learngene):
             matrices = [_matrix(part, axes, lead) for part in parts]
             (blocks if lead else stem).update(zip(names, matrices, strict=True))
         return blocks, stem
+
+    def _widen_inside(self, blocks: dict[str, Tensor], maps: dict[str, Tensor]) -> None:
+        """Widen what is between the residual stream's reading and writing: heads by qkv, hidden units by ffn."""
+        for module, matrix in zip(QKV, maps["qkv"].unbind(1), strict=True):
+            inner = ["attn_norm.weight", "attn_norm.bias"] if module == "v" else []
+            into = ["proj.weight"] if module == "v" else []
+            self._widen(blocks, matrix, out=[f"{module}.weight", f"{module}.bias", *inner], into=into)
+        hidden = [f"{module}.{kind}" for module in (*GATED, "mlp_norm") for kind in ("weight", "bias")]
+        self._widen(blocks, maps["ffn"], out=hidden, into=["fc2.weight"])
 
     def _widen_pool(self, stem: dict[str, Tensor], maps: dict[str, Tensor]) -> None:
         """Attention pooling: as a layer's attention and feed-forward network, by maps of its own."""
