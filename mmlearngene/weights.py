@@ -19,7 +19,7 @@ from .tensors import LAYER_TENSORS
 
 # the parts of a ViT that the papers' ablations leave out, as patterns of canonical names
 PARTS = {
-    "msa": ("qkv.*", "q_norm.*", "k_norm.*", "bias_table", "rope_freqs", "logits.*", "values.*", "attn_norm.*", "proj.*"),
+    "msa": ("qkv.*", "[qk]_norm.*", "bias_table", "rope_freqs", "logits.*", "values.*", "attn_norm.*", "proj.*"),
     "mlp": ("fc1.*", "mlp_norm.*", "fc2.*"),
     "ln": ("patch_norm.*", "norm_pre.*", "norm1.*", "norm2.*", "downsample*.norm.*", "norm.*"),
     "patch_embed": ("patch_embed.*",),
@@ -112,8 +112,8 @@ def tensors_named(skip: str | Sequence[str], spec: ViTSpec) -> set[str]:
     """Canonical names of the tensors of a ViT that ``skip`` names.
 
     Args:
-        skip: parts of a ViT (``msa``, ``mlp``, ``ln``, ``patch_embed``, ``pos_embed``) or patterns of canonical names in
-            the manner of a shell (``qkv.*``, ``fc?.bias``): a list, or one text with commas.
+        skip: parts of a ViT (``msa``, ``mlp``, ``ln``, ``patch_embed``, ``pos_embed``) or patterns of canonical names
+            in the manner of a shell (``qkv.*``, ``fc?.bias``): a list, or one text with commas.
         spec: the ViT.
 
     Raises:

@@ -1,5 +1,8 @@
 """Cluster-Learngene: clusters, priority sharing, identity, gradients, accounting, and a trained ancestry."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -98,9 +101,22 @@ def test_priority_sharing_everywhere():
 def test_ffns_of_like_adjacent_layers_merge():
     distances = [[10, 50], [60, 15], [100, 20], [22], [25], [40]]  # pairs differ by 7.5, 22.5, -, 3, 15 on average
     assert merge_ffns(distances, eps=10) == [0, 0, 2, 3, 3, 5]
-    # unequal counts: [100, 20] against [22] moves (78 + 2) / 2 = 40
-    assert merge_ffns(distances, eps=41, equal_counts=False) == [0, 0, 0, 0, 0, 0]
-    assert merge_ffns(distances, eps=41) == [0, 0, 0, 3, 3, 3]
+    # unequal counts, in order of priority: 100 against 22 differs by 78
+    assert merge_ffns(distances, eps=77, equal_counts=False) == [0, 0, 0, 3, 3, 3]
+    assert merge_ffns(distances, eps=79, equal_counts=False) == [0, 0, 0, 0, 0, 0]
+    assert merge_ffns(distances, eps=79) == [0, 0, 0, 3, 3, 3]
+
+
+def test_ffn_runs_of_deit_b_are_those_that_the_paper_reports():
+    authors = json.loads((Path(__file__).parent / "data" / "cluster_deit_b_distances.json").read_text())
+    spec = ViTSpec(12, 12, 4, patch_size=112, class_token=True, pool="cls")
+    weights = ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
+    reconstructed, written = (
+        Cluster.extract(weights, distances=authors["distances"], equal_counts=equal).config for equal in (False, True)
+    )
+    assert reconstructed["heads"] == written["heads"] == authors["centroids_in_priority_order"]
+    assert reconstructed["ffns"] == authors["ffns_reported"] == [0, 1, 2, 3, 4, 5, 6, 6, 8, 9, 9, 9]
+    assert written["ffns"] == [0, 1, 2, 3, 4, 5, 6, 6, 8, 9, 10, 11]  # the rule as written joins two layers alone
 
 
 # ---------------------------------------------------------------------- the descendant
@@ -140,6 +156,38 @@ def test_heads_follow_priority_with_their_biases_and_projection_columns():
             assert torch.equal(layers[layer][name], weights.tensors[name][layer][:, order])
     corrected = learngene.expand("h3-l4").layers()[1]["proj.weight"]
     assert torch.equal(corrected, layers[1]["proj.weight"] / torch.tensor([2, 1, 2])[:, None])
+
+
+@pytest.mark.parametrize(
+    "order, ranks",
+    [("priority", [0, 1, 2]), ("origin", [1, 0, 2]), ("increasing", [2, 0, 1]), ("decreasing", [1, 0, 2])],
+)
+def test_centroids_are_handed_out_in_other_orders(order, ranks):
+    weights = ancestry()
+    learngene = Cluster.extract(weights, distances=[[90.0, 40.0, 41.0, 5.0]] * 4)
+    assert learngene.config["heads"][0] == [1, 0, 3]  # 1 and 2 are one cluster, of which the first is nearest the mean
+    centroids = [[1, 0, 3][rank] for rank in ranks]
+    layer = learngene.expand("h5-l4", order=order, repeat_correction=False).layers()[0]
+    heads = [*centroids, *centroids[:2]]
+    assert torch.equal(layer["qkv.bias"], weights.tensors["qkv.bias"][0][:, heads])
+    assert torch.equal(layer["proj.weight"], weights.tensors["proj.weight"][0][:, heads])
+
+
+def test_an_order_by_distance_needs_distances():
+    with pytest.raises(LearngeneError, match="order='increasing' needs distances"):
+        merged().expand("h3-l4", order="increasing")
+    with pytest.raises(LearngeneError, match="Did you mean 'decreasing'"):
+        merged().expand("h3-l4", order="decreasin")
+
+
+def test_ffns_of_a_run_may_be_averaged():
+    weights = ancestry()
+    learngene = Cluster.extract(weights, heads=[[0]] * 4, ffns=[0, 0, 0, 3], ffn_centroid="average")
+    for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"):
+        layers = [layer[name] for layer in learngene.expand("h1-l4").layers()]
+        for layer in layers[:3]:
+            torch.testing.assert_close(layer, weights.tensors[name][:3].mean(0))
+        assert torch.equal(layers[3], weights.tensors[name][3])
 
 
 def test_depth_is_of_the_first_or_of_uniform_layers():

@@ -104,6 +104,26 @@ def test_defaults_are_the_papers():
     assert heuristic.stored_params()["total"] == ancestry.spec.replace(num_layers=3).num_params
 
 
+@pytest.mark.parametrize("heads", [[2] * 4, [1, 2, 3, 3]])
+def test_pre_fin_of_fewer_heads_has_the_ancestrys_first_ones_and_its_width(heads):
+    ancestry = make_ancestry()
+    weights = extract("pre-fin", ancestry).expand(f"h{','.join(map(str, heads))}-l4")
+    assert weights.spec.embed_dims == ancestry.spec.embed_dims
+    for layer, old, count in zip(weights.layers(), ancestry.layers(), heads, strict=True):
+        assert torch.equal(layer["qkv.weight"], old["qkv.weight"][:, :count])
+        assert torch.equal(layer["qkv.bias"], old["qkv.bias"][:, :count])
+        assert torch.equal(layer["proj.weight"], old["proj.weight"][:, :count])
+        assert all(torch.equal(layer[name], old[name]) for name in layer if name.split(".")[0] not in ("qkv", "proj"))
+    assert weights.spec.num_params == sum(
+        t.numel() for part in (weights.stem(), *weights.layers()) for t in part.values()
+    )
+
+
+def test_half_of_the_heads_of_deit_s_are_18_million():
+    spec = ViTSpec.parse("h6-l12", class_token=True, pool="cls", num_classes=0)
+    assert 18.0e6 < spec.replace(num_heads=3, embed_dims=384).num_params < 18.2e6  # the paper's Pre-Fin: 18.0
+
+
 # ---------------------------------------------------------------- weight selection
 
 
@@ -119,8 +139,10 @@ def test_law_weight_selection_is_the_direct_statement(small, more, kind, choice)
     ancestry = make_ancestry(f"h{heads}-l{depth}", **kind)
     weights = extract("weight-selection", ancestry).expand(f"h{small[0]}-l{small[1]}", depth=choice)
 
-    def pick(count, among):
-        return [i * among // count for i in range(count)] if among % count == 0 else spread(count, among)
+    def pick(count, among):  # the published code's rule
+        if among % count == 0:
+            return [i * among // count for i in range(count)]
+        return torch.linspace(0, among - 1, count).round().long().tolist()
 
     width, head = pick(small[0] * 4, heads * 4), pick(small[0], heads)
     hidden = pick(small[0] * 16, heads * 16)
@@ -302,8 +324,8 @@ def test_a_minimum_share_given_by_the_caller_counts():
 @pytest.mark.parametrize(
     ("method", "size", "message"),
     [
-        ("pre-fin", "h3-l3", "3 heads and 4 layers, not to h3-l3; the nearest size is h3-l4"),
-        ("pre-fin", "h2-l4", "the nearest size is h3-l4"),
+        ("pre-fin", "h3-l3", "1 to 3 heads and 4 layers, not to h3-l3; the nearest size is h3-l4"),
+        ("pre-fin", "h4-l4", "the nearest size is h3-l4"),
         ("first-k", "h3-l5", "3 heads and 1 to 4 layers, not to h3-l5; the nearest size is h3-l4"),
         ("uniform-k", "h4-l4", "3 heads and any number of layers"),
         ("first-k", ViTSpec((3, 2), 2, embed_dims=12, **TINY), "not to h3,2-l2; the nearest size is h3-l2"),

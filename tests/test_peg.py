@@ -86,6 +86,43 @@ def test_maps_start_as_their_mixture_and_are_not_linear_after_training():
     assert (mapped(x, start, "m") + mapped(-x, start, "m")).abs().max() > 1e-2
 
 
+def test_linear_maps_are_linear_and_start_as_their_mixture():
+    coefficients = torch.rand(5, 4, 3)
+    start = {f"m.{part}": tensor for part, tensor in map_start(coefficients, linear=True).items()}
+    x = torch.randn(5, 3, 2, 7)
+    torch.testing.assert_close(mapped(x, start, "m", linear=True), torch.einsum("loi,lixy->loxy", coefficients, x))
+    start["m.2.weight"][..., :3] *= 2
+    torch.testing.assert_close(mapped(x, start, "m", linear=True), -mapped(-x, start, "m", linear=True))
+
+
+def test_linear_maps_and_relu_start_alike_but_only_relu_stays_in_the_attention(tmp_path):
+    weights, x = ancestry(), torch.randn(3, 3, 16, 16)
+    linear, relu = PEG.extract(weights, linear=True), PEG.extract(weights)
+    torch.testing.assert_close(logits(linear.expand("h3-l4"), x), logits(relu.expand("h3-l4"), x), rtol=0, atol=1e-5)
+    loaded = load(linear.save(tmp_path / "gene.safetensors"))
+    assert torch.equal(logits(loaded.expand("h3-l4"), x), logits(linear.expand("h3-l4"), x))
+    with pytest.raises(LearngeneError, match="form='maps' has a ReLU"):
+        linear.expand("h3-l4", form="maps")
+
+
+def test_the_map_of_the_ffns_may_have_fewer_outputs():
+    weights = ancestry()
+    learngene = PEG.extract(weights, ffn_outputs=3)
+    assert learngene.span == "1 to 4 heads and 1 to 3 layers"
+    every = mapped(learngene.learngene.tensors()["fc1.weight"], learngene.maps.tensors(), "ffn")
+    assert len(every) == 3
+    for depth, ffns, sources in (("first", [0, 1], [0, 1]), ("uniform", [0, 2], [0, 3])):
+        layers = learngene.expand("h4-l2", depth=depth).layers()
+        assert torch.equal(torch.stack([layer["fc1.weight"] for layer in layers]), every[ffns])
+        assert torch.equal(
+            torch.stack([layer["norm1.weight"] for layer in layers]), weights.tensors["norm1.weight"][sources]
+        )
+    with pytest.raises(LearngeneError, match="the nearest size is h4-l3"):
+        learngene.expand("h4-l4")
+    with pytest.raises(LearngeneError, match="ffn_outputs=5: the ancestry h4-l4 has .4. layers"):
+        PEG.extract(weights, ffn_outputs=5)
+
+
 @pytest.mark.parametrize("class_token", [False, True])
 @pytest.mark.parametrize("projection", ["cut", "mixed"])
 @pytest.mark.parametrize("form", ["folded", "maps"])

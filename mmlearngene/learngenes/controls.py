@@ -22,10 +22,11 @@ from ..tensors import LAYER_TENSORS, row_of
 from ..typed import Seed
 from ..weights import ViTWeights, spread
 from .base import StackedLearngene, derived_spec, unequal_layers
-from .extracted import Extracted, chosen_layers
+from .extracted import Extracted, chosen_layers, tensors_of
 from .methods import register
 
 Size = str | ViTSpec | Mapping
+UNITS = ("head", "row")  # of weight selection
 
 
 class AncestryLayers(StackedLearngene, Extracted):
@@ -66,16 +67,29 @@ class WholeAncestry(AncestryLayers):
 
 @register
 class PreFin(WholeAncestry):
-    """Pre-training and fine-tuning: the ancestry's weights in a ViT of the very same size."""
+    """Pre-training and fine-tuning: the ancestry's weights in a ViT of the very same size.
+
+    With fewer heads, in every layer or as a schedule, it has the ancestry's first ones and keeps its width: the control
+    "Pre-Fin" of Cluster-Learngene with as many heads as the descendant.
+    """
 
     method = "pre-fin"
+    keeps_width = True
+
+    def head_range(self, stage: int = 0) -> range:
+        """Up to the ancestry's heads."""
+        return range(1, self.aux_spec.num_heads + 1)
 
     def layer_range(self, stage: int = 0) -> range:
         """The ancestry's depth."""
         return range(self.aux_spec.num_layers, self.aux_spec.num_layers + 1)
 
-    def _layer_map(self, num_layers: int) -> Sequence[int]:
-        return range(num_layers)
+    def _expand(self, spec: ViTSpec) -> ViTWeights:
+        tensors = self.learngene.tensors()
+        for name, axis in tensors_of(self.aux_spec, "head").items():
+            pairs = zip(tensors[name], spec.heads, strict=True)
+            tensors[name] = [row.narrow(axis, 0, min(heads, row.shape[axis])) for row, heads in pairs]
+        return ViTWeights(spec, tensors)
 
 
 @register
@@ -106,10 +120,10 @@ class UniformK(WholeAncestry):
 class WeightSelection(WholeAncestry):
     """Weight selection: evenly spaced channels of the ancestry's layers (Xu et al., ICLR 2024).
 
-    Along every axis of every canonical tensor on which the descendant is smaller, its entries are evenly spaced ones of
-    the ancestry. Heads are such an axis, so whole heads are selected, the same in q, k, v and proj; the published code
-    selects rows of the fused qkv and so mixes q, k and v of different heads. An axis has the same meaning, so the
-    same selection, in every tensor: channels stay consistent through the network.
+    Along every axis of every tensor on which the descendant is smaller, its entries are evenly spaced ones of the
+    ancestry. An axis has the same meaning, so the same selection, in every tensor: channels stay consistent through the
+    network. Heads are such an axis here, so whole heads are selected, the same in q, k, v and proj (``unit='head'``).
+    The published code selects rows of the fused qkv matrix (``unit='row'``).
     """
 
     method = "weight-selection"
@@ -122,12 +136,15 @@ class WeightSelection(WholeAncestry):
         """Up to the ancestry's depth."""
         return range(1, self.aux_spec.num_layers + 1)
 
-    def _expand(self, spec: ViTSpec, *, depth: str = "first") -> ViTWeights:
+    def _expand(self, spec: ViTSpec, *, depth: str = "first", unit: str = "head") -> ViTWeights:
         """Select.
 
         Args:
             depth: ``first``: the ancestry's first layers, the paper's choice for ViTs; ``uniform``: evenly spaced.
+            unit: what is selected of q, k, v and into proj: whole heads (``head``), or single rows of the fused
+                matrices as in the published code (``row``), which puts rows of several heads into one.
         """
+        check_choice(unit, UNITS, "unit")
         if spec.embed_dims > self.aux_spec.embed_dims:
             raise LearngeneError(
                 f"weight-selection makes a ViT narrower: embed_dims={spec.embed_dims} is more than the ancestry's "
@@ -136,20 +153,31 @@ class WeightSelection(WholeAncestry):
         kept = chosen_layers(depth, spec.num_layers, self.aux_spec.num_layers)
         tensors = self.learngene.tensors()
         for name, shape in spec.shapes().items():
-            tensor = tensors[name]
-            if name in LAYER_TENSORS and len(kept) < len(tensor):
-                tensor = tensor[kept]
-            for axis, size in enumerate(shape):
-                if size != tensor.shape[axis]:
-                    index = torch.tensor(_evenly(size, tensor.shape[axis]), device=tensor.device)
-                    tensor = tensor.index_select(axis, index)
+            tensor, axis = tensors[name], 0
+            if name in LAYER_TENSORS:
+                tensor, axis = tensor[kept] if len(kept) < len(tensor) else tensor, 1
+            for count in row_of(spec, name).groups if unit == "row" else [1] * (len(shape) - axis):
+                tensor = _evenly(tensor, axis, shape[axis : axis + count])
+                axis += count
             tensors[name] = tensor
         return ViTWeights(spec, tensors)
 
 
-def _evenly(count: int, among: int) -> Sequence[int]:
-    """Evenly spaced indices: a constant step from 0 where one fits, else first and last included, as in the paper."""
-    return spread(count, among) if among % count else range(0, among, among // count)
+def _evenly(tensor: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
+    """Evenly spaced entries of adjacent axes from ``axis`` on, taken as one: as many as ``sizes`` hold.
+
+    By the published code's rule: a constant step from 0 where one fits, else rounded equal distances up to the last.
+    """
+    last = axis + len(sizes)
+    if tensor.shape[axis:last] == torch.Size(sizes):
+        return tensor
+    flat, count = tensor.flatten(axis, last - 1), math.prod(sizes)
+    among = flat.shape[axis]
+    if among % count:
+        index = torch.linspace(0, among - 1, count).round().long()
+    else:
+        index = torch.arange(0, among, among // count)
+    return flat.index_select(axis, index.to(tensor.device)).unflatten(axis, tuple(sizes))
 
 
 @register

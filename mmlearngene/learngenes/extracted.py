@@ -116,13 +116,14 @@ def chosen_layers(depth: str, num_layers: int, num_sources: int) -> list[int]:
     return list(range(num_layers))
 
 
-def map_start(mixture: Tensor) -> dict[str, Tensor]:
+def map_start(mixture: Tensor, linear: bool = False) -> dict[str, Tensor]:
     """A map Linear-ReLU-Linear that starts as ``x -> mixture @ x``, non-linear as soon as it trains.
 
     Its hidden units are the inputs and their negatives, whose ReLUs sum to the inputs again.
 
     Args:
         mixture: (..., outputs, inputs).
+        linear: whether the map is without ReLU; half of either hidden unit then makes the input.
 
     Returns:
         ``0.weight`` (..., 2 inputs, inputs), ``0.bias``, ``2.weight`` (..., outputs, 2 inputs) and ``2.bias``: the
@@ -133,24 +134,25 @@ def map_start(mixture: Tensor) -> dict[str, Tensor]:
     return {
         "0.weight": both.expand(*batch, 2 * inputs, inputs).clone(),
         "0.bias": torch.zeros(*batch, 2 * inputs),
-        "2.weight": torch.cat([mixture, -mixture], -1),
+        "2.weight": torch.cat([mixture, -mixture], -1) / (2 if linear else 1),
         "2.bias": torch.zeros(*batch, outputs),
     }
 
 
-def mapped(tensor: Tensor, maps: Mapping[str, Tensor], name: str) -> Tensor:
+def mapped(tensor: Tensor, maps: Mapping[str, Tensor], name: str, linear: bool = False) -> Tensor:
     """A map of :func:`map_start`, found under ``name``, applied to whole weights: every number of them by itself.
 
     Args:
         tensor: (..., inputs, *shape), with as many leading axes as the map is batched over.
         maps: canonical name -> parameter.
         name: of the map.
+        linear: whether the map is without ReLU.
 
     Returns:
         (..., outputs, *shape).
     """
     first, bias, second, bias2 = (maps[f"{name}.{part}"] for part in ("0.weight", "0.bias", "2.weight", "2.bias"))
     axis = first.ndim - 2
-    hidden = (first @ tensor.flatten(axis + 1) + bias[..., None]).relu()
-    result = second @ hidden + bias2[..., None]
+    hidden = first @ tensor.flatten(axis + 1) + bias[..., None]
+    result = second @ (hidden if linear else hidden.relu()) + bias2[..., None]
     return result.unflatten(-1, tensor.shape[axis + 1 :])

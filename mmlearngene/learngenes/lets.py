@@ -72,8 +72,8 @@ class LeTs(Learngene):
         depth_init: start of each row of G: ``first``: 1 for the first layer of the group and noise of 0.03 for the
             others, divided by their sum; ``average`` of the group's layers.
         keep_original: False gives the DE ablation.
-        width_maps: the qkv and ffn of F belong to each learngene ``layer``, or to each ``row`` of G, whose mixture they
-            then widen: LiGO's (Wang et al., ICLR 2023), which with 16 rows has 60.2M parameters in the paper's ablation.
+        width_maps: whether the maps qkv and ffn belong to each learngene ``layer``, or to each ``row`` of G, whose
+            mixture they then widen (LiGO: Wang et al., ICLR 2023; with 16 rows 60.2M parameters in the paper).
         **vit: fields of :class:`ViTSpec` shared by learngene and Aux-Net (``img_size``, ``num_classes``, ...).
 
     Raises:

@@ -23,6 +23,7 @@ from .extracted import (
     FFN,
     Extracted,
     check_ordinary,
+    chosen_layers,
     chosen_stages,
     map_start,
     mapped,
@@ -83,6 +84,9 @@ class PEG(Extracted):
         projection: the output projection of a descendant's heads. ``cut``: the ancestry's, of as many heads (the
             released code); ``mixed``: mixed with the heads and expanded by the map of the values.
         redraw: whether the mixtures are to be drawn anew every epoch, see :meth:`draw`.
+        linear: maps without ReLU, the paper's ablation; only folded.
+        ffn_outputs: outputs of ``maps.ffn``, so the largest depth of a descendant (a list: of each stage); the
+            ancestry's layers when omitted. The paper's transfer has 9 of 6.
         learngene: the size that follows from ``aux`` and ``heads``; files give it.
 
     Raises:
@@ -115,6 +119,8 @@ class PEG(Extracted):
         map_init: str = "gaussian",
         projection: str = "cut",
         redraw: bool = False,
+        linear: bool = False,
+        ffn_outputs: int | Sequence[int] | None = None,
         learngene: str | ViTSpec | Mapping | None = None,
     ) -> None:
         aux = ViTSpec.parse(aux)
@@ -129,9 +135,17 @@ class PEG(Extracted):
         check_choice(projection, PROJECTIONS, "projection")
         super().__init__(own, aux)
         self.config.update(heads=b if aux.depths else b[0], layers=B if aux.depths else B[0])
+        depths = [len(of) for of in self.stages.values()]
+        self.ffn_outputs = _each_stage("ffn_outputs", ffn_outputs, depths)
+        if any(count > depth for count, depth in zip(self.ffn_outputs, depths, strict=True)):
+            raise LearngeneError(
+                f"ffn_outputs={ffn_outputs}: the ancestry {aux} has {depths} layers, the most there can be"
+            )
         shapes, maps = own.stem_shapes(), {}
         generator = torch.Generator().manual_seed(seed)
-        for (prefix, of), few_heads, few_layers in zip(self.stages.items(), b, B, strict=True):
+        for (prefix, of), few_heads, few_layers, outputs in zip(
+            self.stages.items(), b, B, self.ffn_outputs, strict=True
+        ):
             for name, shape in own.layer_shapes(of.start).items():
                 if name == "proj.weight" and projection == "cut":
                     shape = aux.layer_shapes(of.start)[name]
@@ -140,9 +154,9 @@ class PEG(Extracted):
             for name, shape in (
                 ("logits", (len(of), many, few_heads)),
                 ("values", (len(of), many, few_heads)),
-                ("ffn", (len(of), few_layers)),
+                ("ffn", (outputs, few_layers)),
             ):
-                start = map_start(mixture(shape, map_init, generator))
+                start = map_start(mixture(shape, map_init, generator), linear)
                 maps |= {f"{prefix}{name}.{part}": tensor for part, tensor in start.items()}
         self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
         self.maps = TensorTree(maps)
@@ -218,8 +232,8 @@ class PEG(Extracted):
         return range(1, self.aux_spec.heads[self.aux_spec.stages[stage].start] + 1)
 
     def layer_range(self, stage: int = 0) -> range:
-        """Up to the ancestry's, as many as the maps have outputs."""
-        return range(1, len(self.aux_spec.stages[stage]) + 1)
+        """As many as the map of the FFNs has outputs."""
+        return range(1, self.ffn_outputs[stage] + 1)
 
     def _expand(self, spec: ViTSpec, *, form: str = "folded", depth: str = "first") -> ViTWeights:
         """Expand heads and FFNs by the maps.
@@ -232,12 +246,15 @@ class PEG(Extracted):
         check_choice(form, FORMS, "form")
         if form == "maps" and (spec.rel_pos_bias or spec.depths):
             raise LearngeneError("form='maps' is for a ViT without relative-position bias; use form='folded'")
+        if form == "maps" and self.config["linear"]:
+            raise LearngeneError("form='maps' has a ReLU in its maps, which linear=True is without; use form='folded'")
         own, sources = self.learngene.tensors(), chosen_stages(depth, spec, self.aux_spec)
         layers = []
-        for prefix, of, wanted in zip(self.stages, self.stages.values(), spec.stages, strict=True):
+        for (prefix, of), wanted, outputs in zip(self.stages.items(), spec.stages, self.ffn_outputs, strict=True):
             chosen = [sources[layer] - of.start for layer in wanted]
+            ffns = chosen_layers(depth, len(wanted), outputs)
             heads = [spec.heads[layer] for layer in wanted]
-            layers += self._stage(prefix, of.start, chosen, heads, form)
+            layers += self._stage(prefix, of.start, chosen, ffns, heads, form)
         if form == "maps":
             spec = spec.replace(learngene_heads=self.config["heads"])
         weights = ViTWeights(spec, {name: own[name] for name in spec.stem_shapes()})
@@ -245,28 +262,33 @@ class PEG(Extracted):
         return weights
 
     def _stage(
-        self, prefix: str, first: int, chosen: Sequence[int], heads: Sequence[int], form: str
+        self, prefix: str, first: int, chosen: Sequence[int], ffns: Sequence[int], heads: Sequence[int], form: str
     ) -> list[dict[str, Tensor]]:
-        """The layers ``chosen`` of a stage, each with so many heads."""
+        """The layers ``chosen`` of a stage, each with so many heads and its FFN of those that the map makes."""
+        linear = self.config["linear"]
+
+        def expanded(tensor: Tensor, name: str) -> Tensor:  # over the axis of heads of (layers, x, heads, ...)
+            return mapped(tensor.transpose(1, 2), maps, name, linear).transpose(1, 2)
+
         names = list(self.aux_spec.layer_shapes(first))
         own = {name: self.learngene.tensors()[prefix + name] for name in names}
         maps = self.maps.tensors()
         maps = {name.removeprefix(prefix): tensor for name, tensor in maps.items() if name.startswith(prefix)}
-        ffn = {name: mapped(own[name], maps, "ffn")[chosen] for name in names if name in FFN}
+        ffn = {name: mapped(own[name], maps, "ffn", linear)[ffns] for name in names if name in FFN}
         own = {name: tensor[chosen] for name, tensor in own.items() if name not in FFN}
         maps = {name: tensor[chosen] for name, tensor in maps.items() if not name.startswith("ffn.")}
 
         head_axes = {"proj.weight": 1}  # of one layer's tensors that have more heads than the descendant takes
         if self.config["projection"] == "mixed":
-            own["proj.weight"] = _mapped_heads(own["proj.weight"], maps, "values")
+            own["proj.weight"] = expanded(own["proj.weight"], "values")
         if form == "folded":
             for name in ("qkv.weight", "qkv.bias"):
                 if name in own:
                     qk, v = own[name][:, :-1], own[name][:, -1:]  # k may have no bias
-                    own[name] = torch.cat([_mapped_heads(qk, maps, "logits"), _mapped_heads(v, maps, "values")], 1)
+                    own[name] = torch.cat([expanded(qk, "logits"), expanded(v, "values")], 1)
                     head_axes[name] = 1
             if "bias_table" in own:
-                own["bias_table"] = _mapped_heads(own["bias_table"], maps, "logits")
+                own["bias_table"] = expanded(own["bias_table"], "logits")
                 head_axes["bias_table"] = 1
         else:
             own |= maps
@@ -289,8 +311,3 @@ def _each_stage(name: str, given: int | Sequence[int] | None, default: list[int]
     if min(numbers) < 1:
         raise LearngeneError(f"{name}={given} must be positive; the usual is {default}")
     return numbers
-
-
-def _mapped_heads(tensor: Tensor, maps: Mapping[str, Tensor], name: str) -> Tensor:
-    """The map of each layer over the axis of heads of (layers, x, heads, ...)."""
-    return mapped(tensor.transpose(1, 2), maps, name).transpose(1, 2)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..weights import ViTWeights, spread
 from .base import StackedLearngene, checked_map
 from .methods import register
+
+LAYOUTS = ("stages", "cycle")
 
 
 @register
@@ -28,6 +30,8 @@ class SWS(StackedLearngene):
         learngene: its size, which follows from ``aux`` and ``stages``: one layer a stage.
         aux: size of the Aux-Net, 16 layers in the paper.
         stages: number of Aux-Net layers in each stage, 3-3-4-3-3 in the paper.
+        layout: ``stages``, or ``cycle``: layer i has set i modulo their number, so that a set's layers are all over the
+            network and know of no stage.
         **vit: fields of :class:`ViTSpec` (``img_size``, ``num_classes``, ...).
 
     Raises:
@@ -41,6 +45,7 @@ class SWS(StackedLearngene):
         learngene: str | ViTSpec | Mapping | None = None,
         aux: str | ViTSpec | Mapping = "h6-l16",
         stages: Sequence[int] = (3, 3, 4, 3, 3),
+        layout: str = "stages",
         **vit,
     ) -> None:
         aux, stages = ViTSpec.parse(aux, **vit), list(stages)
@@ -51,14 +56,18 @@ class SWS(StackedLearngene):
                 f"stages={stages} do not divide the {aux.num_layers} layers of {aux}; the nearest that do are "
                 f"{[near.count(stage) for stage in sorted(set(near))]}"
             )
+        check_choice(layout, LAYOUTS, "layout")
         super().__init__(aux, len(stages), learngene)
 
     def default_stages(self, num_layers: int) -> list[int]:
         """The stage of each layer: the Aux-Net's own layout at its depth, else equally many layers a stage.
 
-        The remainder goes to the earliest stages; with fewer layers than stages, the stages are evenly spaced.
+        The remainder goes to the earliest stages; with fewer layers than stages, the stages are evenly spaced. In a
+        cycle they follow each other at every depth.
         """
         counts = self.config["stages"]
+        if self.config["layout"] == "cycle":
+            return [layer % len(counts) for layer in range(num_layers)]
         if num_layers == self.aux_spec.num_layers:
             return [stage for stage, count in enumerate(counts) for _ in range(count)]
         return spread(num_layers, len(counts))
