@@ -1,23 +1,26 @@
 """Every ImageNet and transfer config, its ViT and data made tiny, trains, evaluates and writes its learngene."""
 
+import inspect
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmlearngene import Learngene, ViTSpec, ViTWeights, extract
+from mmlearngene import Learngene, ViTSpec, ViTWeights, extract, initialize
 from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FOLDERS = ("ancestry", "controls", "lets", "sws", "tleg")
 NAMES = [str(path.relative_to(CONFIGS)) for folder in FOLDERS for path in sorted((CONFIGS / folder).glob("*.py"))]
-SHARED_BASES = {"des", "des_h3", "des_h6", "des_h12"}
+SHARED_BASES = {"des", "des_h3", "des_h6", "des_h12", "transfer", "transfer_h12"}
 PATCH, HEAD_DIM = 112, 4  # at 224 pixels: four tokens
 
 
@@ -52,12 +55,17 @@ def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
             arch.update(embed_dims=width, feedforward_channels=4 * width)
             classifier.backbone.patch_size = PATCH
             classifier.head.in_channels = width
+            if "head_dims" in classifier.backbone:
+                classifier.backbone.head_dims = HEAD_DIM
         if "learngene" in classifier:
             classifier.learngene.update(head_dim=HEAD_DIM, patch_size=PATCH)
     if "teacher" in model:
         model.teacher.update(teacher)
     warm_up = max(scheduler.get("begin", 0) for scheduler in cfg.param_scheduler)
     assert cfg.train_cfg.max_epochs > warm_up
+    for scheduler in cfg.param_scheduler:
+        scheduler.update({key: 1 for key in ("begin", "end") if scheduler.get(key)})
+    warm_up = min(warm_up, 1)
     cfg.train_cfg.update(max_epochs=warm_up + 1, val_interval=warm_up + 1)
     cfg.default_hooks.checkpoint.update(interval=warm_up + 1, save_best=None)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -107,3 +115,38 @@ def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):
     assert (tmp_path / f"epoch_{epochs}.pth").exists()
     holds_learngene = any(isinstance(module, Learngene) for module in runner.model.modules())
     assert (tmp_path / f"epoch_{epochs}.learngene.safetensors").exists() == holds_learngene
+
+
+PAGES = {path.name: path.read_text() for path in sorted((CONFIGS.parent / "docs").glob("*.md"))}
+# what a command may add to a learngene, and to an init_cfg
+TAKEN = {
+    "learngene": {name for cls in LEARNGENES.values() for name in inspect.signature(cls.__init__).parameters},
+    "init_cfg": {
+        *inspect.signature(initialize).parameters,
+        *(n for c in LEARNGENES.values() for n in c.expand_options()),
+    },
+}
+COMMANDS = [
+    (page, config, options.split())
+    for page, text in PAGES.items()
+    for config, options in re.findall(r"configs/(\w+/\w+\.py)(?: 4 --cfg-options ([^`\n]+))?", text)
+    if not config.startswith("_base_")
+]
+
+
+@pytest.mark.parametrize(("page", "config", "options"), COMMANDS, ids=lambda value: str(value))
+def test_the_commands_of_the_docs_name_configs_and_options_that_are_there(page, config, options):
+    cfg = Config.fromfile(CONFIGS / config)
+    before = cfg.to_dict()
+    given = {key: DictAction._parse_iterable(value) for key, value in (option.split("=", 1) for option in options)}
+    cfg.merge_from_dict(given)
+    for key in given:
+        *path, last = key.split(".")
+        node = before
+        for part in path:
+            node = node[part]
+        assert last in node or last in TAKEN.get(path[-1] if path else "", ()), f"{page}: {key}"
+    learngene = cfg.get("model", {}).get("student", {}).get("learngene")
+    if options and learngene:
+        with torch.device("meta"):
+            MODELS.build(learngene)

@@ -11,7 +11,7 @@ from mmlearngene import ViTSpec, ViTWeights, extract, load
 from mmlearngene.files import save_tensors
 from mmlearngene.layouts.timm import VIT as TIMM
 
-from .test_configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
+from .test_configs import CONFIGS, HEAD_DIM, PATCH, SHARED_BASES, images, shrink, teacher  # noqa: F401  (fixtures)
 
 NAMES = [f"{folder}/{path.name}" for folder in ("cluster", "peg") for path in sorted((CONFIGS / folder).glob("*.py"))]
 NAMES = [name for name in NAMES if "swin" not in name]  # those are tested with cluster-swin
@@ -19,26 +19,30 @@ HEADS = {"deit_ti": 3, "deit_s": 6, "deit_b": 12}
 OPTIONS = {"cluster": dict(heads=[[0, 2]] * 12, ffns=[*range(10), 9, 9]), "peg": {}}
 
 
-def tiny_ancestry(name: str) -> ViTWeights:
-    spec = ViTSpec(HEADS[name], 12, HEAD_DIM, patch_size=PATCH, class_token=True, pool="cls")
+def tiny_ancestry(name: str, layers: int = 12) -> ViTWeights:
+    spec = ViTSpec(HEADS[name], layers, HEAD_DIM, patch_size=PATCH, class_token=True, pool="cls")
     return ViTWeights(spec, {key: 0.1 * torch.randn(shape) for key, shape in spec.shapes().items()})
 
 
 def gene(path: str, folder: Path) -> str:
     """The file that a config asks for, from a tiny ancestry."""
     method, name = Path(path).parent.name, Path(path).stem
-    return str(extract(method, tiny_ancestry(name), **OPTIONS[method]).save(folder / f"{name}.safetensors"))
+    if name == "des_s_h6_l6":  # a tuned descendant
+        learngene = extract("pre-fin", tiny_ancestry("deit_s", layers=6))
+    elif name == "deit_s_9":
+        learngene = extract(method, tiny_ancestry("deit_s"), ffn_outputs=9)
+    else:
+        learngene = extract(method, tiny_ancestry(name), **OPTIONS[method])
+    return str(learngene.save(folder / f"{name}.safetensors"))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("/des.py")])
+@pytest.mark.parametrize("name", [name for name in NAMES if Path(name).stem not in SHARED_BASES])
 def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):  # noqa: F811
     cfg = Config.fromfile(CONFIGS / name)
     learngene = cfg.model.pop("learngene", None)
     shrink(cfg, images, teacher, tmp_path)
     if learngene is None:
         cfg.model.init_cfg.checkpoint = gene(cfg.model.init_cfg.checkpoint, tmp_path)
-        if "head_dims" in cfg.model.backbone:
-            cfg.model.backbone.head_dims = HEAD_DIM
     elif learngene.type == "mmlearngene.LoadLearngene":
         cfg.model.learngene = dict(type=learngene.type, path=gene(learngene.path, tmp_path))
     else:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mmlearngene import LearngeneError
 from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.data_check import check_data
+from mmlearngene.engine.data_check import FILES, check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import use_folder
@@ -101,6 +101,27 @@ def test_cifar_is_looked_for_and_downloaded_on_request_only(tmp_path, monkeypatc
     (folder / "train").unlink()
     cfg.train_dataloader.dataset.download = True
     check_data(cfg, ("train_dataloader",))
+
+
+@pytest.mark.parametrize(
+    "config, root, missing",
+    [
+        ("lets/des_h6_l12_food101.py", "food-101", "meta/train.txt"),
+        ("lets/des_h6_l12_cars196.py", "stanfordcars", "cars_annos.mat"),
+        ("cluster/des_s_h6_l6_flowers102.py", "flowers-102", "imagelabels.mat"),
+        ("cluster/des_s_h6_l6_cub200.py", "CUB_200_2011", "images.txt"),
+    ],
+)
+def test_the_files_of_transfer_sets_are_looked_for(config, root, missing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(CONFIGS / config)
+    kind = cfg.train_dataloader.dataset.type
+    assert f"{kind}: {tmp_path}/data/{root}/{missing} was looked for and is missing" in refused(cfg)
+    for files in FILES[kind][-1]:
+        path = tmp_path / "data" / root / files
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    check_data(cfg)
 
 
 def test_a_list_of_images_is_read(tmp_path):

@@ -131,6 +131,19 @@ def test_the_paper_sizes_store_what_the_paper_says():
     assert gene.stored_params() == dict(learngene=14_876_776, maps=22_708_480, positions=150_528, total=37_735_784)
 
 
+@pytest.mark.parametrize(
+    "options, stored, learngene",
+    [
+        (dict(learngene="h6-l6", groups=2, rows=4, repeats=2), 28_583_656, 11_403_112),  # the paper: 11.4M
+        (dict(groups=1, rows=16, repeats=1, width_maps="row"), 60_150_888, 14_952_040),  # the paper, like LiGO: 60.2M
+    ],
+)
+def test_the_papers_ablations_store_what_the_paper_says(options, stored, learngene):
+    with torch.device("meta"):
+        gene = LeTs(**options)
+    assert (gene.stored_params()["total"], gene.learngene_spec.num_params) == (stored, learngene)
+
+
 @settings(max_examples=25, deadline=None)
 @given(gene=genes(), data=st.data())
 def test_expansion_is_the_definition(gene, data):

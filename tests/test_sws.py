@@ -40,6 +40,15 @@ def test_default_stages(layers, stages):
     assert SWS(aux="h1-l16", **TINY).default_stages(layers) == [int(stage) for stage in stages]
 
 
+def test_in_a_cycle_sets_know_of_no_stage(tmp_path):
+    learngene = SWS(aux="h1-l16", layout="cycle", **TINY)
+    assert learngene.default_stages(12) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert learngene.expand().layer_map == (*range(5), *range(5), *range(5), 0)
+    assert load(learngene.save(tmp_path / "gene.safetensors")).expand("h1-l3").layer_map == (0, 1, 2)
+    with pytest.raises(LearngeneError, match="layout 'cycles' is unknown.*Did you mean 'cycle'"):
+        SWS(aux="h1-l16", layout="cycles", **TINY)
+
+
 @settings(max_examples=25, deadline=None)
 @given(counts=st.lists(st.integers(1, 4), min_size=1, max_size=5), data=st.data(), class_token=st.booleans())
 def test_law_every_layer_is_its_stage(counts, data, class_token):
@@ -78,7 +87,7 @@ def test_file_round_trip(tmp_path):
     assert (back.aux_spec, back.learngene_spec, back.config) == (
         learngene.aux_spec,
         learngene.learngene_spec,
-        {"stages": [3, 1]},
+        {"stages": [3, 1], "layout": "stages"},
     )
     state = back.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in learngene.state_dict().items())

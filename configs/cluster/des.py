@@ -1,4 +1,4 @@
-"""Cluster-Learngene: what all descendants share. 50 epochs on ImageNet-1K, 5 of warm-up, AdamW 5e-4 at batch 512.
+"""Cluster-Learngene: what all descendants share. 50 epochs on ImageNet-1K with the released recipe, so without drop-path.
 
 The learngene comes out of a trained ancestry in minutes:
 
@@ -8,12 +8,11 @@ The learngene comes out of a trained ancestry in minutes:
 _base_ = [
     "../_base_/models/descendant.py",
     "../_base_/datasets/imagenet_deit.py",
-    "../_base_/schedules/deit_300e.py",
+    "../_base_/schedules/extracted_50e.py",
     "../_base_/runtime.py",
 ]
 
 model = dict(
-    backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True),
+    backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True, drop_path_rate=0.0),
     init_cfg=dict(checkpoint="work_dirs/cluster/deit_s.safetensors", head="fresh"),
 )
-train_cfg = dict(max_epochs=50)

@@ -6,6 +6,7 @@ In place of a teacher the largest size teaches the other (BigNAS).
 _base_ = ["./joint_s_h6_l12.py"]
 
 model = dict(
+    backbone=dict(drop_path_rate=0.1),
     sizes=dict(type="mmlearngene.SandwichSizes", heads=[3, 6], layers=[6, 12], count=1, smallest=False),
     scale_drop_path=True,
     in_place=dict(reduction="batchmean"),

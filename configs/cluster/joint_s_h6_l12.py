@@ -7,7 +7,6 @@ model = dict(
     type="mmlearngene.AuxNet",
     learngene=dict(type="mmlearngene.LoadLearngene", path="work_dirs/cluster/deit_s.safetensors"),
     size="h6-l12",
-    backbone=dict(drop_path_rate=0.1),
     head=dict(loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"), topk=(1, 5)),
     train_cfg=dict(augments=[dict(type="Mixup", alpha=0.8), dict(type="CutMix", alpha=1.0)]),
 )

@@ -27,8 +27,22 @@ WHAT_TO_DO = {
     "ImageNet": "put train and val of ILSVRC2012, a folder for each class in either, in data/imagenet",
     "CIFAR10": _CIFAR.format(10),
     "CIFAR100": _CIFAR.format(100),
+    "Food101": "unpack food-101.tar.gz in data",
+    "Flowers102": "unpack 102flowers.tgz in data/flowers-102, with imagelabels.mat and setid.mat beside its folder jpg",
+    "CUB": "unpack CUB_200_2011.tgz in data",
+    "StanfordCars": "unpack car_ims.tgz in data/stanfordcars, with cars_annos.mat beside its folder car_ims",
     "CustomDataset": "put the images there, a folder for each class, or name a list with one `path class` a line by "
     "ann_file",
+}
+# what mmpretrain's sets of few classes read below their data_root; Stanford's cars come in two ways
+FILES = {
+    "Food101": [("meta/train.txt", "meta/test.txt", "images")],
+    "Flowers102": [("imagelabels.mat", "setid.mat", "jpg")],
+    "CUB": [("images.txt", "image_class_labels.txt", "train_test_split.txt", "images")],
+    "StanfordCars": [
+        ("cars_annos.mat", "car_ims"),
+        ("devkit/cars_train_annos.mat", "devkit/cars_test_annos_withlabels.mat", "cars_train", "cars_test"),
+    ],
 }
 
 
@@ -50,7 +64,13 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
         for dataset in plain_datasets((cfg.get(name) or {}).get("dataset") or {}):
             if dataset.get("backend_args"):
                 continue
-            if "seg_map_path" in (dataset.get("data_prefix") or {}):
+            kind = str(dataset["type"]).rpartition(".")[2]
+            if kind in FILES:
+                root = Path(dataset["data_root"])
+                if not any(all((root / file).exists() for file in files) for files in FILES[kind]):
+                    for file in FILES[kind][0]:
+                        _demand(root / file, kind, _advice(kind, name))
+            elif "seg_map_path" in (dataset.get("data_prefix") or {}):
                 _check_segmentation(dataset, name)
             elif (built := lazily(dataset)) is not None:
                 _check_classes(built, dataset, name)

@@ -1,0 +1,9 @@
+"""Stanford Cars (Cars-196) at 224 pixels with DeiT's augmentation; global batch 512 on 4 GPUs."""
+
+_base_ = ["./imagenet_deit.py"]
+
+data_preprocessor = dict(num_classes=196)
+of_set = dict(_delete_=True, type="StanfordCars", data_root="data/stanfordcars")
+train_dataloader = dict(dataset=dict(**of_set, split="train", pipeline={{_base_.train_pipeline}}))
+val_dataloader = dict(dataset=dict(**of_set, split="test", pipeline={{_base_.test_pipeline}}))
+test_dataloader = val_dataloader

@@ -1,0 +1,9 @@
+"""Cluster-Learngene: DeiT-S with all heads in its first third, three quarters in its second, half in its last: 6, 4, 3.
+
+Table 9 of the paper calls this schedule "incrementing".
+"""
+
+_base_ = "./des.py"
+
+model = dict(backbone=dict(type="mmlearngene.ElasticViT", num_heads=[6] * 4 + [4] * 4 + [3] * 4, head_dims=64))
+work_dir = "work_dirs/cluster/des_s_incrementing_l12"

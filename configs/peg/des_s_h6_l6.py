@@ -1,0 +1,12 @@
+"""PEG: descendant h6-l6 of DeiT-S, the start of the paper's transfers: its six FFNs expand to nine, the first six are taken.
+
+mmlearngene extract --method peg --ancestry deit_small_patch16_224 --option ffn_outputs=9 -o work_dirs/peg/deit_s_9.safetensors
+"""
+
+_base_ = "./des.py"
+
+model = dict(
+    backbone=dict(arch=dict(num_layers=6)),
+    init_cfg=dict(checkpoint="work_dirs/peg/deit_s_9.safetensors"),
+)
+work_dir = "work_dirs/peg/des_s_h6_l6"
