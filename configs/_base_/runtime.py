@@ -18,6 +18,7 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl"),
 )
 visualizer = dict(type="UniversalVisualizer", vis_backends=[dict(type="LocalVisBackend")])
+train_share = 1.0  # of the training images of every class; 0.25 and 0.5 show what a start saves in data
 log_level = "INFO"
 load_from = None
 resume = False

@@ -1,6 +1,7 @@
-"""The embedded digits: small real sets for the demo and for tests, without a download."""
+"""The embedded digits, small real sets for the demo and for tests without a download; and parts of any set."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .digits import DigitsClassification, DigitsSegmentation
+from .subset import BalancedSubset
 
-__all__ = ["DigitsClassification", "DigitsSegmentation"]
+__all__ = ["BalancedSubset", "DigitsClassification", "DigitsSegmentation"]

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from ..datasets.subset import check_share
 from ..errors import LearngeneError, RunStopped
 from ..files import existing
 
@@ -52,6 +53,7 @@ def load_config(args: argparse.Namespace) -> Config:
         use_folder(cfg, args.data)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    take_share(cfg)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default_work_dir(args.config))
     return cfg
 
@@ -74,6 +76,25 @@ def use_folder(cfg: Config, folder: Path) -> None:
         if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
             pipeline = [dict(type="LoadImageFromFile"), *pipeline]
         cfg[name].dataset = dict(type="CustomDataset", data_root=str(folder / split), pipeline=pipeline)
+
+
+def take_share(cfg: Config) -> None:
+    """Train on ``train_share`` of the images of every class, see :func:`mmlearngene.datasets.BalancedSubset`.
+
+    Raises:
+        LearngeneError: it is no share, or the config is not one of classification.
+    """
+    share = cfg.get("train_share", 1.0)
+    check_share(share, "train_share")
+    if share == 1 or not cfg.get("train_dataloader"):
+        return
+    dataset = cfg.train_dataloader.dataset
+    if dataset.type == "mmlearngene.BalancedSubset":  # the config that another run has written
+        dataset.share = share
+        return
+    if "PackInputs" not in [transform["type"] for transform in dataset.get("pipeline") or []]:
+        raise LearngeneError(f"train_share={share}: train_dataloader is not of mmpretrain's classification")
+    cfg.train_dataloader.dataset = dict(type="mmlearngene.BalancedSubset", dataset=dataset, share=share)
 
 
 def default_work_dir(config: str | Path) -> Path:
