@@ -88,14 +88,14 @@ def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
     for name, value in dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6")).items():
         monkeypatch.setattr(cifar10, name, value)
     study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
-    wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "first-k")]
+    wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row")]
     wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
     wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
     wanted += [cifar10.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     ordered = study.all_of(wanted)
     assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 5
     results = {job.name: study.do(job) for job in ordered}
-    assert results["untuned_first-k_s0"]["accuracy"] == {}  # which keeps the ancestry's width
+    assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
     assert results["gene_lets_s0"]["params"] < study.do(cifar10.Job("ancestry"))["params"]

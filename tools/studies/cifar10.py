@@ -19,7 +19,7 @@ import statistics
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -75,12 +75,27 @@ TRAINED = {
 
 
 ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
-# ways that take their learngene out of the ancestry -> options of the extraction
-EXTRACTED: dict[str, dict] = {
-    "cluster": dict(num_images=500, eps=0.05),
-    **{method: {} for method in ("peg", "first-k", "uniform-k", "weight-selection")},
-    **{method: {} for method in ("heuristic", "auto-learngene", "mimetic")},
-}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A learngene taken out of the ancestry: its method, and the options of extraction and expansion."""
+
+    method: str
+    extract: dict = field(default_factory=dict)
+    expand: dict = field(default_factory=dict)
+
+
+EXTRACTED = {
+    "cluster": Taken("cluster", dict(num_images=500, eps=0.05)),
+    "weight-selection-row": Taken("weight-selection", expand=dict(unit="row")),
+    **{
+        method: Taken(method)
+        for method in (
+            "peg", "first-k", "uniform-k", "weight-selection", "front", "heuristic", "auto-learngene", "mimetic"
+        )
+    },
+}  # fmt: skip
 OWN, PRE_FIN, SCRATCH = (
     "own",
     "pre-fin",
@@ -255,11 +270,10 @@ class Study:
         """Train a learngene in its Aux-Net, or take it out of the ancestry."""
         target = self.gene_file(job.row, "", job.seed)
         if job.row in EXTRACTED:
-            images = dict(data=str(self.root / "ancestry.py")) if job.row == "cluster" else {}
-            learngene = extract(
-                job.row, self._checkpoint("ancestry_s0", self.protocol.ancestry), like=spec_of(ANCESTRY),
-                **images, **EXTRACTED[job.row],
-            )  # fmt: skip
+            taken = EXTRACTED[job.row]
+            images = dict(data=str(self.root / "ancestry.py")) if taken.method == "cluster" else {}
+            source = self._checkpoint("ancestry_s0", self.protocol.ancestry)
+            learngene = extract(taken.method, source, like=spec_of(ANCESTRY), **images, **taken.extract)
             learngene.save(target)
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
         way = TRAINED[job.row]
@@ -310,7 +324,7 @@ class Study:
         if job.row in (*TRAINED, *EXTRACTED) and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
         cfg = self._config(job.epochs, lr=LR.get(job.row, TUNED_LR), seed=job.seed)
-        cfg.model = self._classifier(job.size, **self._init(job))
+        cfg.model = self._classifier(job.size, init_cfg=self._start(job.row, job.size, self.source_seed(job)))
         runner, _ = train(cfg, self.root / job.name)
         logged = runner.message_hub.get_scalar("val/accuracy/top1").data
         return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
@@ -321,7 +335,7 @@ class Study:
         length = self.protocol.iterations
         cfg.merge_from_dict({"model": upernet(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)})
         cfg.model.backbone.drop_path_rate = 0.0
-        cfg.model.init_cfg = self._init(job).get("init_cfg")
+        cfg.model.init_cfg = self._start(job.row, job.size, self.source_seed(job))
         for split in ("train", "val", "test"):
             cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
         if job.row == SCRATCH:  # layer decay protects what was inherited; a random backbone has nothing to protect
@@ -350,12 +364,12 @@ class Study:
     def _gene_of(self, row: str, size: str, seed: int) -> Path:
         return self.gene_file(row, size if row in (OWN, PRE_FIN) else "", seed)
 
-    def _init(self, job: Job) -> dict:
-        if job.row == SCRATCH:
-            return {}
-        return dict(
-            init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(job.row, job.size, self.source_seed(job))))
-        )
+    def _start(self, row: str, size: str, seed: int) -> dict | None:
+        """The ``init_cfg`` of a descendant."""
+        if row == SCRATCH:
+            return None
+        options = EXTRACTED[row].expand if row in EXTRACTED else {}
+        return dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)), **options)
 
     def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
         extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
@@ -415,9 +429,7 @@ class Study:
     def _accuracy(self, row: str, size: str, seed: int) -> float:
         """Top-1 on the test images, in %, of what a learngene file gives as it is."""
         cfg = self._config(1)
-        cfg.model = self._classifier(
-            size, init_cfg=dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)))
-        )
+        cfg.model = self._classifier(size, init_cfg=self._start(row, size, seed))
         for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
             cfg[name] = None
         name = f"val_{row}_{size}_s{seed}"
