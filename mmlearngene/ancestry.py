@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from . import files
 from .attention import mean_attention_distance, preprocessing_of, read_images
 from .errors import LearngeneError, NotShown, check_choice
-from .layouts import FRAMEWORKS, find_vit, tables, weights_of
+from .layouts import FRAMEWORKS, Found, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
 from .learngenes import LEARNGENES
@@ -74,7 +74,7 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         _check_untold(source, like, fields)
-        model, missing = _hugging_face(path)
+        model, missing = hugging_face_model(path)
         return _of_model(model, missing)
     if path.suffix in CHECKPOINTS or path.exists():
         for name in fields:
@@ -99,6 +99,15 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
 def _of_model(model: nn.Module, missing: Collection[str] = ()) -> ViTWeights:
     """The weights of a live model, of which those named ``missing`` were in no file and are start values."""
     found = find_vit(model)
+    check_complete(found, model, missing)
+    for note in found.notes:
+        _LOGGER.warning("%s: %s", type(model).__name__, note)
+    _note_aside(type(model).__name__, left_aside(found, model))
+    return weights_of(found, model)
+
+
+def check_complete(found: Found, model: nn.Module, missing: Collection[str]) -> None:
+    """Raise LearngeneError if weights of a model's ViT or classifier are ``missing``: in no file, so start values."""
     inside = f"{found.path}." if found.path else ""
     heads = {found.key(name, place) for name in HEAD_TENSORS for place in found.layout.head_places(name)}
     lost = [key for key in missing if key.startswith(inside) and not found.layout.is_aside(key.removeprefix(inside))]
@@ -106,10 +115,6 @@ def _of_model(model: nn.Module, missing: Collection[str] = ()) -> ViTWeights:
         raise LearngeneError(
             f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
         )
-    for note in found.notes:
-        _LOGGER.warning("%s: %s", type(model).__name__, note)
-    _note_aside(type(model).__name__, left_aside(found, model))
-    return weights_of(found, model)
 
 
 def _note_aside(source: str, parts: list[str]) -> None:
@@ -126,8 +131,12 @@ def _timm_name(name: str) -> str:
     return name
 
 
-def _hugging_face(folder: Path, weights: bool = True) -> tuple[nn.Module, list[str]]:
-    """The model of a Hugging Face folder, or one of its config on the meta device; and which weights it has not."""
+def hugging_face_model(folder: Path, weights: bool = True) -> tuple[nn.Module, list[str]]:
+    """The model of a Hugging Face folder, or one of its config on the meta device; and which weights it has not.
+
+    Raises:
+        LearngeneError: the folder has no ``config.json``, transformers is missing, or it cannot be read.
+    """
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
     try:
@@ -244,7 +253,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     if not isinstance(like, nn.Module):
         path = Path(like)
         if path.is_dir():
-            like, _ = _hugging_face(path, weights=False)
+            like, _ = hugging_face_model(path, weights=False)
         elif path.suffix == ".py":
             from .registry import model_of_config  # the OpenMMLab side, which the core does without
 

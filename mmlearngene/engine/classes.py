@@ -22,7 +22,8 @@ def follow_classes(cfg: Config) -> None:
 
     A set says its classes itself (``metainfo``, the classes that its type is known to have, or a folder for each). A
     set that does not, such as one with an ``ann_file``, needs ``num_classes=10`` at the top of the config. Where no
-    number is known the model keeps its own. A teacher with a checkpoint of its own follows too.
+    number is known the model keeps its own. A teacher with a checkpoint of its own follows too. A model that distils
+    tokens (``features``) has no classes.
 
     Args:
         cfg: a whole config; changed in place.
@@ -30,6 +31,8 @@ def follow_classes(cfg: Config) -> None:
     Raises:
         LearngeneError: two data sets, the option or the teacher disagree; names both.
     """
+    if (cfg.get("model") or {}).get("features"):
+        return
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     told = {"num_classes": cfg.num_classes} if cfg.get("num_classes") else {}
     for loader in _LOADERS:

@@ -133,14 +133,19 @@ class LearngeneExportHook(Hook):
         try:
             own = getattr(unwrapped(runner), "provenance", {})
             learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
-            learngene.classes = runner.train_dataloader.dataset.metainfo.get("classes")
-            learngene.save(target)
+            exported, note = learngene, ""
+            if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier
+                exported = learngene.with_classes(0)
+                note = f", without its projection to the teacher's {learngene.aux_spec.num_classes} channels"
+            else:
+                exported.classes = runner.train_dataloader.dataset.metainfo.get("classes")
+            exported.save(target)
         except (OSError, SafetensorError) as error:
             raise cannot_write(target, error) from error
         finally:
             learngene.load_state_dict(live)
         self._written[checkpoint] = target
-        print_log(f"learngene saved to {target}", logger="current")
+        print_log(f"learngene saved to {target}{note}", logger="current")
 
     @staticmethod
     def _find(runner: Runner) -> tuple[str, Learngene]:

@@ -50,14 +50,19 @@ def check_teachers(cfg: Config) -> None:
     Raises:
         LearngeneError: says what is missing, where it was looked for, and the option that names a file.
     """
-    for parent, key, path in settings_of(cfg._cfg_dict, ("TimmTeacher", "ClassifierTeacher")):
+    for parent, key, path in settings_of(cfg._cfg_dict, ("TimmTeacher", "ClassifierTeacher", "HuggingFaceTeacher")):
         teacher = MODELS.get(f"mmlearngene.{str(parent[key].type).rpartition('.')[2]}")
         try:
             teacher.check(**{name: value for name, value in parent[key].items() if name != "type"})
         except LearngeneError as error:
             raise LearngeneError(
-                f"{error}. The config has it as {path}: --cfg-options {path}.checkpoint=FILE"
+                f"{error}. The config has it as {path}: --cfg-options {path}.{_names(parent[key])}"
             ) from error
+
+
+def _names(teacher: dict) -> str:
+    """What names the weights of a teacher."""
+    return "folder=FOLDER" if str(teacher.type).endswith("HuggingFaceTeacher") else "checkpoint=FILE"
 
 
 def drop_pretrained(cfg: Config) -> None:

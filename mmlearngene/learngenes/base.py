@@ -360,6 +360,24 @@ class Learngene(nn.Module):
             counts[group if group in counts else "maps"] += parameter.numel()
         return {**counts, "total": sum(counts.values())}
 
+    def with_classes(self, num_classes: int) -> Learngene:
+        """The same learngene with another classifier, at its start values; with ``num_classes=0`` without one.
+
+        All other parameters are shared with this one.
+        """
+        specs = [spec.replace(num_classes=num_classes) for spec in (self.learngene_spec, self.aux_spec)]
+        with torch.device("cpu" if num_classes else "meta"):  # start values are of use for a classifier alone
+            other = type(self)(learngene=specs[0], aux=specs[1], **self.config)
+        own, tensors = dict(self.named_parameters()), {}
+        device = next((p.device for p in own.values()), None)
+        for name, parameter in other.named_parameters():
+            kept = name in own and not _CANONICAL.sub("", name).startswith("head")
+            tensors[name] = own[name] if kept else parameter.to(device)
+        other.load_state_dict(tensors, strict=True, assign=True)
+        other.requires_grad_(True)
+        other.provenance = dict(self.provenance)
+        return other
+
     # ------------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> Path:

@@ -8,9 +8,10 @@ from .distill_loss import DistillLoss
 from .distiller import LearngeneDistiller
 from .elastic_swin import ElasticSwin, ElasticWindowMSA
 from .elastic_vit import ElasticViT
+from .feature_loss import LogitsLoss, ProteusLoss, RadioLoss, SimilarityLoss
 from .peg_attention import PEGAttention, PEGViT
 from .sizes import LargestFirst, SandwichSizes, SizeSampler, Step, UniformSizes, WeightedSizes
-from .teachers import ClassifierTeacher, TimmTeacher
+from .teachers import ClassifierTeacher, HuggingFaceTeacher, TimmTeacher
 
 __all__ = [
     "AuxNet",
@@ -19,11 +20,16 @@ __all__ = [
     "ElasticSwin",
     "ElasticViT",
     "ElasticWindowMSA",
+    "HuggingFaceTeacher",
     "LargestFirst",
     "LearngeneDistiller",
+    "LogitsLoss",
     "PEGAttention",
     "PEGViT",
+    "ProteusLoss",
+    "RadioLoss",
     "SandwichSizes",
+    "SimilarityLoss",
     "SingleBatchNorm",
     "SizeSampler",
     "Step",

@@ -15,9 +15,9 @@ from ..errors import LearngeneError
 from ..learngenes import Learngene
 from ..registry import MODELS
 from ..spec import ViTSpec
-from .distill_loss import DistillLoss, scaled
+from .distill_loss import DistillLoss, mean, scaled
 from .sizes import SizeSampler, Step, build_sizes
-from .template import Template
+from .template import Network, Template
 
 
 @MODELS.register_module()
@@ -176,22 +176,31 @@ class AuxNet(BaseClassifier):
             inputs: (B, C, H, W).
             loss_of: from logits (B, classes) to losses by name, and perhaps accuracies.
         """
-        if not (self.training and self.sizes):
-            return loss_of(self(inputs))
-        specs = self.sizes.draw(Step.current())
-        total: dict[str, Tensor] = {}
+        found: list[dict[str, Tensor]] = []
         largest = None  # its logits; a sampler for in_place draws it first
-        for spec in specs:
-            logits = self._template_of(spec)(self._weights_of(spec), inputs)
+        for network in self.networks():
+            logits = network(inputs)
             losses = loss_of(logits)
             if largest is not None:
                 losses = scaled(losses, 1 - self.share)
                 losses["loss_in_place"] = self.share * self.in_place(logits, largest)
-            elif self.in_place:
+            elif self.in_place and self.training:
                 largest = logits.detach()
-            for name, value in losses.items():
-                total[name] = total.get(name, 0) + value / len(specs)
-        return total
+            found.append(losses)
+        return mean(found)
+
+    def networks(self, img_size: tuple[int, int] | None = None) -> Iterator[Network]:
+        """The networks of a step, one after the other: in training those of the sizes that are drawn for it.
+
+        Args:
+            img_size: of the images, where it is not the Aux-Net's; positions are resampled.
+        """
+        drawn = self.sizes.draw(Step.current()) if self.training and self.sizes else [self.spec]
+        for spec in drawn:
+            if img_size is not None and img_size != spec.img_size:
+                spec = spec.replace(img_size=img_size)
+            weights = self.weights() if spec == self.spec else self._weights_of(spec)
+            yield Network(self._template_of(spec), weights)
 
 
 def classifier_preprocessor(data_preprocessor: dict | None, train_cfg: dict | None) -> dict:

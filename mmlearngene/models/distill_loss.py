@@ -45,3 +45,9 @@ class DistillLoss(nn.Module):
 def scaled(losses: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
     """Losses by name, times a factor; what is no loss (an accuracy) stays as it is."""
     return {name: factor * value if "loss" in name else value for name, value in losses.items()}
+
+
+def mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Losses by name, averaged; what one of them lacks counts as 0."""
+    names = dict.fromkeys(name for losses in found for name in losses)
+    return {name: sum(losses[name] / len(found) for losses in found if name in losses) for name in names}

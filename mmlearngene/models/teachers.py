@@ -1,8 +1,14 @@
-"""Frozen teachers for distillation: any timm model, or any mmpretrain classifier with a checkpoint."""
+"""Frozen teachers for distillation: any model of timm or mmpretrain, any ViT of Hugging Face.
+
+A teacher gives logits, or the tokens that it makes of images, as :class:`LearngeneDistiller` asks.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -10,19 +16,23 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ancestry import check_complete, hugging_face_model
 from ..errors import LearngeneError
 from ..files import existing, load_state_dict
+from ..layouts import find_vit
 from ..registry import MODELS
+from ..tokens import TokenModel, Tokens, token_model
 from .pretrained import demand_pretrained
 
 _URL = ("http://", "https://")
 
 
 class Teacher(nn.Module):
-    """A classifier that takes the student's inputs and sees them normalised and sized as it was trained.
+    """A model that takes the student's inputs and sees them normalised and sized as it was trained.
 
     Args:
-        model: (B, C, H, W) -> logits (B, classes).
+        model: (B, C, H, W) -> logits (B, classes); for :meth:`tokens` one of those that
+            :func:`mmlearngene.tokens.token_model` knows.
         mean: the model's mean on pixels of 0 to 255, one number a channel, in RGB order where there are three.
         std: likewise.
         input_size: (height, width) that the model needs; None takes every size.
@@ -46,6 +56,27 @@ class Teacher(nn.Module):
 
     def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
         """Logits (B, classes) for inputs (B, C, H, W) that were normalised by ``preprocessor``."""
+        return self.model(self._own(inputs, preprocessor))
+
+    def tokens(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tokens:
+        """Tokens of the same inputs."""
+        return self._view[0](self._own(inputs, preprocessor))
+
+    @property
+    def token_model(self) -> TokenModel:
+        """What the model's tokens are: width, class token, tokens before the patches, classifier.
+
+        Raises:
+            LearngeneError: they cannot be told from what else it gives.
+        """
+        return self._view[0]
+
+    @cached_property
+    def _view(self) -> tuple[TokenModel]:  # in a tuple: no second name of the model's parameters
+        return (token_model(self.model),)
+
+    def _own(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
+        """The inputs in the teacher's normalisation, order of channels and size."""
         if getattr(preprocessor, "_enable_normalize", False):
             inputs = inputs * preprocessor.std + preprocessor.mean
         if inputs.shape[1] == 3 and self.rgb != preprocessor.to_rgb:
@@ -53,12 +84,12 @@ class Teacher(nn.Module):
         inputs = (inputs - self.mean) / self.std
         if self.input_size and tuple(inputs.shape[-2:]) != tuple(self.input_size):
             inputs = F.interpolate(inputs, self.input_size, mode="bicubic", antialias=True)
-        return self.model(inputs)
+        return inputs
 
 
 @MODELS.register_module()
 class TimmTeacher(Teacher):
-    """Any timm classifier, with timm's own mean, std and input size.
+    """Any timm model, with timm's own mean, std and input size.
 
     Args:
         model_name: timm's name, ``levit_384`` in the papers.
@@ -106,7 +137,7 @@ class TimmTeacher(Teacher):
 
 @MODELS.register_module()
 class ClassifierTeacher(Teacher):
-    """Any mmpretrain classifier, with its own data preprocessor's mean and std.
+    """Any mmpretrain classifier, with its own data preprocessor's mean and std; for its tokens a backbone will do.
 
     Args:
         config: a config file that has a ``model``, or the model's config itself.
@@ -126,7 +157,7 @@ class ClassifierTeacher(Teacher):
         model = MODELS.build(config)
         _load(model, checkpoint)
         own = {**preprocessor, **(config.get("data_preprocessor") or {})}
-        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        size = None if input_size is None else _pair(input_size)
         super().__init__(model, own.get("mean") or [0.0], own.get("std") or [1.0], size, own.get("to_rgb", False))
 
     @staticmethod
@@ -139,6 +170,61 @@ class ClassifierTeacher(Teacher):
         if isinstance(config, str):
             existing(config)
         _existing(checkpoint)
+
+
+@MODELS.register_module()
+class HuggingFaceTeacher(Teacher):
+    """Any ViT of Hugging Face (DINOv2, DINOv3, SigLIP, CLIP, ...), with the mean, std and size of its image processor.
+
+    Args:
+        folder: a folder with ``config.json`` and weights, as ``save_pretrained`` writes and ``hf download`` loads one.
+        input_size: side or (height, width) of its images; its image processor's when omitted.
+        mean: of each channel in images scaled to 0 to 1, where the folder has no ``preprocessor_config.json``.
+        std: likewise.
+
+    Raises:
+        LearngeneError: no such folder, it is no model that can be read, or its mean and std are not known.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        input_size: int | tuple[int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> None:
+        self.check(folder, mean=mean, std=std)
+        path = Path(folder).expanduser()
+        model, missing = hugging_face_model(path)
+        check_complete(find_vit(model), model, missing)
+        file = path / "preprocessor_config.json"
+        processor = json.loads(file.read_text()) if file.is_file() else {}
+        mean, std = mean or processor["image_mean"], std or processor["image_std"]
+        own = processor.get("crop_size") or processor.get("size") or {}
+        sides = [own.get("height"), own.get("width")] if isinstance(own, dict) else [own, own]
+        super().__init__(model, [255 * value for value in mean], [255 * value for value in std])
+        self.input_size = _pair(input_size or (sides if all(sides) else self.token_model.img_size))
+
+    @staticmethod
+    def check(
+        folder: str, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **kwargs
+    ) -> None:
+        """Say whether the files are there.
+
+        Raises:
+            LearngeneError: names the one that is not.
+        """
+        path = Path(folder).expanduser()
+        existing(path / "config.json")
+        if not (mean and std) and not (path / "preprocessor_config.json").is_file():
+            raise LearngeneError(
+                f"{folder} has no preprocessor_config.json, so its mean and std are not known; expected the file "
+                "beside config.json, or mean=... and std=..., of channels scaled to 0 to 1"
+            )
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _existing(checkpoint: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from timm.layers import DropPath, calculate_drop_path_rates
@@ -15,6 +16,7 @@ from ..layouts import layout_for
 from ..layouts.mmpretrain import classifier_cfg
 from ..registry import MODELS
 from ..spec import ViTSpec
+from ..tokens import Tokens, token_model
 from ..weights import ViTWeights
 
 
@@ -51,6 +53,7 @@ class Template:
             cfg = classifier_cfg(spec, backbone, head)
             self.model = _weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
             self.head = self.model.head
+        self._tokens = token_model(self.model, class_token=spec.pool == "cls")
 
     def state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
         """Weights under the names of this classifier's parameters."""
@@ -59,6 +62,11 @@ class Template:
     def __call__(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Logits (B, classes) of inputs (B, C, H, W), with the parameters of ``state``."""
         return functional_call(self.model, {**dict(self.model.named_buffers()), **state}, (inputs,), strict=True)
+
+    def tokens(self, state: dict[str, Tensor], inputs: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
+        """As :class:`mmlearngene.tokens.TokenModel` of this network with the parameters of ``state``."""
+        state = {f"model.{name}": tensor for name, tensor in {**dict(self.model.named_buffers()), **state}.items()}
+        return functional_call(self._tokens, state, (inputs, project), strict=True)
 
     def train(self, mode: bool = True) -> Template:
         """Set training or evaluation mode."""
@@ -71,6 +79,22 @@ class Template:
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     module._buffers[name] = fn(buffer)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A template with the weights of one step."""
+
+    template: Template
+    state: dict[str, Tensor]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes) of inputs (B, C, H, W)."""
+        return self.template(self.state, inputs)
+
+    def tokens(self, inputs: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
+        """See :meth:`Template.tokens`."""
+        return self.template.tokens(self.state, inputs, project)
 
 
 def _weightless(build: Callable[[], nn.Module]) -> nn.Module:
