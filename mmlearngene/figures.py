@@ -1,13 +1,15 @@
-"""Pictures that explain a learngene: which heads cluster, and what is mixed from what."""
+"""Pictures that explain a learngene: which heads cluster, what is mixed from what, and what its tokens show."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+from sklearn.decomposition import PCA
 
 from .errors import LearngeneError
 from .learngenes.cluster import Cluster
@@ -75,6 +77,47 @@ def plot_mixtures(learngene: PEG, path: str | Path, epoch: int = 0) -> Path:
     right.set(xlabel="ancestry layer", ylabel="learngene FFN", title="feed-forward networks")
     figure.colorbar(image, ax=right, label="share")
     return _write(figure, path)
+
+
+def plot_components(
+    images: Sequence[np.ndarray], patches: Mapping[str, Sequence[np.ndarray]], path: str | Path
+) -> Path:
+    """The three main components of patch tokens as colours: a row an image, a column a model.
+
+    The components are a model's own, over all its patches. Colours would be arbitrary from model to model: those of the
+    first are taken, and the others' components are turned towards its (orthogonal Procrustes).
+
+    Args:
+        images: (H, W, 3), of 0 to 1.
+        patches: name of a model -> for each image (rows, columns, C).
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(1.7 * (1 + len(patches)), 1.7 * len(images) + 0.3), layout="constrained")
+    axes = figure.subplots(len(images), 1 + len(patches), squeeze=False)
+    first: np.ndarray | None = None
+    for row, image in enumerate(images):
+        axes[row, 0].imshow(image)
+    for column, (name, tokens) in enumerate(patches.items(), 1):
+        maps = _components(np.stack(tokens))
+        if first is None:
+            first = maps
+        elif maps.shape == first.shape:
+            left, _, right = np.linalg.svd(maps.reshape(-1, 3).T @ first.reshape(-1, 3))
+            maps = maps @ (left @ right)
+        low, high = (np.percentile(maps, share, axis=(0, 1, 2)) for share in (1, 99))
+        colours = np.clip((maps - low) / np.maximum(high - low, 1e-9), 0, 1)
+        axes[0, column].set_title(name, fontsize=8)
+        for row, colour in enumerate(colours):
+            axes[row, column].imshow(colour, interpolation="nearest")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return _write(figure, path)
+
+
+def _components(patches: np.ndarray) -> np.ndarray:
+    """The three main components of tokens (images, rows, columns, C), each of deviation 1."""
+    flat = patches.reshape(-1, patches.shape[-1])
+    return PCA(3, whiten=True, random_state=0).fit_transform(flat).reshape(*patches.shape[:3], 3)
 
 
 def _canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes | np.ndarray]:

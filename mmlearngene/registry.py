@@ -34,6 +34,7 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
 )
+METRICS = Registry("metric", parent=mmengine_registry.METRICS, scope="mmlearngene", locations=["mmlearngene.engine"])
 # samplers of sizes
 TASK_UTILS = Registry(
     "task util", parent=mmengine_registry.TASK_UTILS, scope="mmlearngene", locations=["mmlearngene.models"]

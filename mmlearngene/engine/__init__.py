@@ -2,6 +2,7 @@
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .checkpoints import ResumedValHook, SafeCheckpointHook
+from .feature_metrics import KNN, LinearProbe, TeacherCosine
 from .finite import FiniteHook
 from .gradient_checkpointing import GradientCheckpointingHook
 from .hooks import InitialValHook, LearngeneExportHook, LearngeneInitHook
@@ -13,6 +14,7 @@ from .redraw import RedrawHook
 from .sizes_val import SizesValHook
 
 __all__ = [
+    "KNN",
     "FiniteHook",
     "GradientCheckpointingHook",
     "InitialValHook",
@@ -21,9 +23,11 @@ __all__ = [
     "LearngeneInit",
     "LearngeneInitHook",
     "LearngeneOptimWrapperConstructor",
+    "LinearProbe",
     "RedrawHook",
     "ResumedValHook",
     "SafeCheckpointHook",
     "SeedHook",
     "SizesValHook",
+    "TeacherCosine",
 ]
