@@ -68,7 +68,7 @@ def shrink(name: str, root: Path, work_dir: Path, gene: Path | None) -> Config:
     cfg = Config.fromfile(CONFIGS / f"{name}.py")
     arch = cfg.model.backbone.arch
     size = ViTSpec(arch.num_heads, arch.num_layers, head_dim=HEAD_DIM)
-    kind = next((kind for kind in ("segmenter", "linear") if name.endswith(kind)), "upernet")
+    kind = next((kind for kind in ("segmenter", "linear", "linear_tuned") if name.endswith(kind)), "upernet")
     fields = {**cfg.task, "crop_size": CROP}
     if fields["test_cfg"]["mode"] == "slide":
         fields["test_cfg"] = dict(mode="slide", crop_size=CROP, stride=(48, 48))

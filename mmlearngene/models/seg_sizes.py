@@ -65,10 +65,21 @@ def segmenter(size: str | ViTSpec, num_classes: int, crop_size: tuple[int, int],
 def linear(size: str | ViTSpec, num_classes: int, crop_size: tuple[int, int], **fields) -> dict:
     """A linear classifier of the tokens of the frozen descendant; see :func:`upernet`."""
     spec = ViTSpec.parse(size, img_size=tuple(crop_size))
-    head = dict(in_channels=spec.embed_dims, channels=spec.embed_dims, num_classes=num_classes)
     # a frozen layer is still in training mode, where drop-path would go on
-    frozen = dict(frozen_stages=spec.num_layers, drop_path_rate=0.0)
-    backbone = _featmaps(spec, out_indices=[spec.num_layers - 1], **frozen)
+    return _on_last_map(spec, num_classes, frozen_stages=spec.num_layers, drop_path_rate=0.0, **fields)
+
+
+def linear_tuned(size: str | ViTSpec, num_classes: int, crop_size: tuple[int, int], **fields) -> dict:
+    """The same, trained end to end."""
+    return _on_last_map(ViTSpec.parse(size, img_size=tuple(crop_size)), num_classes, **fields)
+
+
+def _on_last_map(
+    spec: ViTSpec, num_classes: int, frozen_stages: int = -1, drop_path_rate: float = 0.1, **fields
+) -> dict:
+    head = dict(in_channels=spec.embed_dims, channels=spec.embed_dims, num_classes=num_classes)
+    how = dict(frozen_stages=frozen_stages, drop_path_rate=drop_path_rate)
+    backbone = _featmaps(spec, out_indices=[spec.num_layers - 1], **how)
     return dict(data_preprocessor=dict(size=spec.img_size), backbone=backbone, decode_head=head, **fields)
 
 

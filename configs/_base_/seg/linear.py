@@ -1,6 +1,7 @@
-"""Linear probing: the descendant is frozen, each of its tokens is classified by one linear layer.
+"""Each token of the descendant is classified by one linear layer: linear probing, or trained end to end.
 
-A config adds the descendant's size and the data set's classes: ``model = linear('h6-l12', **_base_.task)``.
+A config adds the descendant's size and the data set's classes: ``model = linear('h6-l12', **_base_.task)`` freezes the
+descendant, ``linear_tuned`` trains it too.
 """
 
 _base_ = "./segmentor.py"
