@@ -1,6 +1,10 @@
 """Tokens of teachers and students, and learngenes that are distilled from them without labels."""
 
 import copy
+import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,19 +12,24 @@ import timm
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
+from mmseg.registry import MODELS as SEG_MODELS
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene.cli import main
 from mmlearngene.datasets import BankAndQueries
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
+from mmlearngene.figures import plot_components
 from mmlearngene.layouts import build, layout_for
 from mmlearngene.layouts.mmpretrain import classifier_cfg
-from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher
+from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher, seg_sizes
 from mmlearngene.models.feature_loss import (
     LogitsLoss,
     ProteusLoss,
@@ -30,7 +39,15 @@ from mmlearngene.models.feature_loss import (
     TokenPair,
     random_mask,
 )
-from mmlearngene.probes import knn_accuracy, linear_accuracy, mean_iou
+from mmlearngene.probes import (
+    knn_accuracy,
+    labelled_images,
+    linear_accuracy,
+    linear_predictions,
+    mean_iou,
+    models_of,
+    patch_features,
+)
 from mmlearngene.registry import MODELS
 from mmlearngene.tokens import Tokens, token_model
 from mmlearngene.weights import ViTWeights
@@ -38,6 +55,7 @@ from mmlearngene.weights import ViTWeights
 from .test_engine import differing, make_runner, same
 from .test_sizes import Metrics, at_step, extracted, weights_in
 
+ROOT = Path(__file__).parents[1]
 VIT = dict(head_dim=8, img_size=16, patch_size=4, num_classes=0)
 GENES = {
     "lets": dict(type="mmlearngene.LeTs", learngene="h1-l2", aux="h3-l4", groups=2, rows=1, repeats=2, **VIT),
@@ -673,3 +691,217 @@ def test_a_bank_and_queries(tmp_path):
     samples = [found[i]["data_samples"] for i in range(len(found))]
     assert [bool(sample.in_bank) for sample in samples] == [True] * 5 + [False] * 6
     assert [int(sample.gt_label) for sample in samples] == [0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1]
+
+
+# ---------------------------------------------------------------- configs
+
+
+CONFIGS = ROOT / "configs" / "dense"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Images in two class folders, and ImageNet's folders of them."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for number in range(4):
+            folder = root / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 255, (40, 50, 3), np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+def tiny_teacher(cfg, folder):
+    """The config's teacher, its features as they are, narrow and shallow."""
+    if cfg.model.teacher.type.endswith("TimmTeacher"):
+        fields = dict(embed_dim=24, depth=2, num_heads=2)
+        model = timm.create_model(cfg.model.teacher.model_name, img_size=224, **fields)
+        cfg.model.teacher.update(fields, pretrained=False, checkpoint=str(folder / "teacher.pth"))
+    else:
+        model = MODELS.build({**Config.fromfile(ROOT / cfg.model.teacher.config).model, "_scope_": "mmpretrain"})
+        cfg.model.teacher.checkpoint = str(folder / "teacher.pth")
+    torch.save(model.state_dict(), folder / "teacher.pth")
+
+
+@pytest.mark.parametrize("name", ["elastic_dinov2_b", "elastic_dinov3_b", "elastic_cifar10"])
+def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypatch, capsys):
+    cfg = Config.fromfile(CONFIGS / f"{name}.py")
+    imagenet = "cifar" not in name
+    if imagenet:  # at 224 pixels four tokens of 4 channels a head
+        cfg.model.student.learngene.update(head_dim=4, patch_size=112)
+        assert cfg.auto_scale_lr.base_batch_size == 4 * cfg.train_dataloader.batch_size == 512
+        assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=5e-4, weight_decay=0.05)
+    tiny_teacher(cfg, tmp_path)
+    sizes = cfg.custom_hooks[0].sizes = cfg.custom_hooks[0].sizes[:2]
+    cfg.train_dataloader.dataset.data_root = str(photos / "train")
+    for which, split in enumerate(("train", "val")):
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            judged = dict(type="CustomDataset", data_root=str(photos / split))
+            pipeline = loader.dataset.datasets[which].pipeline
+            loader.dataset.datasets[which] = dict(judged, pipeline=pipeline)
+            loader.dataset.bank_every = 1
+            if not imagenet:
+                pipeline.insert(1, dict(type="Resize", scale=(32, 32)))
+    if not imagenet:
+        cfg.train_dataloader.dataset.pipeline[1] = dict(type="Resize", scale=(32, 32))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    cfg.merge_from_dict({"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1, "visualizer": None})
+    cfg.dump(tmp_path / "cfg.py")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "cfg.py"), "--work-dir", str(tmp_path / "run")])
+    runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
+    gene = load(tmp_path / "run" / "epoch_1.learngene.safetensors")
+    assert gene.aux_spec.num_classes == 0
+    log = next((tmp_path / "run").glob("*/*.log")).read_text()
+    tokens = dict(elastic_dinov2_b="a class token, 16 x 16", elastic_dinov3_b="a class token and 4 more, 14 x 14")
+    assert f"the teacher gives {tokens.get(name, 'no class token, 4 x 4')} patches" in log
+    width = 24 if imagenet else 96
+    assert f"learngene.safetensors, without its projection to the teacher's {width} channels" in log
+    scalars = [
+        json.loads(line) for line in next((tmp_path / "run").glob("*/vis_data/scalars.json")).read_text().splitlines()
+    ]
+    for size in [*sizes, "mean", "worst"]:
+        assert 0 <= scalars[-1][f"{size}/knn/top1"] <= 100 and abs(scalars[-1][f"{size}/cosine/patches"]) <= 1
+    # a descendant is a backbone of configs/seg and a classifier, by the same file
+    out = tmp_path / "vit.safetensors"
+    assert (
+        main(["expand", str(tmp_path / "run" / "epoch_1.learngene.safetensors"), "--arch", sizes[0], "-o", str(out)])
+        == 0
+    )
+    if imagenet:
+        spec = gene.target("h6-l12")
+        segmentor = seg_sizes.upernet(spec, num_classes=5, crop_size=(224, 224))["backbone"]
+        assert initialize(MODELS.build(segmentor), gene).share > 0.99  # all but the norm of the map
+        report = initialize(MODELS.build(classifier_cfg(spec.replace(num_classes=9))), gene)
+        assert report.share == 1.0 and report.count("random") == spec.embed_dims * 9 + 9
+
+
+def test_the_small_chain_ends_in_a_segmentor():
+    cfg = Config.fromfile(CONFIGS / "des_h4_l6_camvid_linear.py")
+    gene = MODELS.build(dict(Config.fromfile(CONFIGS / "elastic_cifar10.py").model.student.learngene))
+    init = cfg.model.pop("init_cfg")
+    chain = Config.fromfile(CONFIGS / "elastic_cifar10.py")
+    assert (
+        init.checkpoint == f"work_dirs/dense/elastic_cifar10/epoch_{chain.train_cfg.max_epochs}.learngene.safetensors"
+    )
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = SEG_MODELS.build(cfg.model)
+    assert initialize(model, gene).share > 0.999  # all but the norm of the map
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert {type(module).__name__ for module in model.children()} >= {"VisionTransformer", "FCNHead"}
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 160, 160), mode="tensor").shape == (1, 11, 20, 20)
+
+
+# ---------------------------------------------------------------- the tool
+
+
+def test_the_tool_judges_sizes_of_a_learngene_and_a_trained_vit(photos, tmp_path, monkeypatch, capsys):
+    gene = MODELS.build({**GENES["lets"], "num_classes": 0})
+    gene.provenance = dict(preprocessing=dict(mean=[51.0, 102.0, 153.0], std=[25.5, 51.0, 102.0]))
+    file = gene.save(tmp_path / "gene.learngene.safetensors")
+    spec = ViTSpec.parse("h2-l2", **VIT)
+    torch.save(build(ViTWeights(spec, {}), "timm").state_dict(), tmp_path / "vit.pth")
+    found = list(models_of([str(file)], ["h1-l2", "h2-l3"]))
+    assert [model.name for model in found] == ["gene h1-l2", "gene h2-l3"]
+    assert found[0].mean == pytest.approx((0.2, 0.4, 0.6)) and found[0].std == pytest.approx((0.1, 0.2, 0.4))
+    arguments = [
+        str(file),
+        "--sizes",
+        "h1-l2",
+        "h2-l3",
+        "--bank",
+        str(photos / "train"),
+        "--queries",
+        str(photos / "val"),
+    ]
+    arguments += [
+        "--pictures",
+        str(photos / "val"),
+        "--figure",
+        str(tmp_path / "pca.png"),
+        "--out",
+        str(tmp_path / "o.json"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["probe.py", *arguments])
+    runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    scores = json.loads((tmp_path / "o.json").read_text())
+    assert list(scores) == ["gene h1-l2", "gene h2-l3"] and all(set(s) == {"knn", "linear"} for s in scores.values())
+    images, labels = next(labelled_images(photos / "val", found[1], limit=10))
+    own = build(gene.expand("h2-l3"), "timm").eval()
+    assert torch.allclose(
+        found[1].tokens(images).summary, own.forward_head(own.forward_features(images), pre_logits=True), atol=1e-5
+    )
+    shown = np.asarray(Image.open(sorted((photos / "val").rglob("*.png"))[0]).convert("RGB"))
+    assert labels.tolist() == [0, 0, 1, 1] and abs(found[1].shown(images[0]).mean() - shown.mean() / 255) < 0.1
+    assert (tmp_path / "pca.png").stat().st_size > 1000 and "gene h2-l3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["x", "--bank", "."], "--bank needs --queries"),
+        (["x"], "nothing to do; expected --bank and --queries"),
+        (["x", "--bank", "nowhere", "--queries", "."], "nowhere is no folder"),
+    ],
+)
+def test_what_the_tool_lacks_is_told_in_a_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["probe.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_patches_of_a_segmentation_set_are_judged(tmp_path):
+    """Images whose colour is the class: a linear layer on patches tells them."""
+    for split in ("train", "val"):
+        for number in range(3):
+            labels = np.random.default_rng([number, split == "val"]).integers(0, 3, (4, 4)).astype(np.uint8)
+            for kind, plane in (("img", labels * 100), ("ann", labels)):
+                (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+                whole = np.kron(plane, np.ones((8, 8), np.uint8))
+                if kind == "ann":
+                    whole[:3, :8] = 255  # some pixels are ignored
+                Image.fromarray(whole if kind == "ann" else np.stack([whole] * 3, -1)).save(
+                    tmp_path / kind / split / f"{number}.png"
+                )
+    sets = {
+        split: dict(
+            dataset=dict(
+                type="BaseSegDataset", data_root=str(tmp_path), img_suffix=".png",
+                metainfo=dict(classes=("a", "b", "c")),
+                data_prefix=dict(img_path=f"img/{split}", seg_map_path=f"ann/{split}"),
+            )
+        )
+        for split in ("train", "val")
+    }  # fmt: skip
+    Config({f"{split}_dataloader": loader for split, loader in sets.items()}).dump(tmp_path / "seg.py")
+    gene = MODELS.build({**GENES["lets"], "num_classes": 0})
+    (model,) = models_of([str(gene.save(tmp_path / "g.learngene.safetensors"))], ["h3-l4"])
+    (bank, labels), (queries, truth) = patch_features(model, tmp_path / "seg.py", limit=9)
+    assert bank.shape == (48, 24) and truth.shape == (48,)
+    first = np.random.default_rng([0, False]).integers(0, 3, (4, 4))
+    assert labels[:16].tolist() == first.flatten().tolist()
+    assert (linear_predictions(bank, labels, queries) == truth).mean() > 0.8
+    with pytest.raises(LearngeneError, match="has no train_dataloader"):
+        (tmp_path / "empty.py").write_text("")
+        patch_features(model, tmp_path / "empty.py", limit=1)
+
+
+def test_components_of_equal_tokens_have_equal_colours(tmp_path):
+    """Another model's tokens that are the first's, rotated, look as the first's do."""
+    generator = np.random.default_rng(0)
+    tokens = [generator.normal(size=(4, 4, 8)) * np.arange(1, 9) for _ in range(2)]
+    turn, _ = np.linalg.qr(generator.normal(size=(8, 8)))
+    path = plot_components(
+        [np.zeros((8, 8, 3))] * 2, {"one": tokens, "other": [t @ turn for t in tokens]}, tmp_path / "x.png"
+    )
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    third = pixels.shape[1] // 3
+    # the middles of the second and third column, below the titles
+    one, other = (pixels[60:, third * i + third // 2 - 40 : third * i + third // 2 + 40] for i in (1, 2))
+    assert one.std() > 20 and np.abs(one - other).mean() < 12

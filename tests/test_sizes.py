@@ -513,7 +513,8 @@ class Metrics(Hook):
         self.found, self.weights = [], []
 
     def before_val_epoch(self, runner):
-        self.weights.append(copy.deepcopy(runner.model.learngene.state_dict()))
+        learngene = getattr(runner.model, "student", runner.model).learngene
+        self.weights.append(copy.deepcopy(learngene.state_dict()))
 
     def after_val_epoch(self, runner, metrics=None):
         self.found.append(metrics)

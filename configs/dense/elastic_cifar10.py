@@ -27,16 +27,18 @@ model = dict(
         config="configs/study/camvid_ancestry.py",
         checkpoint="work_dirs/camvid/ancestry/epoch_10.pth",
     ),
-    features=[dict(_delete_=True, type="mmlearngene.RadioLoss")],
+    features=[dict(type="mmlearngene.RadioLoss")],
 )
 train_dataloader = dict(dataset=dict(with_label=False))
-queries = {{_base_.val_dataloader.dataset}}
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type="mmlearngene.BankAndQueries",
         bank_every=5,
-        datasets=[dict(queries, data_root="work_dirs/camvid/cifar10/train"), queries],
+        datasets=[
+            {**_base_.val_dataloader.dataset, "data_root": "work_dirs/camvid/cifar10/train"},
+            _base_.val_dataloader.dataset,
+        ],
     )
 )
 val_evaluator = [dict(type="mmlearngene.TeacherCosine"), dict(type="mmlearngene.KNN")]

@@ -1,14 +1,11 @@
 """ImageNet-1K without its labels to train on; with them, k-NN, a linear layer and cosines judge the features.
 
 The bank of labelled images is every 25th image of the training set. Any folder of images, in subfolders or not, trains
-by ``--cfg-options train_dataloader.dataset.data_root=FOLDER``.
+by ``--cfg-options train_dataloader.dataset.data_root=FOLDER``. A config imports ``mmlearngene.datasets`` too.
 """
 
 _base_ = ["./imagenet_deit_repeated.py"]
 
-custom_imports = dict(
-    imports=["mmlearngene.models", "mmlearngene.engine", "mmlearngene.datasets"], allow_failed_imports=False
-)
 data_preprocessor = dict(num_classes=None)
 train_dataloader = dict(
     dataset=dict(
@@ -31,8 +28,5 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(_delete_=True, type="mmlearngene.TeacherCosine"),
-    dict(type="mmlearngene.KNN"),
-]
+val_evaluator = [dict(type="mmlearngene.TeacherCosine"), dict(type="mmlearngene.KNN")]
 test_evaluator = [*val_evaluator, dict(type="mmlearngene.LinearProbe")]
