@@ -1,0 +1,295 @@
+"""What are features of many sizes worth that one training without labels makes? CIFAR-10, then CamVid.
+
+    python tools/studies/dense_cifar10.py --data ../shared/data --work-dir work_dirs/cifar10
+
+Ancestry, images, schedule and files are those of cifar10.py, in the same work dir. From the ancestry h6-l8 come
+
+* ``tokens``: an elastic LeTs, distilled from the ancestry's tokens (``RadioLoss``), without labels;
+* ``lets-uniform``: the same learngene and sizes, distilled from its logits, as in cifar10.py;
+* ``own``: each size distilled from the tokens on its own, for as many images;
+* ``weight-selection``: channels and layers of the ancestry, nothing trained;
+* ``scratch``: random weights.
+
+The features of each size are judged as they are: 20 nearest neighbours, a linear layer, the cosine to the ancestry.
+``seg_*`` puts the descendant h4-l6 below a linear head and below UperNet, trained end to end on CamVid. Every run
+leaves a JSON file; what is finished is not done again, and the report is made of these files alone (``--report``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import replace
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import cifar10
+import torch
+from cifar10 import ANCESTRY, FULL, LETS, QUICK, UNIFORM, Job, spec_of
+from common import PackedImages, step_seconds, train, unpack_cifar10
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from mmlearngene import extract, load, load_ancestry
+from mmlearngene.layouts import build, layout_for
+from mmlearngene.models import LearngeneDistiller
+from mmlearngene.models.feature_loss import cosine
+from mmlearngene.models.seg_sizes import linear_tuned, upernet
+from mmlearngene.probes import knn_accuracy, linear_accuracy
+from mmlearngene.registry import MODELS
+from mmlearngene.size_map import plot_sizes
+from mmlearngene.tokens import TokenModel, token_model
+
+SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
+SEGMENTED = "h4-l6"
+TOKENS, LOGITS, OWN, SELECTION, SCRATCH = "tokens", "lets-uniform", "own", "weight-selection", "scratch"
+ROWS = (TOKENS, LOGITS, OWN, SELECTION, SCRATCH)
+FEATURES = [dict(type="mmlearngene.RadioLoss")]
+BANK_EVERY = 5  # one training image in so many is in the bank
+
+
+@MODELS.register_module()
+class TokensSideBySide(LearngeneDistiller):
+    """Several students of one teacher's tokens, each trained by itself; AdamW takes no notice of a loss's scale."""
+
+    def __init__(self, students: dict[str, dict], **kwargs) -> None:
+        super().__init__(student=next(iter(students.values())), **kwargs)
+        self.student = None
+        self.students = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in students.items()})
+
+    def _views(self, img_size=None):
+        yield from map(token_model, self.students.values())
+
+
+class Study(cifar10.Study):
+    """The runs of cifar10.py that are needed, and those of tokens."""
+
+    def needs(self, job: Job) -> list[Job]:
+        if job.row == SCRATCH:
+            return []
+        if job.kind == "judged":
+            return [Job("gene", job.row, seed=job.seed)] if job.row in (LOGITS, SELECTION) else [Job("ancestry")]
+        if job.kind.startswith("seg"):
+            source = "gene" if job.row in (LOGITS, SELECTION) else "judged"
+            return [Job(source, job.row)]
+        return super().needs(job)
+
+    def products(self, job: Job) -> list[Path]:
+        if job.kind == "judged" and job.row in (TOKENS, OWN):
+            sizes = SIZES if job.row == OWN else [""]
+            return [self.dense_file(job.row, size, job.seed) for size in sizes]
+        return super().products(job)
+
+    def dense_file(self, row: str, size: str, seed: int) -> Path:
+        """A learngene that was distilled from tokens."""
+        return self.gene_file(f"dense-{row}", size, seed)
+
+    # ------------------------------------------------------------------ kinds of runs
+
+    def judged(self, job: Job) -> dict:
+        """Train, where the row is trained here, and judge the features of every size."""
+        if job.row == "ancestry":
+            return dict(sizes={ANCESTRY: self._judge(token_model(build(self._ancestry(), "timm")))})
+        trained = {TOKENS: self._elastic, OWN: self._each}.get(job.row)
+        models, cost = trained(job) if trained else ({size: self._plain(job, size) for size in SIZES}, {})
+        return dict(sizes={size: self._judge(model) for size, model in models.items()}, **cost)
+
+    def _plain(self, job: Job, size: str) -> TokenModel:
+        if job.row == SCRATCH:
+            torch.manual_seed(job.seed)
+            return token_model(layout_for(spec_of(size), "timm").build(spec_of(size)))
+        return token_model(build(load(self.gene_file(job.row, "", job.seed)).expand(size), "timm"))
+
+    def _elastic(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
+        learngene = {**LETS, **{name: cifar10.VIT[name] for name in ("head_dim", "patch_size", "img_size")}}
+        student = dict(type="mmlearngene.AuxNet", learngene=dict(learngene, num_classes=0), sizes=UNIFORM)
+        runner, cost = self._train(job, student=student)
+        gene = runner.model.student.learngene
+        self._write(gene.with_classes(0), self.dense_file(TOKENS, "", job.seed))
+        with torch.no_grad():
+            return {size: token_model(build(gene.expand(size), "timm"), class_token=False) for size in SIZES}, cost
+
+    def _each(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
+        width = spec_of(ANCESTRY).embed_dims
+        students = {size: cifar10.classifier_cfg(spec_of(size).replace(num_classes=width)) for size in SIZES}
+        runner, cost = self._train(job, type="mmlearngene.TokensSideBySide", students=students)
+        for size, student in runner.model.students.items():
+            self._write(
+                extract("pre-fin", load_ancestry(student)).with_classes(0), self.dense_file(OWN, size, job.seed)
+            )
+        return {size: token_model(student) for size, student in runner.model.students.items()}, cost
+
+    def _train(self, job: Job, **model) -> tuple:
+        epochs = self.protocol.epochs
+        cfg = self._config(epochs, seed=job.seed)
+        cfg.model = {**self._distiller(**model), "features": FEATURES}
+        del cfg.model["distill"]
+        cfg.train_dataloader.dataset.with_label = False
+        cfg.train_dataloader.dataset.data_root = str(self.root / "images" / "train")
+        cfg.val_evaluator = [dict(type="mmlearngene.TeacherCosine")]
+        runner, _ = train(cfg, self.root / f"dense_{job.row}_s{job.seed}")
+        return runner, dict(epochs=epochs, step_seconds=step_seconds(runner))
+
+    def _write(self, learngene, target: Path) -> None:
+        target.parent.mkdir(exist_ok=True)
+        learngene.save(target)
+
+    def _segment(self, job: Job, head) -> dict:
+        cfg = Config.fromfile(cifar10.CONFIGS / "camvid_des.py")
+        length = self.protocol.iterations
+        small = head(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)
+        if head is linear_tuned:
+            layer = dict(type="FCNHead", num_convs=0, concat_input=False, dropout_ratio=0.0, _delete_=True)
+            small |= dict(neck=None, auxiliary_head=None, decode_head={**small["decode_head"], **layer})
+        else:
+            cfg.model.neck.embed_dim = spec_of(job.size).embed_dims
+        cfg.merge_from_dict({"model": small})
+        cfg.model.backbone.drop_path_rate = 0.0
+        cfg.model.init_cfg = None
+        if job.row == SCRATCH:
+            cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
+        else:
+            dense = job.row in (TOKENS, OWN)
+            size = job.size if job.row == OWN else ""
+            file = self.dense_file(job.row, size, 0) if dense else self.gene_file(job.row, "", 0)
+            cfg.model.init_cfg = dict(type="Learngene", checkpoint=str(file))
+        for split in ("train", "val", "test"):
+            cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
+        changed = {"train_cfg.max_iters": length, "train_cfg.val_interval": length, "randomness.seed": job.seed}
+        cfg.merge_from_dict({**changed, "param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
+        runner, metrics = train(cfg, self.root / job.name)
+        return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
+
+    def seg_linear(self, job: Job) -> dict:
+        """A linear head on a descendant, trained end to end; mIoU on CamVid."""
+        return self._segment(job, linear_tuned)
+
+    def seg_upernet(self, job: Job) -> dict:
+        """UperNet on a descendant, likewise."""
+        return self._segment(job, upernet)
+
+    # ------------------------------------------------------------------ judging
+
+    def _ancestry(self):
+        checkpoint = self._checkpoint("ancestry_s0", self.protocol.ancestry)
+        return load_ancestry(checkpoint, like=spec_of(ANCESTRY))
+
+    @torch.no_grad()
+    def _judge(self, model: TokenModel) -> dict[str, float]:
+        """Percent right by neighbours and by a linear layer; cosines to the ancestry where there is a projection."""
+        model.eval()
+        teacher = token_model(build(self._ancestry(), "timm")).eval()
+        projects = model.classifier is not None and model.classifier.out_features == teacher.width
+        folder = self.root / "images"
+        (bank, bank_labels), (queries, labels) = images_in(folder / "train", BANK_EVERY), images_in(folder / "test")
+        cosines: dict[str, list[Tensor]] = dict(summary=[], patches=[])
+
+        def features(images: Tensor, compare: bool) -> Tensor:
+            found = []
+            for batch in images.split(500):
+                if not compare:
+                    found.append(model(batch).summary)
+                    continue
+                own, projected = model(batch, project=True)
+                found.append(own.summary)
+                for name, kept in cosines.items():
+                    kept.append(cosine(getattr(projected, name), getattr(teacher(batch), name)).flatten())
+            return torch.cat(found)
+
+        sides = features(bank, False).numpy(), bank_labels.numpy(), features(queries, projects).numpy(), labels.numpy()
+        result = dict(knn=knn_accuracy(*sides), linear=linear_accuracy(*sides))
+        return result | {f"cosine_{name}": float(torch.cat(kept).mean()) for name, kept in cosines.items() if kept}
+
+    # ------------------------------------------------------------------ the report
+
+    def report(self, seeds: int, figures: Path | None) -> None:
+        """Tables of what is finished, in Markdown, and the figure."""
+        if found := self.result(Job("judged", "ancestry")):
+            best = found["sizes"][ANCESTRY]
+            print(f"the ancestry: {best['knn']:.1f} % by neighbours, {best['linear']:.1f} % by a linear layer\n")
+        maps = {}
+        for name in ("knn", "linear", "cosine_summary", "cosine_patches"):
+            print(f"{name}\n")
+            print(_row("way", "seeds", *SIZES, "mean"))
+            print(_row(*["---"] * (len(SIZES) + 3)))
+            for row in ROWS:
+                found = [run["sizes"] for seed in range(seeds) if (run := self.result(Job("judged", row, seed=seed)))]
+                found = [sizes for sizes in found if name in sizes[SIZES[0]]]
+                if not found:
+                    continue
+                means = {size: statistics.mean(sizes[size][name] for sizes in found) for size in SIZES}
+                digits = 3 if name.startswith("cosine") else 1
+                shown = [f"{value:.{digits}f}" for value in (*means.values(), statistics.mean(means.values()))]
+                print(_row(row, len(found), *shown))
+                if name == "knn":
+                    maps[row] = means
+            print()
+        if figures and maps:
+            plot_sizes(maps, figures / "dense_cifar10.png", "20 nearest neighbours on CIFAR-10, features as they are")
+        print(_row("CamVid, h4-l6", "linear head val", "test", "UperNet val", "test"))
+        print(_row(*["---"] * 5))
+        for row in ROWS:
+            cells = []
+            for kind in ("seg_linear", "seg_upernet"):
+                runs = [run for seed in range(seeds) if (run := self.result(Job(kind, row, SEGMENTED, seed)))]
+                cells += [f"{statistics.mean(run[key] for run in runs):.1f}" if runs else "" for key in ("val", "test")]
+            if any(cells):
+                print(_row(row, *cells))
+
+
+@cache
+def images_in(folder: Path, every: int = 1) -> tuple[Tensor, Tensor]:
+    """Normalised images (N, 3, 32, 32) of class folders, one in so many, and labels (N,)."""
+    files = sum(1 for _ in folder.glob("*/*.jpg"))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        data = PackedImages(data_root=str(folder), indices=list(range(0, files, every)), pipeline=[])
+    pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).flip(1).float()
+    given = Config.fromfile(cifar10.CONFIGS / "camvid_cifar10.py").data_preprocessor
+    mean, std = (torch.tensor(given[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return (pixels - mean) / std, torch.tensor([data.get_data_info(i)["gt_label"] for i in range(len(data))])
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def jobs(seeds: int) -> list[Job]:
+    """The whole study, what is asked for first coming first."""
+    todo = [Job("judged", row, seed=seed) for seed in range(seeds) for row in ("ancestry", *ROWS)]
+    todo = [job for job in todo if job.seed == 0 or job.row not in ("ancestry", SELECTION)]
+    return todo + [
+        Job(kind, row, SEGMENTED, seed)
+        for seed in range(seeds)
+        for kind in ("seg_linear", "seg_upernet")
+        for row in ROWS
+    ]
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
+    parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
+    parser.add_argument("--epochs", type=int, default=FULL.epochs, help="of every distillation")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the images, few epochs: only to see it work")
+    parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
+    parser.add_argument("--report", action="store_true", help="only make tables and figures of what is finished")
+    args = parser.parse_args()
+    protocol = QUICK if args.quick else replace(FULL, epochs=args.epochs)
+    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", protocol)
+    if not args.report:
+        unpack_cifar10(args.data, args.work_dir / "images")
+        chosen = [job for job in jobs(args.seeds) if any(fnmatch(job.name, pattern) for pattern in args.only)]
+        for job, result in study.run(chosen, args.processes):
+            print(job.name, result, flush=True)
+    study.report(args.seeds, args.figures)
+
+
+if __name__ == "__main__":
+    main()
