@@ -24,6 +24,7 @@ MM = [
     "ftfy",  # imported by mmsegmentation's text encoders
     "regex",
     "matplotlib",
+    "jinja2",
 ]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
@@ -35,6 +36,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),
+    package_data={"mmlearngene": ["family.html.j2"]},
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
     install_requires=CORE,

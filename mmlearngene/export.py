@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
+from . import files
 from .errors import LearngeneError
 from .layouts import Layout, build, first_layout
 from .layouts.timm_call import create_call
@@ -34,6 +36,8 @@ class Expanded:
         layout: the framework's table; None for ONNX.
         notes: what was adapted, and what to say of the size.
         license: of the ancestry, as the user gives it.
+        tuned: how long it was tuned, where it was.
+        missing: tensors that the weights do not give.
     """
 
     learngene: Learngene
@@ -42,6 +46,7 @@ class Expanded:
     layout: Layout | None
     notes: Sequence[str] = ()
     license: str | None = None
+    tuned: str = ""
     missing: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +61,62 @@ class Expanded:
         tensors = [(name, t) for part in (self.weights.stem(), *self.weights.layers()) for name, t in part.items()]
         ours = sum(tensor.numel() for name, tensor in tensors if not name.startswith("head"))
         return ours / spec.replace(num_classes=0).num_params
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def card_path(path: Path) -> Path:
+    """Where the model card of a file goes."""
+    return path.with_name(f"{path.name}.md")
+
+
+def write(expanded: Expanded, output: Path) -> list[str]:
+    """Write a descendant and its model card.
+
+    Args:
+        expanded: the descendant.
+        output: the file or folder; a file's card stands beside it.
+
+    Returns:
+        What to say of it, in lines.
+
+    Raises:
+        LearngeneError: see :func:`onnx_bytes`, or a head would be missing in an ONNX file.
+    """
+    weights, layout, spec = expanded.weights, expanded.layout, expanded.weights.spec
+    card = model_card(expanded, output)
+    source = f"{expanded.learngene.method} {expanded.source}"
+    metadata = dict(size=str(spec), source=source, spec=json.dumps(spec.asdict()))
+    metadata["open"] = opening(expanded, Path(output.name))
+    lines = []
+    if layout is None:
+        if expanded.missing:
+            raise LearngeneError(
+                f"an ONNX file cannot be trained, and {', '.join(expanded.missing)} would start fresh; expected "
+                f"--num-classes {expanded.learngene.aux_spec.num_classes}, as in the learngene, or 0 for features"
+            )
+        data, largest = onnx_bytes(weights, metadata)
+        files.save_bytes(output, data)
+        lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
+    elif layout.framework == "hf":
+
+        def write(folder: Path) -> None:
+            build(weights, "hf").save_pretrained(folder)
+            (folder / "README.md").write_text(card)
+
+        files.save_folder(output, write)
+    else:
+        files.save_tensors(output, layout.state_dict(weights), {**metadata, "layout": layout.framework})
+    if layout is None or layout.framework != "hf":
+        files.save_bytes(card_path(output), card.encode())
+    written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
+    name = layout.class_name if layout else "ONNX"
+    lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
+    lines += expanded.notes
+    if written < spec.num_params:
+        lines.append("what is not in the file, such as a fresh head, keeps the model's own start values")
+    return [*lines, "open it:", *(f"    {line}" for line in opening(expanded, output).splitlines())]
 
 
 # ---------------------------------------------------------------------- how to open it
@@ -144,8 +205,8 @@ def model_card(expanded: Expanded, path: Path) -> str:
     missing = f"Not in it, and to be trained: {', '.join(expanded.missing)}." if expanded.missing else ""
     text = [
         f"# {path.stem}",
-        f"A Vision Transformer {spec} whose weights were expanded from a {learngene.method} learngene. It has not been "
-        "tuned since.",
+        f"A Vision Transformer {spec} whose weights were expanded from a {learngene.method} learngene. It has "
+        f"{'been tuned' if expanded.tuned else 'not been tuned'} since{expanded.tuned and f': {expanded.tuned}'}.",
         "\n".join(["| | |", "|---|---|", *rows]),
         *filter(None, [missing, *expanded.notes]),
         f"## Open it\n\n```python\n{opening(expanded, Path(path.name))}\n```",

@@ -26,7 +26,7 @@ from mmlearngene.papers import read_official
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = Path(__file__).parent / "data" / "lets_official_small.npz"
-COMMANDS = ("import", "extract", "expand", "plan", "inspect")
+COMMANDS = ("import", "extract", "expand", "plan", "sweep", "inspect")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import torch
 from .. import files
 from ..ancestry import extract
 from ..errors import LearngeneError
-from ..export import Expanded, model_card, onnx_bytes, opening
-from ..layouts import FRAMEWORKS, build, fit
+from ..export import Expanded, write
+from ..layouts import FRAMEWORKS, fit
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
@@ -27,12 +27,11 @@ from ..tables import one_line, printable, table
 from ..typed import check_types
 from ..version import __version__
 from ..weights import PARTS, tensors_named
-from . import plan
+from . import plan, sweep
 from .arguments import (
     add_expansion_options,
     add_options,
     add_output,
-    card_path,
     check_output,
     given,
     given_expansion,
@@ -187,6 +186,14 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_arguments(sub)
 
     sub = command(
+        sweep.run,
+        "sweep",
+        "initialise every size, evaluate it untuned, or after some epochs, and show the family",
+        "gene.safetensors --data pets/ --params 12M --epochs 5 -o pets_family",
+    )
+    sweep.add_arguments(sub)
+
+    sub = command(
         _inspect,
         "inspect",
         "show what is in a learngene file, or what a training config would make, and the sizes it expands to",
@@ -234,45 +241,8 @@ def _expand(arguments: argparse.Namespace) -> None:
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
     notes += [f"skipped: {', '.join(arguments.skip)}"] if arguments.skip else []
     expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
-    for line in _write(expanded, arguments.output):
+    for line in write(expanded, arguments.output):
         print(printable(line))
-
-
-def _write(expanded: Expanded, output: Path) -> list[str]:
-    """Write a descendant and its card; what to say of it."""
-    weights, layout, spec = expanded.weights, expanded.layout, expanded.weights.spec
-    card = model_card(expanded, output)
-    source = f"{expanded.learngene.method} {expanded.source}"
-    metadata = dict(size=str(spec), source=source, spec=json.dumps(spec.asdict()))
-    metadata["open"] = opening(expanded, Path(output.name))
-    lines = []
-    if layout is None:
-        if expanded.missing:
-            raise LearngeneError(
-                f"an ONNX file cannot be trained, and {', '.join(expanded.missing)} would start fresh; expected "
-                f"--num-classes {expanded.learngene.aux_spec.num_classes}, as in the learngene, or 0 for features"
-            )
-        data, largest = onnx_bytes(weights, metadata)
-        files.save_bytes(output, data)
-        lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
-    elif layout.framework == "hf":
-
-        def write(folder: Path) -> None:
-            build(weights, "hf").save_pretrained(folder)
-            (folder / "README.md").write_text(card)
-
-        files.save_folder(output, write)
-    else:
-        files.save_tensors(output, layout.state_dict(weights), {**metadata, "layout": layout.framework})
-    if layout is None or layout.framework != "hf":
-        files.save_bytes(card_path(output), card.encode())
-    written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
-    name = layout.class_name if layout else "ONNX"
-    lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
-    lines += expanded.notes
-    if written < spec.num_params:
-        lines.append("what is not in the file, such as a fresh head, keeps the model's own start values")
-    return [*lines, "open it:", *(f"    {line}" for line in opening(expanded, output).splitlines())]
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

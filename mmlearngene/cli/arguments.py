@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import files
 from ..errors import LearngeneError
+from ..export import card_path
 from ..learngenes import LEARNGENES
 
 _EXPANSION = "expansion "  # before the names of flags that are options of a method's expansion
@@ -107,11 +108,6 @@ def check_output(arguments: argparse.Namespace) -> None:
     _check_free(arguments, path)
     if layout:
         _check_free(arguments, card_path(path))
-
-
-def card_path(path: Path) -> Path:
-    """Where the model card of a file goes."""
-    return path.with_name(f"{path.name}.md")
 
 
 def _check_free(arguments: argparse.Namespace, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.model.weight_init import update_init_info
 from torch import nn
 
@@ -31,9 +30,10 @@ class LearngeneInit:
     def __call__(self, module: nn.Module) -> None:
         # First every part takes its own start values: what the learngene does not give must be properly random.
         for child in module.children():
-            if isinstance(child, BaseModule) and not child.is_init:
+            if hasattr(child, "init_weights") and not getattr(child, "is_init", False):
                 child.init_weights()
-                child.is_init = True  # mmsegmentation's Swin does not say so itself and would start anew
+                # mmsegmentation's Swin, timm's and Hugging Face's models do not say so themselves and would start anew
+                child.is_init = True
         if isinstance(getattr(module, "pos_embed", None), nn.Parameter):
             nn.init.trunc_normal_(module.pos_embed, std=0.02)  # as OpenMMLab's ViTs do, but after their initializers
         report = initialize(module, self.checkpoint, **self.arguments)

@@ -12,6 +12,7 @@ from .feature_loss import LogitsLoss, ProteusLoss, RadioLoss, SimilarityLoss
 from .peg_attention import PEGAttention, PEGViT
 from .sizes import LargestFirst, SandwichSizes, SizeSampler, Step, UniformSizes, WeightedSizes
 from .teachers import ClassifierTeacher, HuggingFaceTeacher, TimmTeacher
+from .timm_classifier import TimmSpecClassifier
 
 __all__ = [
     "AuxNet",
@@ -33,6 +34,7 @@ __all__ = [
     "SingleBatchNorm",
     "SizeSampler",
     "Step",
+    "TimmSpecClassifier",
     "TimmTeacher",
     "UniformSizes",
     "WeightedSizes",

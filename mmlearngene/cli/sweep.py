@@ -1,0 +1,248 @@
+"""``mmlearngene sweep``: every size of a family, evaluated."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from ..errors import LearngeneError
+from ..files import existing, save_bytes
+from ..learngenes import Learngene, load
+from ..planning import Cost, plan, within
+from .arguments import given
+from .plan import add_budgets
+
+_PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
+_SETTINGS, _CONFIG = "settings.json", "config.py"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.add_argument("gene", metavar="GENE", help="the learngene file")
+    parser.add_argument(
+        "--data", required=True, metavar="FOLDER_OR_CONFIG",
+        help="images in FOLDER/train and FOLDER/val, or in FOLDER, a folder for each class; or a config of mmpretrain",
+    )  # fmt: skip
+    add_budgets(parser)
+    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="tune each size so long, too (default: 0)")
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate on a folder (default: 1e-4)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images of a batch, of a folder (default: 64)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images of a folder (default: 2)")
+    parser.add_argument("--mean", type=float, nargs="+", metavar="X", help="of images in [0, 1] (default: ImageNet's)")
+    parser.add_argument("--std", type=float, nargs="+", metavar="X", help="of images in [0, 1] (default: ImageNet's)")
+    parser.add_argument("--crop-pct", type=float, metavar="X", help="share of an image that is tested (default: 0.875)")
+    parser.add_argument("--metric", metavar="NAME", help="the score to choose by (default: accuracy/top1)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="sizes at a time (default: one a GPU, and one without a GPU)"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="DIR",
+        help="results; a sweep that was stopped goes on there",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
+    try:
+        from ..engine import sweep
+    except ImportError as error:
+        raise LearngeneError(f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error})") from error
+    _check_numbers(arguments)
+    out, path = arguments.output, existing(arguments.gene)
+    if out.exists() and not out.is_dir():
+        raise LearngeneError(f"{out} is a file; expected a folder for the results")
+    learngene = load(path)
+    settings = _checked_settings(arguments, path)
+    is_new = not out.exists()
+    try:
+        costs, notes, classes = _prepare(arguments, sweep, learngene)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    save_bytes(out / _SETTINGS, json.dumps(settings, indent=1).encode())
+    results, failed = _run_all(arguments, sweep, costs, path)
+    if not results:
+        raise LearngeneError(f"no size could be run; {costs[0].spec}: {next(iter(failed.values()))}")
+    _show(arguments, learngene, [cost for cost in costs if str(cost.spec) in results], results, notes, classes)
+    for size, error in failed.items():
+        print(f"{size} failed: {error}", file=sys.stderr)
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    for name, least in (("epochs", 0), ("jobs", 1), ("batch_size", 1), ("workers", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
+    if arguments.crop_pct is not None and not 0 < arguments.crop_pct <= 1:
+        raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be more than 0 and at most 1")
+
+
+def _fields(arguments: argparse.Namespace, classes: int) -> dict:
+    return {**given(arguments, "img_size", "patch_size"), "num_classes": classes}
+
+
+def _check_classes(arguments: argparse.Namespace, classes: int, own: int) -> None:
+    if arguments.num_classes not in (None, classes):
+        raise LearngeneError(f"--num-classes {arguments.num_classes}, but {arguments.data} has {classes} classes")
+    if classes != own and not arguments.epochs:
+        raise LearngeneError(
+            f"{arguments.data} has {classes} classes and the learngene {own or 'no classifier'}: an untuned head would "
+            "guess; expected --epochs 1 or more"
+        )
+
+
+def _checked_settings(arguments: argparse.Namespace, gene: Path) -> dict:
+    """What results depend on.
+
+    Raises:
+        LearngeneError: the folder has results of other settings, which are not to be mixed.
+    """
+    out, data = arguments.output, Path(arguments.data).expanduser()
+    names = ("epochs", "img_size", "patch_size", "lr", "batch_size", "mean", "std", "crop_pct")
+    settings = {
+        "learngene": hashlib.sha256(gene.read_bytes()).hexdigest(),
+        "data": str(data.resolve()),
+        **{name: getattr(arguments, name) for name in names},
+    }
+    file = out / _SETTINGS
+    before = json.loads(file.read_text()) if file.is_file() else settings
+    if different := [name for name in settings if before.get(name) != settings[name]]:
+        raise LearngeneError(
+            f"{out} has the results of a sweep with another {' and '.join(different)}; expected a folder for each"
+        )
+    return settings
+
+
+def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tuple[list[Cost], list[str], int]:
+    """Look at everything and write the config that all sizes share: the sizes, what to say, and the classes."""
+    out, data, notes = arguments.output, Path(arguments.data).expanduser(), []
+    costs = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size"))
+    spec = costs[0].spec
+    if data.is_dir():
+        images = sweep.Images(**given(arguments, "mean", "std", "crop_pct"))
+        tuning = sweep.Tuning(epochs=arguments.epochs, **given(arguments, "lr", "batch_size", "workers"))
+        config, notes = sweep.folder_config(data, out, learngene, spec, tuning, images)
+    else:
+        if wrong := given(arguments, "lr", "batch_size", "workers", "mean", "std", "crop_pct"):
+            raise LearngeneError(f"--{next(iter(wrong)).replace('_', '-')} is for a folder; {data} says it itself")
+        config = sweep.taken_config(data, arguments.epochs)
+    classes = sweep.check_images(config, spec, data)
+    _check_classes(arguments, classes, learngene.aux_spec.num_classes)
+    costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
+    costs = within(costs, arguments.params, arguments.macs)
+    save_bytes(out / _CONFIG, config.pretty_text.encode())
+    return costs, notes, classes
+
+
+def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path) -> tuple[dict, dict]:
+    """Run what is not there yet; results and errors by size."""
+    import torch
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    out, results, failed = arguments.output, {}, {}
+    for cost in costs:
+        file = sweep.size_file(out, cost.spec)
+        if file.is_file():
+            results[str(cost.spec)] = json.loads(file.read_text())
+    todo = [cost.spec for cost in costs if str(cost.spec) not in results]
+    console = Console(stderr=True)
+    if results:
+        console.print(f"{len(results)} of {len(costs)} sizes are in {out} already")
+    if not todo:
+        return results, failed
+    jobs = min(len(todo), arguments.jobs or max(1, torch.cuda.device_count()))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("sizes", total=len(costs), completed=len(results))
+        for spec, result in sweep.run_sizes(todo, out / _CONFIG, gene, arguments.epochs, out, jobs):
+            if isinstance(result, Exception):
+                failed[str(spec)] = str(result).splitlines()[0] if str(result) else type(result).__name__
+            else:
+                results[str(spec)] = result
+                last = result["tuned"] or result["untuned"]
+                progress.console.print(f"{spec}: {_score(last, arguments.metric):.2f}")
+            progress.advance(task)
+    return results, failed
+
+
+def _score(metrics: dict[str, float], name: str | None) -> float:
+    name = name or ("accuracy/top1" if "accuracy/top1" in metrics else next(iter(metrics)))
+    if name not in metrics:
+        raise LearngeneError(f"--metric {name} was not measured; expected one of {', '.join(metrics)}")
+    return metrics[name]
+
+
+def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: int) -> None:
+    """Write and print all that the results come to."""
+    from ..family import Family, Member, page_of, plot_family, table_of
+
+    metric = arguments.metric
+    flags = "".join(f" --{n.replace('_', '-')} {v}" for n, v in _fields(arguments, classes).items())
+    members = []
+    for cost in costs:
+        spec, result = cost.spec, results[str(cost.spec)]
+        tuned = result["tuned"] and _score(result["tuned"], metric)
+        command = f"mmlearngene expand {arguments.gene} --arch {spec}{flags} -o {spec}.safetensors"
+        if tuned is not None:
+            command = f"# tuned weights: {arguments.output / 'weights' / f'{spec}.safetensors'}\n{command}"
+        members.append(
+            Member(
+                size=str(spec),
+                heads=str(spec.num_heads) if isinstance(spec.num_heads, int) else ",".join(map(str, spec.num_heads)),
+                layers=spec.num_layers,
+                params=cost.params,
+                macs=cost.macs,
+                trained=cost.trained,
+                inherited=result["inherited"],
+                untuned=_score(result["untuned"], metric),
+                tuned=tuned,
+                command=command,
+            )
+        )
+    named = metric or ("accuracy/top1" if "accuracy/top1" in next(iter(results.values()))["untuned"] else "score")
+    words = "top-1 accuracy in %" if named == "accuracy/top1" else named
+    when = f"after {arguments.epochs} epochs" if arguments.epochs else "without any tuning"
+    name = f"{learngene.method} learngene {Path(arguments.gene).name.partition('.')[0]}"
+    title = f"{len(members)} sizes of the {name} on {Path(arguments.data).name}, {when}"
+    family = Family(title, words, notes, members)
+    out, best = arguments.output, family.best()
+    described = {
+        "learngene": arguments.gene,
+        "data": arguments.data,
+        "epochs": arguments.epochs,
+        "metric": named,
+        "notes": notes,
+        "best": best.size,
+        "front": [member.size for member in family.front()],
+        "sizes": [dataclasses.asdict(member) | {"metrics": results[member.size]} for member in members],
+    }
+    save_bytes(out / _RESULTS, json.dumps(described, indent=1).encode())
+    text = table_of(family)
+    save_bytes(out / _TABLE, f"{text}\n".encode())
+    save_bytes(out / _PAGE, page_of(family).encode())
+    plot_family(family, out / _PICTURE)
+    print(text)
+    for note in notes:
+        print(note)
+    budget = [f"{arguments.params:,.0f} parameters"] if arguments.params else []
+    budget += [f"{arguments.macs / 1e9:.3g} GFLOPs"] if arguments.macs else []
+    print(
+        f"the best{' within ' + ' and '.join(budget) if budget else ''}: {best.size} with {best.score:.2f} "
+        f"({words}), {best.params:,} parameters"
+    )
+    print(best.command)
+    print(f"see {out / _PAGE}, {out / _PICTURE}, {out / _TABLE} and {out / _RESULTS}")

@@ -1,0 +1,334 @@
+"""Evaluate, and perhaps tune, every size of a family: each size a run of mmengine's Runner in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
+
+from ..datasets.folders import read_folders, write_list
+from ..errors import LearngeneError
+from ..export import Expanded, write
+from ..files import existing, save_bytes
+from ..layouts import find_vit, first_layout, weights_of
+from ..learngenes import Learngene, load
+from ..models.timm_classifier import any_classifier_cfg
+from ..spec import ViTSpec
+from .data_check import check_data
+from .device import adapt_to_device
+from .hooks import unwrapped
+from .schedule import fit_schedule
+
+IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+# what a config says of data and tuning; its model is another one for each size
+_TAKEN = (
+    "default_scope", "custom_imports", "data_preprocessor", "train_dataloader", "val_dataloader", "val_evaluator",
+    "train_cfg", "val_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "env_cfg",
+)  # fmt: skip
+_IMPORTS = ["mmlearngene.models", "mmlearngene.engine", "mmlearngene.datasets"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How sizes are tuned on a folder of images: AdamW, a cosine after a tenth of warm-up, crops and flips.
+
+    Attributes:
+        epochs: 0 for none.
+        lr: learning rate.
+        batch_size: images of a step, and of a test batch.
+        workers: processes that load images for each run.
+    """
+
+    epochs: int = 0
+    lr: float = 1e-4
+    batch_size: int = 64
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Images:
+    """How the images of a folder are read.
+
+    Attributes:
+        mean: of each channel, in images scaled to [0, 1]; the learngene's, or ImageNet's, when None.
+        std: likewise.
+        crop_pct: share of the resized image's side that is cropped from its centre for testing.
+    """
+
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    crop_pct: float = 0.875
+
+
+# ---------------------------------------------------------------------- the config that all sizes share
+
+
+def folder_config(
+    root: Path, out: Path, learngene: Learngene, spec: ViTSpec, tuning: Tuning, images: Images
+) -> tuple[Config, list[str]]:
+    """The config for a folder of images; lists of the images are written to ``out``.
+
+    Returns:
+        The config, and what to say of it.
+
+    Raises:
+        LearngeneError: see :func:`mmlearngene.datasets.folders.read_folders`.
+    """
+    found = read_folders(root, tuning.epochs > 0, learngene.classes)
+    own = learngene.provenance.get("preprocessing")
+    own = own if isinstance(own, dict) and {"mean", "std"} <= own.keys() else None
+    usual = IMAGENET if spec.in_channels == 3 else {name: [sum(each) / 3] for name, each in IMAGENET.items()}
+    norm = {name: list(getattr(images, name) or (own or usual)[name]) for name in ("mean", "std")}
+    notes = [found.note] if found.note else []
+    if not own and not (images.mean and images.std):
+        notes.append("images are normalised as ImageNet's, as the learngene does not say how its were: --mean, --std")
+    if any(len(values) not in (1, spec.in_channels) for values in norm.values()):
+        raise LearngeneError(f"--mean and --std: expected {spec.in_channels} numbers, one for each channel, not {norm}")
+    height, width = spec.img_size
+    side = round(max(height, width) / images.crop_pct)
+    read = dict(type="LoadImageFromFile", color_type="grayscale" if spec.in_channels == 1 else "color")
+    resize = dict(backend="pillow", interpolation="bicubic") if spec.in_channels == 3 else {}
+
+    def loader(name: str, pipeline: list[dict], shuffle: bool) -> dict:
+        dataset = dict(type="CustomDataset", data_root=str(root.resolve()), ann_file=str((out / name).resolve()))
+        dataset |= dict(metainfo=dict(classes=found.classes), pipeline=[read, *pipeline, dict(type="PackInputs")])
+        return dict(
+            batch_size=tuning.batch_size,
+            num_workers=tuning.workers,
+            persistent_workers=tuning.workers > 0,
+            dataset=dataset,
+            sampler=dict(type="DefaultSampler", shuffle=shuffle),
+        )
+
+    write_list(out / "val.txt", found.val, root)
+    tested = [
+        dict(type="ResizeEdge", scale=side, edge="short", **resize),
+        dict(type="CenterCrop", crop_size=(height, width)),
+    ]
+    cfg = dict(
+        default_scope="mmpretrain",
+        data_preprocessor=dict(
+            num_classes=len(found.classes),
+            mean=[255 * value for value in norm["mean"]],
+            std=[255 * value for value in norm["std"]],
+            to_rgb=spec.in_channels == 3,
+        ),
+        val_dataloader=loader("val.txt", tested, False),
+        val_evaluator=dict(type="Accuracy", topk=(1,)),
+        val_cfg=dict(),
+    )
+    if tuning.epochs:
+        write_list(out / "train.txt", found.train, root)
+        tuned = [
+            dict(type="RandomResizedCrop", scale=(height, width), crop_ratio_range=(0.35, 1.0), **resize),
+            dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+        ]
+        warm_up = max(1, tuning.epochs // 10) if tuning.epochs > 1 else 0
+        cosine = dict(type="CosineAnnealingLR", by_epoch=True, begin=warm_up, convert_to_iter_based=True)
+        linear = dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=warm_up, convert_to_iter_based=True)
+        cfg |= dict(
+            train_dataloader=loader("train.txt", tuned, True),
+            train_cfg=dict(by_epoch=True, max_epochs=tuning.epochs),
+            optim_wrapper=dict(
+                type="OptimWrapper",
+                optimizer=dict(type="AdamW", lr=tuning.lr, weight_decay=0.05),
+                paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+                clip_grad=dict(max_norm=1.0),
+            ),
+            param_scheduler=[*([linear] if warm_up else []), cosine],
+        )
+    return with_imports(Config(cfg)), notes
+
+
+def with_imports(cfg: Config) -> Config:
+    """The config, with imports of all that a size's run needs."""
+    own = (cfg.get("custom_imports") or {}).get("imports") or []
+    own = [own] if isinstance(own, str) else list(own)
+    cfg.custom_imports = dict(imports=list(dict.fromkeys([*own, *_IMPORTS])), allow_failed_imports=False)
+    return cfg
+
+
+def taken_config(path: Path, epochs: int) -> Config:
+    """What a config says of data and tuning.
+
+    Raises:
+        LearngeneError: it has no data to evaluate on, or nothing to tune with.
+    """
+    try:
+        cfg = Config.fromfile(existing(path))
+    except (SyntaxError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, LearngeneError):
+            raise
+        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    needed = ["val_dataloader", "val_evaluator"]
+    needed += ["train_dataloader", "optim_wrapper", "train_cfg"] if epochs else []
+    if missing := [name for name in needed if not cfg.get(name)]:
+        raise LearngeneError(f"{path} has no {missing[0]}; expected a config of mmpretrain's classification")
+    if epochs and "max_epochs" not in cfg.train_cfg:
+        raise LearngeneError(f"{path}: train_cfg has no max_epochs; expected a config that counts epochs")
+    taken = {name: cfg[name] for name in _TAKEN if cfg.get(name) is not None}
+    model = cfg.get("model") or {}
+    if str(model.get("type")).endswith("ImageClassifier"):
+        taken["tuned_model"] = dict(
+            head={"loss": model.head.loss} if "loss" in (model.get("head") or {}) else None,
+            train_cfg=model.get("train_cfg"),
+        )
+    return with_imports(Config(taken))
+
+
+def check_images(cfg: Config, spec: ViTSpec, source: object) -> int:
+    """Look at the data before any size is run; the number of classes.
+
+    Raises:
+        LearngeneError: files are missing, classes are not known, or images have another size than the descendants.
+    """
+    init_default_scope(cfg.get("default_scope", "mmpretrain"))
+    check_data(cfg, loaders=tuple(name for name in ("train_dataloader", "val_dataloader") if cfg.get(name)))
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    shape = tuple(dataset[0]["inputs"].shape)
+    if shape != (spec.in_channels, *spec.img_size):
+        raise LearngeneError(
+            f"{source} gives images of {shape}, the descendants take {(spec.in_channels, *spec.img_size)}; expected "
+            f"--img-size {shape[-1]}, or another pipeline"
+        )
+    classes = dataset.metainfo.get("classes") or (cfg.get("data_preprocessor") or {}).get("num_classes")
+    if not classes:
+        raise LearngeneError(f"{source} does not say its classes; expected metainfo.classes in its val_dataloader")
+    return classes if isinstance(classes, int) else len(classes)
+
+
+# ---------------------------------------------------------------------- one size
+
+
+class _Recorder(Hook):
+    """Keeps what each validation measures."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.metrics.append({name: float(value) for name, value in metrics.items()})
+
+
+def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> dict:
+    """Initialise one size from the learngene, evaluate it, tune it if asked, and evaluate it again.
+
+    Args:
+        config: the config that all sizes share.
+        gene: the learngene file.
+        fields: the size's spec.
+        epochs: of tuning.
+        folder: where logs go, to ``runs``, and tuned weights, to ``weights``.
+
+    Returns:
+        ``untuned`` and ``tuned`` (None without tuning): the metrics; ``inherited``: share of the backbone; ``seconds``.
+    """
+    start, spec = time.time(), ViTSpec.parse(fields)
+    cfg = Config.fromfile(config)
+    tuned_model = cfg.pop("tuned_model", None) or {}
+    cfg.model = any_classifier_cfg(spec, **tuned_model, init_cfg=dict(type="Learngene", checkpoint=gene))
+    cfg.work_dir = str(Path(folder, "runs", str(spec)))
+    cfg.experiment_name = str(spec)
+    cfg.randomness = dict(seed=0)
+    cfg.default_hooks = dict(checkpoint=None)  # a size is run as a whole
+    cfg.custom_hooks = []
+    if epochs:
+        cfg.train_cfg.max_epochs = epochs
+        cfg.train_cfg.val_interval = epochs
+        fit_schedule(cfg)
+        cfg.custom_hooks = [*cfg.custom_hooks, dict(type="mmlearngene.InitialValHook")]
+    else:
+        for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"):
+            cfg.pop(name, None)
+    runner = Runner.from_cfg(adapt_to_device(cfg))
+    recorder = _Recorder()
+    runner.register_hook(recorder)
+    if epochs:
+        runner.train()
+        _keep(runner, gene, Path(folder, "weights", f"{spec}.safetensors"), f"{epochs} epochs")
+    else:
+        unwrapped(runner).init_weights()  # which only a training would do
+        runner.val()
+    return {
+        "untuned": recorder.metrics[0],
+        "tuned": recorder.metrics[-1] if epochs else None,
+        "inherited": unwrapped(runner).load_report.share,
+        "seconds": round(time.time() - start, 1),
+    }
+
+
+def _keep(runner: Runner, gene: str, path: Path, tuned: str) -> None:
+    """Write the tuned weights of a size as ``mmlearngene expand`` writes untuned ones."""
+    model = unwrapped(runner).cpu()
+    weights = weights_of(find_vit(model), model)
+    learngene = load(gene)
+    learngene.classes = runner.val_dataloader.dataset.metainfo.get("classes")
+    write(Expanded(learngene, Path(gene).name, weights, first_layout(weights.spec), tuned=tuned), path)
+
+
+# ---------------------------------------------------------------------- all sizes
+
+
+def run_sizes(
+    sizes: Sequence[ViTSpec], config: Path, gene: Path, epochs: int, folder: Path, jobs: int
+) -> Iterator[tuple[ViTSpec, dict | Exception]]:
+    """Run sizes in processes of their own, each on a GPU of its own where there are any; yields each when it is done.
+
+    What is finished is kept in ``folder/sizes``, one JSON file a size.
+
+    Raises:
+        LearngeneError: a process was killed.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    places = context.Queue()
+    for place in range(jobs):
+        places.put(place)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads)) as pool:
+        futures = {
+            pool.submit(run_size, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec for spec in sizes
+        }
+        try:
+            for future in as_completed(futures):
+                spec, error = futures[future], future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise LearngeneError(
+                        f"a process was killed while sizes were run, as happens where memory is short; those in "
+                        f"{folder / 'sizes'} are kept. What to do: start again, with fewer --jobs"
+                    ) from error
+                if error is None:
+                    save_bytes(size_file(folder, spec), json.dumps(future.result(), indent=1).encode())
+                yield spec, error or future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def size_file(folder: Path, spec: ViTSpec) -> Path:
+    """Where the result of a size is kept."""
+    return folder / "sizes" / f"{spec}.json"
+
+
+def _start(places, threads: int) -> None:
+    """Take a GPU of one's own, and keep quiet: runs log to their own folders."""
+    if count := torch.cuda.device_count():
+        torch.cuda.set_device(places.get() % count)
+    torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore")
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lives)

@@ -1,0 +1,312 @@
+"""Every size of a family, evaluated: real runs on the digits, stopped and resumed, and the page that shows them."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mmlearngene import ViTSpec, build, files, load
+from mmlearngene.datasets.digits import CLASSES, load_split
+from mmlearngene.datasets.folders import read_folders, write_list
+from mmlearngene.engine import sweep
+from mmlearngene.errors import LearngeneError
+from mmlearngene.family import Family, Member, page_of, plot_family, table_of
+from mmlearngene.files import load_state_dict
+from mmlearngene.learngenes.lets import LeTs
+
+from .test_cli import fails, run
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs/demo/des_h4_l6.py"
+DIGITS = dict(head_dim=4, img_size=8, patch_size=4, in_channels=1, num_classes=10)
+NORM = ["--mean", 0.3045, "--std", 0.376, "--crop-pct", 1, "--workers", 0]
+
+
+@pytest.fixture(scope="module")
+def gene(tmp_path_factory):
+    torch.manual_seed(0)
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, **DIGITS)
+    torch.nn.init.normal_(learngene.state_dict()["learngene.head.weight"])  # so that the classes are far apart
+    learngene.provenance = {"trained_sizes": ["h3-l8", "h2-l5"]}
+    learngene.classes = list(CLASSES)
+    return learngene.save(tmp_path_factory.mktemp("gene") / "gene.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """60 digits, a folder for each class."""
+    root = tmp_path_factory.mktemp("digits")
+    for number, (image, label) in enumerate(zip(*load_split("test"), strict=True)):
+        if number < 60:
+            (root / str(label)).mkdir(exist_ok=True)
+            Image.fromarray(image).save(root / str(label) / f"{number}.png")
+    return root
+
+
+def accuracy(gene, size, images, labels):
+    model = build(load(gene).expand(size)).eval()
+    with torch.no_grad():
+        return 100 * float((model(images).argmax(1) == labels).float().mean())
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Sizes run one after another in this process: starting processes is tested once."""
+
+    def run_sizes(sizes, config, gene, epochs, folder, jobs):
+        for spec in sizes:
+            result = sweep.run_size(str(config), str(gene), spec.asdict(), epochs, str(folder))
+            files.save_bytes(sweep.size_file(folder, spec), json.dumps(result).encode())
+            yield spec, result
+
+    monkeypatch.setattr(sweep, "run_sizes", run_sizes)
+
+
+def test_sizes_are_evaluated_in_processes_and_the_best_is_named(gene, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["sweep", gene, "--data", folder, "--arch", "h1..2-l2", "--params", "10k", *NORM, "--jobs", 2, "-o", out]
+    assert run(*command) == 0
+    captured = capsys.readouterr()
+
+    images, labels = (torch.tensor(array[:60]) for array in load_split("test"))
+    images = (images[:, None] / 255 - 0.3045) / 0.376
+    results = json.loads((out / "results.json").read_text())
+    assert [row["size"] for row in results["sizes"]] == ["h2-l2", "h1-l2"]
+    for row in results["sizes"]:
+        assert row["untuned"] == pytest.approx(accuracy(gene, row["size"], images, labels), abs=0.01)
+        assert row["tuned"] is None and row["inherited"] == 1.0
+    best = max(results["sizes"], key=lambda row: (row["untuned"], -row["params"]))
+    assert f"the best within 10,000 parameters: {best['size']} with {best['untuned']:.2f}" in captured.out
+    assert all((out / name).stat().st_size for name in ("family.html", "family.png", "table.txt"))
+    message = fails(capsys, *command, "--batch-size", 7)
+    assert "has the results of a sweep with another batch_size; expected a folder for each" in message
+
+
+def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, monkeypatch, in_process):
+    out, real = tmp_path / "out", sweep.run_sizes
+    command = ["sweep", gene, "--data", folder, "--arch", "h1..2-l2", *NORM, "-o", out]
+
+    def stopped(*args):
+        yield next(real(*args))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run_sizes", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(*command)
+    (first,) = (out / "sizes").iterdir()
+    written = first.stat().st_mtime_ns
+    monkeypatch.setattr(sweep, "run_sizes", real)
+    assert run(*command) == 0
+    assert "1 of 2 sizes are in" in capsys.readouterr().err and first.stat().st_mtime_ns == written
+    assert len(json.loads((out / "results.json").read_text())["sizes"]) == 2
+
+
+def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, monkeypatch, in_process):
+    small = tmp_path / "small.py"
+    small.write_text(
+        f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset=dict(indices=96))\n"
+        "val_dataloader = dict(dataset=dict(indices=40))\n"
+    )
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "out"
+    assert run("sweep", gene, "--data", small, "--arch", "h2-l2", "--epochs", 1, "-o", out) == 0
+    (row,) = json.loads((out / "results.json").read_text())["sizes"]
+    assert row["tuned"] is not None and "weights/h2-l2.safetensors" in row["command"]
+    images, labels = (torch.tensor(array[:40]) for array in load_split("test"))
+    images = (images[:, None] - 77.65) / 95.9
+    assert row["untuned"] == pytest.approx(accuracy(gene, "h2-l2", images, labels), abs=0.01)
+    model = build(load(gene).expand("h2-l2")).eval()
+    before = model.head.weight.clone()
+    model.load_state_dict(load_state_dict(out / "weights" / "h2-l2.safetensors"))
+    assert not torch.equal(before, model.head.weight)
+    with torch.no_grad():
+        tuned = 100 * float((model(images).argmax(1) == labels).float().mean())
+    assert row["tuned"] == pytest.approx(tuned, abs=0.01)
+    assert "been tuned since: 1 epochs" in (out / "weights" / "h2-l2.safetensors.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--data", "{folder}/none"], "no such file"),
+        (["--data", "{config}", "--lr", "1"], "--lr is for a folder"),
+        (["--data", "{folder}", "--num-classes", "7"], "--num-classes 7, but"),
+        (["--data", "{folder}", "--mean", "1", "2"], "--mean and --std: expected 1 numbers"),
+        (["--data", "{config}", "--img-size", "16"], "gives images of (1, 8, 8), the descendants take (1, 16, 16)"),
+        (["--data", "{folder}", "--params", "3"], "none of the 24 sizes fits"),
+        (["--data", "{folder}", "--epochs", "-1"], "--epochs -1 must be 0 or more"),
+        (["--data", "{folder}/0"], "has no folders; expected one for each class"),
+    ],
+)
+def test_bad_input_is_told_before_any_run(gene, folder, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(ROOT)
+    options = [option.format(folder=folder, config=CONFIG) for option in options]
+    assert message in fails(capsys, "sweep", gene, *options, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_would_guess_is_refused_unless_it_is_tuned(gene, tmp_path, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "pets" / name / "1.png")
+    message = fails(capsys, "sweep", gene, "--data", tmp_path / "pets", "-o", tmp_path / "out")
+    assert "has 2 classes and the learngene 10: an untuned head would guess; expected --epochs 1 or more" in message
+
+
+def test_features_that_only_timm_has_are_swept_too(tmp_path):
+    from mmlearngene.models.timm_classifier import any_classifier_cfg
+    from mmlearngene.registry import MODELS
+
+    torch.manual_seed(0)
+    features = dict(class_token=True, pool="cls", reg_tokens=2, qk_norm=True)
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, **DIGITS, **features)
+    path = learngene.save(tmp_path / "gene.safetensors")
+    spec = learngene.target("h2-l3")
+    cfg = any_classifier_cfg(spec, init_cfg=dict(type="Learngene", checkpoint=str(path)))
+    assert cfg["type"].endswith("TimmSpecClassifier")
+    model = MODELS.build({**cfg, "_scope_": "mmpretrain"})
+    model.init_weights()
+    images = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images), build(learngene.expand(spec)).eval()(images))
+
+
+# ---------------------------------------------------------------- folders
+
+
+def make(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(5):
+            (root / name / f"an image {number}.jpg").touch()
+
+
+def test_folders_are_read_as_people_have_them(tmp_path):
+    make(tmp_path / "both", "train/a", "train/b", "validation/a", "validation/b")
+    found = read_folders(tmp_path / "both", tunes=True)
+    assert (found.classes, len(found.train), len(found.val), found.note) == (["a", "b"], 10, 10, "")
+    make(tmp_path / "one", "a", "b")
+    assert len(read_folders(tmp_path / "one", tunes=False).val) == 10
+    found = read_folders(tmp_path / "one", tunes=True)
+    assert sorted(label for _, label in found.val) == [0, 1] and len(found.train) == 8
+    assert not {path for path, _ in found.val} & {path for path, _ in found.train} and "20% of each class" in found.note
+    write_list(tmp_path / "list.txt", found.val[:1], tmp_path / "one")
+    assert (tmp_path / "list.txt").read_text().endswith(f".jpg {found.val[0][1]}\n")
+
+
+def test_labels_are_those_of_the_learngenes_classes(tmp_path):
+    make(tmp_path, "dog", "ant")
+    found = read_folders(tmp_path, tunes=False, own_classes=["dog", "cat", "ant"])
+    assert {(path.parent.name, label) for path, label in found.val} == {("dog", 0), ("ant", 2)}
+    assert (found.classes, found.note) == (["dog", "cat", "ant"], "")
+    found = read_folders(tmp_path, tunes=False, own_classes=["tench", "goldfish"])
+    assert "taken in order: 'ant' for 'tench'" in found.note
+
+
+def test_folders_that_cannot_be_meant_are_refused(tmp_path):
+    make(tmp_path / "a", "train/a")
+    make(tmp_path / "b", "train/a", "val/b")
+    (tmp_path / "c" / "x").mkdir(parents=True)
+    for name, tunes, message in (
+        ("a", False, "and no val"),
+        ("b", True, "different classes"),
+        ("c", False, "no images"),
+    ):
+        with pytest.raises(LearngeneError, match=message):
+            read_folders(tmp_path / name, tunes)
+
+
+# ---------------------------------------------------------------- the family
+
+
+def family(tuned=False):
+    members = []
+    for heads, layers, score in ((3, 8, 96.5), (3, 4, 91.0), (2, 8, 97.0), (2, 4, 93.0)):
+        spec = ViTSpec(heads, layers, **DIGITS)
+        members.append(
+            Member(
+                str(spec), str(heads), layers, spec.num_params, spec.macs, heads == 3, 0.995, score,
+                score + 1 if tuned else None, f"mmlearngene expand <gene> --arch {spec} -o {spec}.safetensors",
+            )
+        )  # fmt: skip
+    return Family("A family & more", "top-1 accuracy in %", ["a <b>note</b>"], members)
+
+
+def test_the_best_of_a_family():
+    found = family()
+    assert found.best().size == "h2-l8"
+    params = {member.size: member.params for member in found.members}
+    assert params["h2-l4"] < params["h2-l8"] and found.best(params["h2-l8"] - 1).size in ("h2-l4", "h3-l4")
+    assert [member.size for member in found.front()] == ["h2-l4", "h2-l8"]
+    starred = [line.split()[0] for line in table_of(found).splitlines() if line.endswith("*")]
+    assert starred == ["h2-l8", "h2-l4"]
+    same = [replace(member, untuned=90.0) for member in found.members]
+    assert Family("", "", [], same).best().size == min(same, key=lambda member: member.params).size
+    assert "98.00" in table_of(family(tuned=True))
+
+
+class _Page(HTMLParser):
+    """What a page shows without JavaScript, and every address in it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.points, self.addresses, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.addresses += [attributes[name] for name in ("src", "href", "action", "xlink:href") if name in attributes]
+        if "data-size" in attributes:
+            self.points.append(attributes)
+        if "data-params" in attributes:
+            self.rows.append(attributes["id"])
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_page_has_every_size_and_asks_nobody(tuned):
+    text = page_of(family(tuned))
+    page = _Page(text)
+    sizes = [member.size for member in family().members]
+    assert page.rows == [point["data-size"] for point in page.points] == sizes
+    assert all(point["tabindex"] == "0" and point["aria-label"].startswith(point["data-size"]) for point in page.points)
+    assert page.addresses == ["data:,"] and "http" not in text and "@import" not in text and "url(" not in text
+    assert "expand &lt;gene&gt; --arch h2-l8" in text and "a &lt;b&gt;note" in text
+    assert "prefers-color-scheme: dark" in text and "table" in page.tags
+
+
+def test_the_page_in_a_browser(tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium is installed")
+    probe = """<script>
+    const seen = {start: find("panel-size").textContent};
+    document.querySelector("[data-size=h3-l4]").focus();
+    seen.focused = find("panel-size").textContent; seen.command = find("panel-command").textContent;
+    find("budget").value = 0; find("budget").dispatchEvent(new Event("input"));
+    seen.cheap = find("panel-size").textContent; seen.over = document.querySelectorAll(".over").length;
+    document.querySelector("[data-size=h3-l8]").dispatchEvent(new Event("mouseenter"));
+    seen.hovered = find("panel-numbers").textContent;
+    document.title = JSON.stringify(seen);
+    </script></body>"""
+    (tmp_path / "page.html").write_text(page_of(family()).replace("</body>", probe))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'page.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    seen = json.loads(done.stdout.partition("<title>")[2].partition("</title>")[0])
+    assert (seen["start"], seen["focused"], seen["cheap"], seen["over"]) == ("h2-l8", "h3-l4", "h2-l4", 3)
+    assert seen["command"].startswith("mmlearngene expand") and "96.50" in seen["hovered"]
+
+
+def test_the_figure_is_drawn(tmp_path):
+    assert plot_family(family(), tmp_path / "family.png").stat().st_size > 5000
