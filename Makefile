@@ -7,6 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+LOG := $(VENV).log
+
+# $(call quietly,WHAT,COMMAND): says what is done and how long it took; all else goes to the log, whose end a failure shows
+quietly = @printf '%s ... ' '$(1)'; start=$$(date +%s); { $(2); } >> $(LOG) 2>&1 || { \
+	echo 'failed; $(LOG) ends with:'; tail -n 20 $(LOG); exit 1; }; echo "$$(($$(date +%s) - start)) s"
+# $(call timed,WHAT,COMMAND): the same for what has something to show itself
+timed = @echo '$(1)'; start=$$(date +%s); $(2); status=$$?; echo "$(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .PHONY: env demo test lint clean-env
 
@@ -14,21 +21,21 @@ env: $(STAMP)
 
 $(STAMP): requirements.txt setup.py mmlearngene/version.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another one: make PYTHON=python3.13 ...")'
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	MMCV_WITH_OPS=0 $(BIN)/python -m pip install -r requirements.txt
-	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
-	touch $(STAMP)
+	@rm -rf $(VENV) $(LOG)
+	$(call quietly,creating $(VENV) with $(PYTHON),$(PYTHON) -m venv $(VENV))
+	$(call quietly,upgrading pip,$(BIN)/python -m pip install --upgrade pip setuptools wheel)
+	$(call quietly,installing the versions of requirements.txt (PyTorch and OpenMMLab; some minutes),MMCV_WITH_OPS=0 $(BIN)/python -m pip install -r requirements.txt)
+	$(call quietly,installing mmlearngene,$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .)
+	@touch $(STAMP)
 
 demo: env
-	$(BIN)/python tools/demo.py
+	$(call timed,the learngene chain on handwritten digits,$(BIN)/python tools/demo.py)
 
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(call timed,the tests,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q)
 
 lint: env
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(call timed,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 clean-env:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOG)

@@ -18,6 +18,7 @@ from .layouts import Layout, build, first_layout
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
 from .spec import ViTSpec
+from .tables import printable
 from .version import __version__
 from .weights import ViTWeights
 
@@ -133,7 +134,7 @@ def opening(expanded: Expanded, path: Path) -> str:
     if layout is None:
         return (
             "import onnxruntime\n"
-            f'session = onnxruntime.InferenceSession("{path}")\n'
+            f"session = onnxruntime.InferenceSession({_quoted(path)})\n"
             'outputs = session.run(None, {"images": images})[0]  # float32, normalised, '
             f"(batch, {spec.in_channels}, {spec.img_size[0]}, {spec.img_size[1]})"
         )
@@ -141,8 +142,12 @@ def opening(expanded: Expanded, path: Path) -> str:
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
         cls = type(layout.make(spec)).__name__
-        return f'from transformers import {cls}\nmodel = {cls}.from_pretrained("{path}")'
+        return f"from transformers import {cls}\nmodel = {cls}.from_pretrained({_quoted(path)})"
     return _open_in_openmmlab(spec, layout.framework, path)
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _open_in_timm(expanded: Expanded, path: Path) -> str:
@@ -150,12 +155,12 @@ def _open_in_timm(expanded: Expanded, path: Path) -> str:
     call = create_call(spec, expanded.layout)
     if call is None:
         lines = ["import mmlearngene  # stock timm has no arguments for this ViT"]
-        lines.append(f'model = mmlearngene.build(mmlearngene.load_ancestry("{path}"), "timm")')
+        lines.append(f'model = mmlearngene.build(mmlearngene.load_ancestry({_quoted(path)}), "timm")')
         return "\n".join([*lines, *([f"model.reset_classifier({spec.num_classes})"] * bool(expanded.missing))])
     imports, text = call
     if not expanded.missing:
-        return "\n".join([*imports, f'model = {text}, checkpoint_path="{path}")'])
-    load = f'timm.models.load_checkpoint(model, "{path}", strict=False)  # what is missing starts fresh'
+        return "\n".join([*imports, f"model = {text}, checkpoint_path={_quoted(path)})"])
+    load = f"timm.models.load_checkpoint(model, {_quoted(path)}, strict=False)  # what is missing starts fresh"
     return "\n".join([*imports, f"model = {text})", load])
 
 
@@ -201,7 +206,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
         ("written by", f"mmlearngene {__version__}"),
     ]
-    rows = [f"| {name} | {value or 'not known'} |" for name, value in facts]
+    rows = [f"| {name} | {printable(str(value or 'not known')).replace('|', chr(92) + '|')} |" for name, value in facts]
     missing = f"Not in it, and to be trained: {', '.join(expanded.missing)}." if expanded.missing else ""
     text = [
         f"# {path.stem}",
