@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -685,12 +686,12 @@ def test_a_bank_and_queries(tmp_path):
     pipeline = [dict(type="LoadImageFromFile"), dict(type="PackInputs")]
     sets = [dict(type="CustomDataset", data_root=str(tmp_path / s), pipeline=pipeline) for s in ("bank", "queries")]
     with DefaultScope.overwrite_default_scope("mmpretrain"):
-        found = BankAndQueries(sets, bank_every=2)
+        found = BankAndQueries([dict(type="mmlearngene.BalancedSubset", dataset=sets[0], share=0.6), sets[1]])
         with pytest.raises(LearngeneError, match="datasets has 1 entries; expected two"):
             BankAndQueries(sets[:1])
     samples = [found[i]["data_samples"] for i in range(len(found))]
-    assert [bool(sample.in_bank) for sample in samples] == [True] * 5 + [False] * 6
-    assert [int(sample.gt_label) for sample in samples] == [0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1]
+    assert [bool(sample.in_bank) for sample in samples] == [True] * 6 + [False] * 6
+    assert [int(sample.gt_label) for sample in samples] == [0, 0, 0, 1, 1, 1] * 2
 
 
 # ---------------------------------------------------------------- configs
@@ -737,12 +738,13 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
     cfg.train_dataloader.dataset.data_root = str(photos / "train")
     for which, split in enumerate(("train", "val")):
         for loader in (cfg.val_dataloader, cfg.test_dataloader):
-            judged = dict(type="CustomDataset", data_root=str(photos / split))
-            pipeline = loader.dataset.datasets[which].pipeline
-            loader.dataset.datasets[which] = dict(judged, pipeline=pipeline)
-            loader.dataset.bank_every = 1
+            of_split = loader.dataset.datasets[which]
+            of_split = of_split if which else of_split.dataset  # the bank is a subset
+            pipeline = list(of_split.pipeline)
             if not imagenet:
                 pipeline.insert(1, dict(type="Resize", scale=(32, 32)))
+            of_split.clear()
+            of_split.update(type="CustomDataset", data_root=str(photos / split), pipeline=pipeline)
     if not imagenet:
         cfg.train_dataloader.dataset.pipeline[1] = dict(type="Resize", scale=(32, 32))
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -778,6 +780,37 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
         assert initialize(MODELS.build(segmentor), gene).share > 0.99  # all but the norm of the map
         report = initialize(MODELS.build(classifier_cfg(spec.replace(num_classes=9))), gene)
         assert report.share == 1.0 and report.count("random") == spec.embed_dims * 9 + 9
+
+
+def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(photos, tmp_path, monkeypatch):
+    import transformers
+
+    config = transformers.Dinov2Config(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    transformers.Dinov2Model(config).save_pretrained(tmp_path / "dinov2-base")
+    processor = dict(image_mean=[0.485, 0.456, 0.406], image_std=[0.2, 0.2, 0.2], crop_size=dict(height=224, width=224))
+    (tmp_path / "dinov2-base" / "preprocessor_config.json").write_text(json.dumps(processor))
+    (tmp_path / "photos").symlink_to(photos / "train")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (text,) = re.findall(r"```python\n(_base_ = .configs/dense.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    tiny = "model['student'] = dict(learngene=dict(head_dim=4, patch_size=112))\ntrain_cfg = dict(max_epochs=1)\n"
+    loader = "train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)\nvisualizer = None\n"
+    (tmp_path / "my_dense.py").write_text(text + tiny + loader)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Config, "pretty_text", property(repr))
+    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["train.py", "my_dense.py", "--no-validate"])
+    runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
+    gene = load("work_dirs/my_dense/epoch_1.learngene.safetensors")
+    assert gene.aux_spec.num_classes == 0 and gene.provenance["teacher"]["folder"] == "dinov2-base"
+    cfg = Config.fromfile("configs/seg/des_h6_l12_ade20k_linear_tuned.py")
+    small = seg_sizes.linear_tuned(gene.target("h6-l12"), num_classes=150, crop_size=(224, 224))
+    cfg.model.backbone = small["backbone"]
+    cfg.model.decode_head.update(small["decode_head"])
+    cfg.model.pop("init_cfg")
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        assert initialize(SEG_MODELS.build(cfg.model), gene).share > 0.99
 
 
 def test_the_small_chain_ends_in_a_segmentor():

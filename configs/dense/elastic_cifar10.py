@@ -34,9 +34,12 @@ val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type="mmlearngene.BankAndQueries",
-        bank_every=5,
         datasets=[
-            {**_base_.val_dataloader.dataset, "data_root": "work_dirs/camvid/cifar10/train"},
+            dict(
+                type="mmlearngene.BalancedSubset",
+                share=0.2,
+                dataset={**_base_.val_dataloader.dataset, "data_root": "work_dirs/camvid/cifar10/train"},
+            ),
             _base_.val_dataloader.dataset,
         ],
     )

@@ -14,22 +14,16 @@ class BankAndQueries(ConcatDataset):
 
     Args:
         datasets: configs of the two, of equal classes.
-        bank_every: one image in so many of the first set is in the bank.
         **kwargs: see ``mmengine.dataset.ConcatDataset``.
 
     Raises:
         LearngeneError: there are not two.
     """
 
-    def __init__(self, datasets: list[dict], bank_every: int = 1, **kwargs) -> None:
+    def __init__(self, datasets: list[dict], **kwargs) -> None:
         if len(datasets) != 2:
             raise LearngeneError(f"datasets has {len(datasets)} entries; expected two: the bank, and the queries")
         super().__init__(datasets, **kwargs)
-        if bank_every > 1:
-            bank = self.datasets[0]
-            bank.get_subset_(list(range(0, len(bank), bank_every)))
-            self._fully_initialized = False
-            self.full_init()  # which counts them anew
 
     def __getitem__(self, index: int) -> dict:
         which, _ = self._get_ori_dataset_idx(index)

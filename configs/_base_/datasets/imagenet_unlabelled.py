@@ -1,6 +1,6 @@
 """ImageNet-1K without its labels to train on; with them, k-NN, a linear layer and cosines judge the features.
 
-The bank of labelled images is every 25th image of the training set. Any folder of images, in subfolders or not, trains
+The bank of labelled images is a twenty-fifth of the training set. Any folder of images, in subfolders or not, trains
 by ``--cfg-options train_dataloader.dataset.data_root=FOLDER``. A config imports ``mmlearngene.datasets`` too.
 """
 
@@ -20,9 +20,14 @@ val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type="mmlearngene.BankAndQueries",
-        bank_every=25,
         datasets=[
-            dict(type="ImageNet", data_root="data/imagenet", split="train", pipeline={{_base_.test_pipeline}}),
+            dict(
+                type="mmlearngene.BalancedSubset",
+                share=0.04,
+                dataset=dict(
+                    type="ImageNet", data_root="data/imagenet", split="train", pipeline={{_base_.test_pipeline}}
+                ),
+            ),
             dict(type="ImageNet", data_root="data/imagenet", split="val", pipeline={{_base_.test_pipeline}}),
         ],
     )
