@@ -1,7 +1,8 @@
-# Two commands do everything on a fresh machine that has Python 3.10 to 3.13 with venv:
+# These commands do everything on a fresh machine that has Python 3.10 to 3.13 with venv:
 #   make demo    the whole learngene chain on handwritten digits, with a table and pictures under work_dirs/demo
 #   make test    the tests
-# Both set up .venv first (make env); a second call reuses it, a change of the requirements rebuilds it.
+#   make study   CIFAR-10 and CamVid, hours; STUDY=quick shows in minutes that it works. DATA names their folder
+# All set up .venv first (make env); a second call reuses it, a change of the requirements rebuilds it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ quietly = @printf '%s ... ' '$(1)'; start=$$(date +%s); { $(2); } >> $(LOG) 2>&1
 # $(call timed,WHAT,COMMAND): the same for what has something to show itself
 timed = @echo '$(1)'; start=$$(date +%s); $(2); status=$$?; echo "$(1): $$(($$(date +%s) - start)) s"; exit $$status
 
-.PHONY: env demo test lint clean-env
+.PHONY: env demo test study lint clean-env
 
 env: $(STAMP)
 
@@ -33,6 +34,11 @@ demo: env
 
 test: env
 	$(call timed,the tests,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q)
+
+DATA ?= ../shared/data
+study: env
+	$(call timed,the study on CIFAR-10,OMP_NUM_THREADS=1 $(BIN)/python tools/studies/cifar10.py --data $(DATA) \
+		$(if $(filter quick,$(STUDY)),--quick --seeds 1 --work-dir work_dirs/cifar10_quick --figures work_dirs/cifar10_quick))
 
 lint: env
 	$(call timed,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)

@@ -28,6 +28,8 @@ warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
 from common import read_json, step_seconds, train, unpack_cifar10, write_json  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import EngFormatter  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import nn  # noqa: E402
@@ -103,6 +105,15 @@ OWN, PRE_FIN, SCRATCH = (
 )  # a training for each size: distilled, by labels, no training before
 LR = {SCRATCH: 2e-3, **dict.fromkeys(EXTRACTED, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
+
+
+TITLES = {
+    "lets": "learngene trained as in the paper, at the largest size",
+    "lets-uniform": "elastic, equal epochs",
+    "lets-uniform-2x": "elastic, equal cost: twice the epochs",
+    "lets-sandwich": "elastic, sandwich",
+    OWN: "each size distilled on its own: twelve trainings",
+}
 
 
 @dataclass(frozen=True)
@@ -499,6 +510,7 @@ class Study:
             )
         if figures:
             plot_sizes(rows, figures / "elastic_cifar10.png", "LeTs on CIFAR-10, every size without any tuning")
+            plot_family({TITLES.get(row, row): found for row, found in rows.items()}, figures / "family_cifar10.png")
 
     def _report_transfer(self, seeds: int) -> None:
         names = ("untuned", "1 epoch", "5 epochs", "CamVid val", "CamVid test")
@@ -542,6 +554,20 @@ class Study:
             print(_row(*["---"] * (1 + len(sizes))))
             for row, values in cells.items():
                 print(_row(row, *values))
+
+
+def plot_family(rows: dict[str, dict[str, float]], path: Path) -> None:
+    """Accuracy of every size against its parameters, a line for each way."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (row, found), marker in zip(rows.items(), "osD^v", strict=False):
+        points = sorted((spec_of(size).num_params, value) for size, value in found.items())
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, linewidth=1, label=row)
+    axes.set(xlabel="parameters", ylabel="top-1 on CIFAR-10 in %", title="Twelve sizes, without any tuning")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
 def _row(*cells: object) -> str:
