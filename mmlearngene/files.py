@@ -7,10 +7,14 @@ whose digest covers the tensors alone, is read and translated.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -37,6 +41,7 @@ _KEY = "mmlearngene"
 _MAX_HEADER = (
     2**22
 )  # bytes, of a learngene's header and of a safetensors file's; those of the largest ViTs are far below
+_UNFINISHED = 3600  # seconds
 _MAX_UNPACKED = 20  # times the size of a compressed file; weights hardly shrink
 
 
@@ -102,24 +107,40 @@ def save_bytes(path: str | Path, data: bytes) -> Path:
 
 def _save(path: Path, write: Callable[[str], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_unfinished(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
         write(temporary)
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except (SafetensorError, RuntimeError) as error:  # of a full disk, and neither says which file it is about
         raise OSError(f"{path} could not be written: {error}") from error
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        raise
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def _clear_unfinished(path: Path) -> None:
+    """Remove what a killed process left beside ``path``; what is younger may still be in the making."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _UNFINISHED:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def save_folder(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a folder under a temporary name beside ``path``, then put it in the place of ``path``."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+    _clear_unfinished(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
         fresh, old = Path(temporary, "new"), Path(temporary, "old")
         fresh.mkdir()
         write(fresh)
@@ -141,6 +162,15 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping) -> P
     header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read: tuples are lists
     header["sha256"] = digest(tensors, header)
     return save_tensors(path, tensors, {_KEY: json.dumps(header)})
+
+
+def is_learngene(path: str | Path) -> bool:
+    """Whether a file says that it is a learngene; whether it is a sound one shows when it is read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:

@@ -82,6 +82,19 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(gene, path, monkeyp
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_what_a_killed_process_was_writing_is_cleared_by_the_next_write_of_that_name(gene, path):
+    left = [path.with_name(f".{path.name}.{end}.tmp") for end in ("file", "folder", "young")]
+    other = path.with_name(".other.safetensors.file.tmp")
+    left[1].mkdir()
+    (left[1] / "new").mkdir()
+    for file in (left[0], left[2], other):
+        file.write_bytes(b"half")
+    for file in (left[0], left[1], other):
+        os.utime(file, (0, 0))
+    gene.save(path)
+    assert sorted(os.listdir(path.parent)) == sorted([path.name, left[2].name, other.name])
+
+
 def test_shared_tensors_are_written_one_by_one(tmp_path):
     tensor = torch.arange(6.0)
     path = files.save_tensors(

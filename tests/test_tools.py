@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmlearngene import LearngeneError, build, cli
 from mmlearngene.datasets.digits import load_split
 from mmlearngene.files import load_state_dict
+from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +122,63 @@ def test_a_checkpoint_is_evaluated(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(found.unique()) > 3  # not one class for all
     assert json.loads((tmp_path / "metrics.json").read_text())["accuracy/top1"] == pytest.approx(accuracy, abs=0.3)
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch):
+    """tools/test.py in this process: its accuracy."""
+    main = runpy.run_path(str(ROOT / "tools/test.py"))["main"]
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments) -> float:
+        out = tmp_path / "metrics.json"
+        arguments = ["tools/test.py", *map(str, arguments), "--work-dir", str(tmp_path / "run"), "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        main()
+        return json.loads(out.read_text())["accuracy/top1"]
+
+    return run
+
+
+def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, capsys):
+    torch.manual_seed(2)
+    settings = dict(Config.fromfile(ROOT / AUX).model.student.learngene)
+    settings.pop("type")
+    learngene = LeTs(**settings)
+    with torch.no_grad():  # so that the two sizes are far apart
+        for name, parameter in learngene.learngene.named_parameters():
+            if parameter.ndim > 1 or name.startswith("head"):
+                parameter.normal_(std=0.2)
+    gene = learngene.save(tmp_path / "gene.safetensors")
+    images, labels = load_split("test")
+    scale = Config.fromfile(ROOT / AUX).data_preprocessor
+    images = (torch.tensor(images)[:, None] - scale.mean[0]) / scale.std[0]
+    expected = {}
+    for size in ("h4-l6", "h6-l8"):
+        with torch.no_grad():
+            found = build(learngene.expand(size)).eval()(images).argmax(1)
+        expected[size] = pytest.approx(100 * (found == torch.tensor(labels)).float().mean().item(), abs=0.3)
+    assert expected["h4-l6"] != expected["h6-l8"].expected
+    assert evaluate("configs/demo/des_h4_l6.py", gene) == expected["h4-l6"]
+    assert evaluate("configs/demo/des_h6_l8.py", gene, "--arch", "h4-l6") == expected["h4-l6"]
+    assert evaluate(AUX, gene) == expected["h6-l8"]  # which trains it
+    assert evaluate(AUX, gene, "--arch", "h4-l6") == expected["h4-l6"]
+    for suffix in (".pth", ".safetensors"):
+        vit = tmp_path / f"vit{suffix}"
+        assert cli.main(["expand", str(gene), "--arch", "h4-l6", "--layout", "mmpretrain", "-o", str(vit)]) == 0
+        assert evaluate("configs/demo/des_h4_l6.py", vit) == expected["h4-l6"]
+    with pytest.raises(LearngeneError, match="does not fit the config: backbone.* in the model"):
+        evaluate("configs/demo/des_h6_l8.py", vit)
+    with pytest.raises(LearngeneError, match="--arch h4-l6 is for a learngene"):
+        evaluate("configs/demo/des_h4_l6.py", vit, "--arch", "h4-l6")
+    with pytest.raises(LearngeneError, match="the nearest size is h6-l8"):
+        evaluate("configs/demo/des_h4_l6.py", gene, "--arch", "h7-l8")
+    with pytest.raises(LearngeneError, match="expected a config of classification"):
+        evaluate("configs/demo/seg_h4_l6.py", gene)
+    # a head of other classes starts fresh, and a number for it would mean nothing
+    assert cli.main(["expand", str(gene), "--arch", "h4-l6", "--num-classes", "7", "-o", str(vit), "--force"]) == 0
+    with pytest.raises(LearngeneError, match="does not fit the config: it has no backbone"):
+        evaluate("configs/demo/des_h4_l6.py", vit)
 
 
 def test_a_missing_learngene_is_named_before_training(tmp_path):

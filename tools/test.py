@@ -1,4 +1,7 @@
-"""Evaluate a checkpoint: `tools/test.py CONFIG CHECKPOINT`, with OpenMMLab's usual flags."""
+"""Evaluate a checkpoint: `tools/test.py CONFIG CHECKPOINT`, with OpenMMLab's usual flags.
+
+A learngene in place of the checkpoint is evaluated untuned, at the config's size or at that of `--arch`.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,40 @@ from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
+from mmlearngene.engine.untuned import use_learngene
+from mmlearngene.files import is_learngene
+from mmlearngene.layouts.base import some
 
 
 def check_fit(model: nn.Module, path: str) -> None:
-    """Check that a checkpoint's tensors have the model's shapes; mmengine would leave others at their start values.
+    """Check that a checkpoint has all of the model's tensors; mmengine would leave others at their start values.
 
     Raises:
-        LearngeneError: names the first that has not.
+        LearngeneError: names the first that it has not, or in another shape.
     """
     saved = CheckpointLoader.load_checkpoint(path, map_location="cpu")
     saved = saved.get("state_dict", saved)
-    for name, tensor in (model.module if is_model_wrapper(model) else model).state_dict().items():
+    saved = {name.removeprefix("module."): tensor for name, tensor in saved.items()}
+    model = model.module if is_model_wrapper(model) else model
+    for name, tensor in model.state_dict().items():
         if name in saved and saved[name].shape != tensor.shape:
             raise LearngeneError(
                 f"{path} does not fit the config: {name} is {tuple(saved[name].shape)} there and {tuple(tensor.shape)} "
                 "in the model; expected the config, the size and the classes that it was trained with"
             )
+    if missing := [name for name, _ in model.named_parameters() if name not in saved]:
+        raise LearngeneError(
+            f"{path} does not fit the config: it has no {some(missing)}; expected a checkpoint of this model, or what "
+            "mmlearngene expand --layout mmpretrain writes with the classes of the learngene"
+        )
 
 
 def main() -> None:
     """Evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", help="checkpoint file, or a learngene")
+    parser.add_argument("--arch", metavar="SIZE", help="of a learngene: the size to evaluate, as in h6-l12")
     parser.add_argument(
         "--show-dir", help="segmentation: write image, truth and prediction side by side to this folder"
     )
@@ -50,7 +64,13 @@ def main() -> None:
     if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
         parser.error(f"no such checkpoint: {args.checkpoint}")
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
+    learngene = is_learngene(args.checkpoint)
+    if learngene:
+        use_learngene(cfg, args.checkpoint, args.arch)
+    elif args.arch:
+        raise LearngeneError(f"--arch {args.arch} is for a learngene; {args.checkpoint} is of one size, the config's")
+    else:
+        cfg.load_from = args.checkpoint
     if args.show_dir:
         pictures = dict(type="mmlearngene.SegPictureHook", folder=args.show_dir)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), pictures]
@@ -60,7 +80,8 @@ def main() -> None:
         check_data(cfg, loaders=("test_dataloader",))
     follow_classes(cfg)
     runner = Runner.from_cfg(adapt_to_device(cfg))
-    check_fit(runner.model, args.checkpoint)
+    if not learngene:
+        check_fit(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.out and is_main_process():
         dump(metrics, args.out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -13,27 +12,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import RunStopped
-from ..files import existing
+from ..files import existing, save_bytes
 from ..registry import HOOKS
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file under a temporary name beside ``path`` and rename it: it is whole or absent, or the old one.
+    """Write a file of a run, see :func:`mmlearngene.files.save_bytes`.
 
     Raises:
         RunStopped: it cannot be written; names the path. Nothing half written is left.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        save_bytes(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 
