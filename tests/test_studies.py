@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "studies"))
 
 import cifar10  # noqa: E402
+import dense_cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
 
 SHORT = {
@@ -132,3 +133,26 @@ def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch)
     assert not torch.equal(ends[0]["head.fc.weight"], start["head.fc.weight"])
     for name, tensor in ends[0].items():
         torch.testing.assert_close(tensor, ends[1][name], rtol=0, atol=0)
+
+
+def test_the_study_of_tokens(quick, images, monkeypatch, capsys):
+    for module, name, value in (
+        (cifar10, "IMAGES", 20), (cifar10, "BATCH", 10), (cifar10, "SIZES", ("h3-l4",)),
+        (dense_cifar10, "BANK_EVERY", 1), (dense_cifar10, "SIZES", ("h3-l4", "h4-l6")),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    study = dense_cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
+    wanted = [cifar10.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
+    wanted += [cifar10.Job("seg_linear", "tokens", "h4-l6"), cifar10.Job("seg_upernet", "own", "h4-l6")]
+    ordered = study.all_of(wanted)
+    assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 2
+    results = {job.name: study.do(job) for job in ordered}
+    for row, names in (("tokens", 4), ("own", 4), ("weight-selection", 2), ("scratch", 2)):
+        found = results[f"judged_{row}_s0"]["sizes"]
+        assert list(found) == ["h3-l4", "h4-l6"] and all(len(scores) == names for scores in found.values())
+    assert results["judged_ancestry_s0"]["sizes"]["h6-l8"].keys() == {"knn", "linear"}
+    assert study.all_of(wanted) == []
+    study.report(1, images)
+    printed = capsys.readouterr().out
+    assert "cosine_patches" in printed and "| own | 1 |" in printed
+    assert (images / "dense_cifar10.png").stat().st_size > 1000

@@ -260,13 +260,13 @@ class RunningMoments(nn.Module):
         total, squares, count = new.split((len(self.total), len(self.total), 1))
         self.total.add_(total), self.squares.add_(squares), self.count.add_(count[0])
 
-    def moments(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (width,); 0 and 1 before anything was seen."""
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (width,), float32; 0 and 1 before anything was seen."""
         count = self.count.clamp(min=1)
         mean = self.total / count
         variance = (self.squares / count - mean.square()).clamp(min=0)
         std = torch.where(self.count > 0, (variance + 1e-6).sqrt(), torch.ones_like(variance))
-        return mean.to(dtype), std.to(dtype)
+        return mean.float(), std.float()
 
 
 class Standardiser(nn.Module):
@@ -295,4 +295,4 @@ class Standardiser(nn.Module):
 
     def _each(self, tokens: Tokens, fn: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tokens:
         moments = (self.patches, self.summary)
-        return Tokens(*(fn(t, *m.moments(t.dtype)) for t, m in zip(tokens, moments, strict=True)))
+        return Tokens(*(fn(token.float(), *m.moments()) for token, m in zip(tokens, moments, strict=True)))

@@ -611,9 +611,9 @@ def jobs(seeds: int) -> list[Job]:
     return todo
 
 
-def main() -> None:
-    """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(what: str) -> argparse.ArgumentParser:
+    """The command line of a study in this work dir."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
     parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
@@ -623,14 +623,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
     parser.add_argument("--report", action="store_true", help="only make tables and figures of what is finished")
-    args = parser.parse_args()
-    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", QUICK if args.quick else FULL)
+    return parser
+
+
+def work(kind: type[Study], todo: list[Job], args: argparse.Namespace, protocol: Protocol = FULL) -> None:
+    """Do the runs that are asked for, and report."""
+    results = args.results or args.work_dir / "results"
+    study = kind(args.work_dir, args.data, results, QUICK if args.quick else protocol)
     if not args.report:
         unpack_cifar10(args.data, args.work_dir / "images")
-        chosen = [job for job in jobs(args.seeds) if any(fnmatch(job.name, pattern) for pattern in args.only)]
+        chosen = [job for job in todo if any(fnmatch(job.name, pattern) for pattern in args.only)]
         for job, result in study.run(chosen, args.processes):
             print(job.name, result, flush=True)
     study.report(args.seeds, args.figures)
+
+
+def main() -> None:
+    """Run the study."""
+    args = arguments(__doc__).parse_args()
+    work(Study, jobs(args.seeds), args)
 
 
 if __name__ == "__main__":

@@ -17,17 +17,15 @@ leaves a JSON file; what is finished is not done again, and the report is made o
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from dataclasses import replace
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import cifar10
 import torch
-from cifar10 import ANCESTRY, FULL, LETS, QUICK, UNIFORM, Job, spec_of
-from common import PackedImages, step_seconds, train, unpack_cifar10
+from cifar10 import ANCESTRY, FULL, LETS, UNIFORM, Job, spec_of
+from common import PackedImages, step_seconds, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -242,7 +240,7 @@ class Study(cifar10.Study):
 @cache
 def images_in(folder: Path, every: int = 1) -> tuple[Tensor, Tensor]:
     """Normalised images (N, 3, 32, 32) of class folders, one in so many, and labels (N,)."""
-    files = sum(1 for _ in folder.glob("*/*.jpg"))
+    files = sum(1 for _ in folder.glob("*/*.*"))
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         data = PackedImages(data_root=str(folder), indices=list(range(0, files, every)), pipeline=[])
     pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).flip(1).float()
@@ -269,26 +267,10 @@ def jobs(seeds: int) -> list[Job]:
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
-    parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
+    parser = cifar10.arguments(__doc__)
     parser.add_argument("--epochs", type=int, default=FULL.epochs, help="of every distillation")
-    parser.add_argument("--quick", action="store_true", help="a fifth of the images, few epochs: only to see it work")
-    parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
-    parser.add_argument("--report", action="store_true", help="only make tables and figures of what is finished")
     args = parser.parse_args()
-    protocol = QUICK if args.quick else replace(FULL, epochs=args.epochs)
-    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", protocol)
-    if not args.report:
-        unpack_cifar10(args.data, args.work_dir / "images")
-        chosen = [job for job in jobs(args.seeds) if any(fnmatch(job.name, pattern) for pattern in args.only)]
-        for job, result in study.run(chosen, args.processes):
-            print(job.name, result, flush=True)
-    study.report(args.seeds, args.figures)
+    cifar10.work(Study, jobs(args.seeds), args, replace(FULL, epochs=args.epochs))
 
 
 if __name__ == "__main__":
