@@ -1,5 +1,6 @@
 """What every test leaves as it found it."""
 
+import gc
 import sys
 
 import hypothesis
@@ -7,6 +8,12 @@ import pytest
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes says nothing
 hypothesis.settings.load_profile("shared-machine")
+
+
+def pytest_collection_finish():
+    """Keep what was imported out of garbage collections: mmengine starts a full one for each data set it makes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
