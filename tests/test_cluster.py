@@ -62,6 +62,7 @@ def test_clusters_and_priority_of_the_papers_vector():
     clusters = cluster_heads(DEIT_B_LAYER_3, eps=10)
     assert clusters == [[0, 3, 8], [4, 6, 7], [5, 11], [9, 10], [1], [2]]
     assert [centroid_head(c, DEIT_B_LAYER_3) for c in clusters] == [3, 7, 5, 9, 1, 2]
+    assert centroid_head([0, 1], [0.1, 0.3]) == 0  # as near as the other, but for rounding
 
 
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=16), st.floats(0.1, 50))
@@ -101,6 +102,7 @@ def test_priority_sharing_everywhere():
 def test_ffns_of_like_adjacent_layers_merge():
     distances = [[10, 50], [60, 15], [100, 20], [22], [25], [40]]  # pairs differ by 7.5, 22.5, -, 3, 15 on average
     assert merge_ffns(distances, eps=10) == [0, 0, 2, 3, 3, 5]
+    assert merge_ffns([[0.0], [10.0], [19.5]], eps=10) == [0, 1, 1]  # a distance of eps is too far
     # unequal counts, in order of priority: 100 against 22 differs by 78
     assert merge_ffns(distances, eps=77, equal_counts=False) == [0, 0, 0, 3, 3, 3]
     assert merge_ffns(distances, eps=79, equal_counts=False) == [0, 0, 0, 0, 0, 0]

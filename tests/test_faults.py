@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,6 +146,15 @@ def test_the_ranks_augment_differently(tmp_path, monkeypatch):
         found.append(hook.inputs)
     assert torch.equal(found[0], found[2])
     assert all(not torch.equal(*pair) for pair in zip(found[0], found[1], strict=True))
+
+
+def test_the_ranks_draw_different_drop_path(monkeypatch):
+    drawn = []
+    for rank in (0, 1, 0):
+        monkeypatch.setattr(randomness, "get_rank", lambda rank=rank: rank)
+        SeedHook().before_train_iter(SimpleNamespace(seed=0, iter=3), 0)
+        drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
 
 
 # ---------------------------------------------------------------- NaN and Inf

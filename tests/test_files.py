@@ -299,6 +299,41 @@ def test_torch_checkpoints_flat_or_with_an_entry(tmp_path, entry):
     assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)
 
 
+def test_the_model_goes_before_its_average(tmp_path):
+    torch.save({"model_ema": {"a": torch.zeros(2)}, "model": {"a": torch.ones(2)}}, tmp_path / "c.pth")
+    assert torch.equal(files.load_state_dict(tmp_path / "c.pth")["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "tensor, message",
+    [
+        (torch.zeros(1).expand(10**6), "a has 1,000,000 numbers, but they are not all in the file"),
+        (torch.eye(3).to_sparse(), "expected a plain tensor"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "expected a plain tensor"),
+    ],
+)
+def test_a_tensor_that_is_not_plain_is_refused(tmp_path, tensor, message):
+    torch.save({"a": tensor}, tmp_path / "c.pth")
+    with pytest.raises(LearngeneError, match=message):
+        files.load_state_dict(tmp_path / "c.pth")
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10**7))
+    with pytest.raises(LearngeneError, match="would unpack to 80,000,[0-9]+ bytes"):
+        files.load_state_dict(tmp_path / "a.npz")
+    np.savez_compressed(tmp_path / "a.npz", a=np.random.default_rng(0).normal(size=100))
+    assert files.load_state_dict(tmp_path / "a.npz")["a"].shape == (100,)
+
+
+@pytest.mark.parametrize("read", [load, files.load_state_dict])
+def test_a_header_longer_than_any_vits_is_refused_before_it_is_read(tmp_path, read):
+    length = 5 * 2**20
+    (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + b"{".ljust(length))
+    with pytest.raises(LearngeneError, match="its header has 5,242,880 bytes, more than 4,194,304"):
+        read(tmp_path / "a.safetensors")
+
+
 def test_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.arange(3.0))
     assert torch.equal(files.load_state_dict(tmp_path / "a.npz")["a"], torch.arange(3.0, dtype=torch.float64))

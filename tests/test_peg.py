@@ -32,6 +32,24 @@ def peg_classifier(spec: ViTSpec, learngene_heads: int) -> torch.nn.Module:
 # ---------------------------------------------------------------------- sampling
 
 
+def test_the_first_draw_does_not_share_the_seed_of_the_maps():
+    learngene = PEG(ViTSpec(3, 4, head_dim=4), heads=2, layers=2, seed=5)
+    generator = torch.Generator().manual_seed(6)
+    expected = {"heads": torch.randn(4, 2, 3, generator=generator), "ffn": torch.randn(2, 4, generator=generator)}
+    for name, logits_ in expected.items():
+        torch.testing.assert_close(learngene.mixtures(0)[name], logits_.softmax(-1))
+    maps = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(5)).softmax(-1)
+    torch.testing.assert_close(learngene.maps.tensors()["logits.2.weight"][..., :2], maps)
+
+
+def test_frozen_stages_of_a_peg_vit_are_frozen_with_their_maps():
+    cfg = dict(type="mmlearngene.PEGViT", learngene_heads=2, arch="deit-tiny", img_size=32, patch_size=8)
+    model = MODELS.build(dict(cfg, frozen_stages=2))
+    trains = [{p.requires_grad for p in layer.parameters()} for layer in model.layers]
+    assert trains == [{False}] * 2 + [{True}] * 10
+    assert all("attn.logits.0.weight" in dict(layer.named_parameters()) for layer in model.layers)
+
+
 def test_mixtures_are_convex_and_follow_the_seed():
     def draw(sampling, seed=0, shape=(3, 2, 5)):
         return mixture(shape, sampling, torch.Generator().manual_seed(seed))
