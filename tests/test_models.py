@@ -341,3 +341,37 @@ def test_a_peg_vit_freezes_stages(frozen):
     model = MODELS.build(classifier_cfg(spec, backbone=backbone)).backbone
     for number, layer in enumerate(model.layers):
         assert all(parameter.requires_grad != (number < frozen) for parameter in layer.parameters())
+
+
+# ---------------------------------------------------------------- torch.compile
+
+
+def test_a_compiled_aux_net_computes_the_same():
+    learngene = dict(
+        type="LeTs", learngene="h1-l2", aux="h2-l2", groups=1, rows=2, repeats=1,
+        head_dim=8, img_size=8, patch_size=4, num_classes=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    plain = AuxNet(learngene, head=dict(topk=(1,)), backbone=dict(drop_path_rate=0.0))
+    # the backend that traces and differentiates as the default one does, without its minutes of code generation
+    compiled = AuxNet(learngene, head=dict(topk=(1,)), compile=dict(backend="aot_eager"))
+    compiled.load_state_dict(plain.state_dict())
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for net in (plain, compiled):
+        torch.nn.functional.cross_entropy(net.train()(images), labels).backward()
+    assert dict(torch._dynamo.utils.counters["stats"])["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    torch.testing.assert_close(compiled(images), plain(images), rtol=0, atol=1e-5)
+    for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-5, atol=1e-5, msg=name)
+    torch.optim.SGD(compiled.parameters(), lr=0.1).step()
+    assert not torch.equal(compiled(images), plain(images))  # the weights are inputs, not constants, of the graph
+    assert torch.equal(copy.deepcopy(compiled)(images), compiled(images))
+
+
+def test_many_sizes_are_not_compiled():
+    learngene = dict(type="SWS", aux="h1-l4", stages=[2, 2], head_dim=4, img_size=8, patch_size=4, num_classes=3)
+    with pytest.raises(LearngeneError, match="compile is for training at one size"):
+        AuxNet(learngene, sizes=dict(type="UniformSizes", layers=[2, 4]), compile=True)

@@ -45,6 +45,10 @@ class AuxNet(BaseClassifier):
             Its ``share`` (1 unless said otherwise) of a smaller size's loss is distillation from the largest, whose
             logits are no part of the gradient; the rest is the size's own loss, which is the teacher's in a
             :class:`LearngeneDistiller`. What else it has are arguments of :class:`DistillLoss`.
+        compile: run the network by ``torch.compile`` in training: True, or its arguments. The expanded weights are
+            inputs of the compiled graph, and the expansion stays as it is: it writes products into views
+            (``bmm(out=)``), where a graph would break. Logits are the same to 1e-5 without drop-path, which draws
+            other numbers.
 
     Raises:
         LearngeneError: the learngene does not expand to one of the sizes, or an option has nothing to work on.
@@ -62,11 +66,13 @@ class AuxNet(BaseClassifier):
         sizes: dict | SizeSampler | None = None,
         scale_drop_path: bool = False,
         in_place: dict | None = None,
+        compile: bool | dict = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
         self.learngene = learngene if isinstance(learngene, Learngene) else MODELS.build(learngene)
         self.spec = self.learngene.target(size)
         self._overrides = backbone, head
+        self.compile = ({} if compile is True else dict(compile)) if compile is not False else None
         self.sizes = build_sizes(sizes, self.learngene) if sizes else None
         self.scale_drop_path = scale_drop_path
         self.in_place, self.share = None, 0.0
@@ -89,6 +95,8 @@ class AuxNet(BaseClassifier):
             raise LearngeneError(
                 f"in_place needs sizes=... whose every step has the largest one, not {kind}; use SandwichSizes"
             )
+        if self.sizes and self.compile is not None:
+            raise LearngeneError("compile is for training at one size: every size would be compiled; leave out sizes")
         if not 0 <= self.share <= 1:
             raise LearngeneError(f"in_place: share={self.share} must be in 0 to 1, the nearest is {self.share > 1:d}")
         if self.sizes:
@@ -117,7 +125,8 @@ class AuxNet(BaseClassifier):
             backbone, head = copy.deepcopy(self._overrides)
             if self.scale_drop_path:
                 backbone["drop_path_rate"] *= sum(spec.heads) / sum(self.sizes.largest.heads)
-            template = Template(spec, backbone, head).train(self.training)
+            # only the size that trains: another one is evaluated at most
+            template = Template(spec, backbone, head, self.compile if spec == self.spec else None).train(self.training)
             device = next((p.device for p in self.learngene.parameters()), torch.device("cpu"))
             template.apply(lambda buffer: buffer.to(device))
             self._templates[spec] = template

@@ -31,12 +31,16 @@ class Template:
         spec: the ViT or Swin, with classes.
         backbone: overrides for the backbone of mmpretrain; timm's takes ``drop_path_rate`` alone.
         head: overrides for the ``LinearClsHead`` (``loss``, ``topk``, say).
+        compile: arguments of ``torch.compile``, by which the network runs in training; its weights are inputs of the
+            compiled graph, which must be one (``fullgraph``).
 
     Raises:
         LearngeneError: neither framework has the features, or an override that timm's model does not take.
     """
 
-    def __init__(self, spec: ViTSpec, backbone: dict | None = None, head: dict | None = None) -> None:
+    def __init__(
+        self, spec: ViTSpec, backbone: dict | None = None, head: dict | None = None, compile: dict | None = None
+    ) -> None:
         backbone, head = copy.deepcopy(backbone or {}), copy.deepcopy(head or {})
         try:
             self.layout = layout_for(spec, "mmpretrain")
@@ -54,6 +58,12 @@ class Template:
             self.model = _weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
             self.head = self.model.head
         self._tokens = token_model(self.model, class_token=spec.pool == "cls")
+        self._trained = _run
+        if compile is not None:
+            self._trained = torch.compile(_run, **{"fullgraph": True, **compile})
+            for module in self.model.modules():  # mmcv's rates are numbers of numpy, which no graph may branch on
+                if hasattr(module, "drop_prob"):
+                    module.drop_prob = float(module.drop_prob)
 
     def state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
         """Weights under the names of this classifier's parameters."""
@@ -61,10 +71,13 @@ class Template:
 
     def __call__(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Logits (B, classes) of inputs (B, C, H, W), with the parameters of ``state``."""
-        return functional_call(self.model, {**dict(self.model.named_buffers()), **state}, (inputs,), strict=True)
+        run = self._trained if self.model.training else _run
+        return run(self.model, {**dict(self.model.named_buffers()), **state}, inputs)
 
     def tokens(self, state: dict[str, Tensor], inputs: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
         """As :class:`mmlearngene.tokens.TokenModel` of this network with the parameters of ``state``."""
+        if self._trained is not _run:
+            raise LearngeneError("compile is for logits; leave it out where tokens are distilled")
         state = {f"model.{name}": tensor for name, tensor in {**dict(self.model.named_buffers()), **state}.items()}
         return functional_call(self._tokens, state, (inputs, project), strict=True)
 
@@ -95,6 +108,10 @@ class Network:
     def tokens(self, inputs: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
         """See :meth:`Template.tokens`."""
         return self.template.tokens(self.state, inputs, project)
+
+
+def _run(model: nn.Module, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    return functional_call(model, state, (inputs,), strict=True)
 
 
 def _weightless(build: Callable[[], nn.Module]) -> nn.Module:
