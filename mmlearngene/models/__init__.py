@@ -11,11 +11,13 @@ from .elastic_vit import ElasticViT
 from .feature_loss import LogitsLoss, ProteusLoss, RadioLoss, SimilarityLoss
 from .peg_attention import PEGAttention, PEGViT
 from .sizes import LargestFirst, SandwichSizes, SizeSampler, Step, UniformSizes, WeightedSizes
+from .teacher_cache import CachedTeacher
 from .teachers import ClassifierTeacher, HuggingFaceTeacher, TimmTeacher
 from .timm_classifier import TimmSpecClassifier
 
 __all__ = [
     "AuxNet",
+    "CachedTeacher",
     "ClassifierTeacher",
     "DistillLoss",
     "ElasticSwin",

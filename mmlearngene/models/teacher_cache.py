@@ -1,0 +1,139 @@
+"""A teacher that is asked once: its outputs are kept, and replayed in every further run over the same batches."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.model import BaseDataPreprocessor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from .. import files
+from ..errors import LearngeneError
+from ..registry import MODELS
+from .sizes import Step
+
+
+@MODELS.register_module()
+class CachedTeacher(nn.Module):
+    """Keep a teacher's outputs step by step, and replay them (fast distillation: Wu et al., TinyViT, ECCV 2022).
+
+    The batches of a run follow from its seed and step (:class:`~mmlearngene.engine.SeedHook`), augmentation and mixup
+    too. So a second run of the same seed, data, batch size and augmentation sees the same images at every step,
+    whatever it trains: another method, another size. It gets what was kept, and the teacher is not even built.
+
+    A replayed run is the run that kept, bit for bit: both train on what :meth:`restored` gives.
+
+    Args:
+        teacher: config of the teacher, see :mod:`mmlearngene.models.teachers`.
+        folder: where the outputs are kept, a folder for each process of a run.
+        top_k: classes kept of an image, those of the largest logits; all when omitted, and then training is what it is
+            without a cache.
+        steps: of one file.
+
+    Raises:
+        LearngeneError: the folder is of another teacher or ``top_k``, or, at a step, of another batch.
+    """
+
+    def __init__(self, teacher: dict, folder: str, top_k: int | None = None, steps: int = 100) -> None:
+        super().__init__()
+        for name, number in (("top_k", top_k), ("steps", steps)):
+            if number is not None and number < 1:
+                raise LearngeneError(f"{name}={number} must be 1 or more")
+        self.config, self.top_k, self.steps = teacher, top_k, steps
+        self.folder = Path(folder) / f"{get_rank()}_of_{get_world_size()}"
+        self.described = {"teacher": str(sorted(teacher.items())), "top_k": str(top_k), "steps": str(steps)}
+        self.teacher: nn.Module | None = None  # built where something is missing
+        self._chunk: tuple[int, dict[str, Tensor]] = -1, {}  # of the file that was read last
+        self._fresh: dict[str, Tensor] = {}
+
+    def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
+        """Logits (B, classes) for inputs (B, C, H, W) that were normalised by ``preprocessor``, as in a teacher."""
+        step = Step.current()
+        marks = inputs.detach().float().mean((1, 2, 3)).cpu()
+        kept = self._kept(step.iteration)
+        if kept is None:
+            if self.teacher is None:
+                self.teacher = MODELS.build(self.config).eval().requires_grad_(False).to(inputs.device)
+            kept = {**compressed(self.teacher(inputs, preprocessor), self.top_k), "marks": marks}
+            self._keep(step, kept)
+        elif kept["marks"].shape != marks.shape or not torch.allclose(kept["marks"], marks, rtol=1e-3, atol=1e-3):
+            raise LearngeneError(
+                f"{self.folder}: the images of step {step.iteration} are not those whose outputs are kept; expected "
+                "the seed, data, batch size and augmentation of the run that kept them, or another folder"
+            )
+        return restored({name: tensor.to(inputs.device) for name, tensor in kept.items()})
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"{chunk * self.steps:08d}.safetensors"
+
+    def _kept(self, iteration: int) -> dict[str, Tensor] | None:
+        """What is kept of a step; None where nothing is."""
+        chunk = iteration // self.steps
+        if chunk != self._chunk[0]:
+            path, tensors = self._path(chunk), {}
+            if path.is_file():
+                tensors, described = _read(path)
+                for name, value in self.described.items():
+                    if described.get(name) != value:
+                        raise LearngeneError(
+                            f"{path} has {name}={described.get(name)}, not {value}; expected another folder"
+                        )
+            self._chunk = chunk, tensors
+        start = f"{iteration}."
+        found = {name.removeprefix(start): t for name, t in self._chunk[1].items() if name.startswith(start)}
+        return found or None
+
+    def _keep(self, step: Step, kept: dict[str, Tensor]) -> None:
+        """Keep what a step gave; a file is written with the last of its steps, if none of them is missing."""
+        chunk, place = divmod(step.iteration, self.steps)
+        if place == 0:
+            self._fresh = {}
+        self._fresh |= {f"{step.iteration}.{name}": tensor.cpu() for name, tensor in kept.items()}
+        if place + 1 == self.steps or step.iteration + 1 == step.iterations:
+            if f"{chunk * self.steps}.marks" in self._fresh:  # a resumed run may begin in the middle of a file
+                files.save_tensors(self._path(chunk), self._fresh, self.described)
+            self._fresh = {}
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise LearngeneError(f"{path} is damaged ({error}); remove it, and the teacher is asked again") from error
+
+
+def compressed(logits: Tensor, top_k: int | None = None) -> dict[str, Tensor]:
+    """The largest logits of each image, their classes, and one logit for all the others, which keeps their sum.
+
+    Args:
+        logits: (B, classes).
+        top_k: how many; all when omitted.
+
+    Returns:
+        ``values`` float32 (B, k), ``classes`` int16 or int32 (B, k), ``rest`` (B,), and ``shape`` (2,).
+    """
+    logits = logits.detach().float()
+    count = logits.shape[1]
+    values, classes = logits.topk(min(top_k or count, count))
+    others = count - values.shape[1]
+    hidden = logits.scatter(1, classes, -math.inf)
+    rest = hidden.logsumexp(1) - math.log(others) if others else torch.zeros_like(values[:, 0])
+    small = torch.int16 if count <= torch.iinfo(torch.int16).max else torch.int32
+    return {"values": values, "classes": classes.to(small), "rest": rest, "shape": torch.tensor(logits.shape)}
+
+
+def restored(kept: dict[str, Tensor]) -> Tensor:
+    """Logits (B, classes) from :func:`compressed` ones: exact for those kept, and for the sum of all others."""
+    full = kept["rest"][:, None].repeat(1, int(kept["shape"][1]))
+    return full.scatter(1, kept["classes"].long(), kept["values"])
+
+
+def bytes_per_image(classes: int, top_k: int | None = None) -> int:
+    """What is kept of an image on disk, in bytes, without the file's header."""
+    kept = compressed(torch.zeros(1, classes), top_k)
+    return sum(kept[name].numel() * kept[name].element_size() for name in ("values", "classes", "rest")) + 4
