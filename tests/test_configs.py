@@ -15,6 +15,7 @@ from PIL import Image
 from mmlearngene import Learngene, ViTSpec, ViTWeights, extract, initialize
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.learngenes import LEARNGENES
+from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -60,7 +61,10 @@ def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
         if "learngene" in classifier:
             classifier.learngene.update(head_dim=HEAD_DIM, patch_size=PATCH)
     if "teacher" in model:
-        model.teacher.update(teacher)
+        asked = model.teacher
+        if "folder" in asked:  # a cache of a teacher
+            asked.folder, asked = str(work_dir / "cache"), asked.teacher
+        asked.update(teacher)
     warm_up = max(scheduler.get("begin", 0) for scheduler in cfg.param_scheduler)
     assert cfg.train_cfg.max_epochs > warm_up
     for scheduler in cfg.param_scheduler:
@@ -120,6 +124,7 @@ def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):
 PAGES = {path.name: path.read_text() for path in sorted((CONFIGS.parent / "docs").glob("*.md"))}
 # what a command may add to a learngene, and to an init_cfg
 TAKEN = {
+    "student": inspect.signature(AuxNet).parameters,
     "learngene": {name for cls in LEARNGENES.values() for name in inspect.signature(cls.__init__).parameters},
     "init_cfg": {
         *inspect.signature(initialize).parameters,

@@ -1,0 +1,94 @@
+"""Write the tables of docs/speed.md from the benchmarks' JSON files in tools/benchmarks/results.
+
+    python tools/benchmarks/speed_page.py
+
+``step_cost_*.json`` come from step_cost.py, one for each run, ``input_pipeline.json`` and ``family_cost.json`` from the
+scripts of these names, each by ``--out``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).parent / "results"
+PAGE = ROOT / "docs" / "speed.md"
+
+
+def rows_of(header: str, rows: list[list[str]]) -> str:
+    """A table of markdown."""
+    count = header.count("|") + 1
+    lines = [f"| {header} |", f"|{'---|' * count}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def steps() -> str:
+    """Every measured kind of step."""
+    rows = []
+    for path in sorted(RESULTS.glob("step_cost_*.json")):
+        run = json.loads(path.read_text())
+        for measured in run["steps"]:
+            where = (
+                f"{measured['method']} {measured['size']}, {run['device']}, {run['precision']}, batch {run['batch']}"
+            )
+            for name, kind in measured["kinds"].items():
+                step = "{:.2f} ({:.2f} to {:.2f})".format(*kind["step"])
+                passes = "{:.2f}".format(kind["passes"][0])
+                more = [f"{kind[what]:.2f}" if what in kind else "" for what in ("flops", "peak")]
+                rows.append([where, name, step, passes, *more])
+                where = ""
+    return rows_of("run | kind | step | forward and backward | FLOPs | peak memory", rows)
+
+
+def pipeline() -> str:
+    """Cores that GPUs need."""
+    found = json.loads((RESULTS / "input_pipeline.json").read_text())
+    rows = [[name, f"{need['images_a_second']:,.0f}", f"{need['cores']:.0f}"] for name, need in found["needs"].items()]
+    text = (
+        f"JPEGs of {found['jpeg_bytes'] / 1e3:.0f} kB: {found['train']:.0f} images a second a core in training, "
+        f"{found['val']:.0f} in validation ({found['date']})."
+    )
+    head = f"Aux-Net | images a second for {found['gpus']} GPUs at {found['tflops']:.0f} TFLOP/s | cores"
+    return f"{text}\n\n{rows_of(head, rows)}"
+
+
+def communication() -> str:
+    """Bytes a step."""
+    found = json.loads((RESULTS / "family_cost.json").read_text())
+    rows = [
+        [
+            f"`configs/{row['config']}.py`",
+            f"{row['bytes'] / 1e6:.0f} MB",
+            f"{row['plain_bytes'] / 1e6:.0f} MB",
+            *(f"{1e3 * s['own']:.1f} ms ({1e3 * s['plain']:.1f})" for s in row["seconds"].values()),
+        ]
+        for row in found["communication"]
+    ]
+    columns = " | ".join(f"{n} GPUs at {rate:.0f} GB/s" for n, rate in found["bus"].items())
+    return rows_of(f"Aux-Net | gradients of a step | plain ViT | {columns}", rows)
+
+
+def family() -> str:
+    """The cost of N sizes."""
+    found = json.loads((RESULTS / "family_cost.json").read_text())["family"]
+    names = [name for name in found["eflops"][0] if name != "sizes"]
+    rows = [[str(row["sizes"]), *(f"{row[name]:.0f}" for name in names)] for row in found["eflops"]]
+    pays = ", ".join(f"{name} from {n} sizes on" for name, n in found["pays_from"].items())
+    return f"{rows_of(' | '.join(('sizes', *names)), rows)}\n\nA learngene costs less than {pays}."
+
+
+def page(text: str) -> str:
+    """The page with its tables written anew."""
+    for make in (steps, pipeline, communication, family):
+        name = make.__name__
+        table = f"<!-- {name} -->\n{make()}\n<!-- end -->"
+        text, count = re.subn(f"<!-- {name} -->.*?<!-- end -->", lambda _, table=table: table, text, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"{PAGE} has {count} places for the table {name}, expected <!-- {name} --> <!-- end -->")
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
