@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError
+from mmlearngene.models import LearngeneDistiller
 from mmlearngene.models.teacher_cache import CachedTeacher, bytes_per_image, compressed, restored
 from mmlearngene.models.teachers import Teacher
 from mmlearngene.registry import MODELS
@@ -112,6 +113,10 @@ def test_its_bytes():
     assert bytes_per_image(1000) == 1000 * (4 + 2) + 4 + 4
 
 
-def test_wrong_numbers_are_refused(tmp_path):
+def test_tokens_are_not_kept_and_wrong_numbers_refused(teacher, tmp_path):
+    cached = dict(type="mmlearngene.CachedTeacher", teacher=teacher, folder=str(tmp_path))
+    student = Config.fromfile(CONFIGS / "demo/aux_tleg.py").model.student
+    with pytest.raises(LearngeneError, match="keeps logits, not tokens"):
+        LearngeneDistiller(student, cached, features=[dict(type="mmlearngene.ProteusLoss")])
     with pytest.raises(LearngeneError, match="top_k=0 must be 1 or more"):
         CachedTeacher(dict(type="x"), str(tmp_path), top_k=0)

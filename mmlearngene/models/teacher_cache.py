@@ -67,6 +67,15 @@ class CachedTeacher(nn.Module):
             )
         return restored({name: tensor.to(inputs.device) for name, tensor in kept.items()})
 
+    @property
+    def token_model(self) -> None:
+        """None that distillation of tokens could ask.
+
+        Raises:
+            LearngeneError: always.
+        """
+        raise LearngeneError("a teacher cache keeps logits, not tokens; with features=... name the teacher itself")
+
     def _path(self, chunk: int) -> Path:
         return self.folder / f"{chunk * self.steps:08d}.safetensors"
 
