@@ -317,12 +317,14 @@ def extract(
         raise LearngeneError(
             f"{method} cannot treat {source}, a {weights.spec.kind} with {refused}; methods for it: {others}"
         )
-    provenance = {}
+    model, provenance = ancestry if like is None else like, {}
+    told = preprocessing_of(str(model)) if isinstance(model, (str, Path)) else {}
     if cls.looks_at_images:
-        if not isinstance(ancestry, (nn.Module, ViTWeights)):
-            model = str(ancestry if like is None else like)
-            options["preprocessing"] = {**preprocessing_of(model), **(options.get("preprocessing") or {})}
+        if told:
+            options["preprocessing"] = {**told, **(options.get("preprocessing") or {})}
         options, provenance = _with_distances(weights, options)
+    if {"mean", "std"} <= told.keys():  # for those who will feed images to a descendant
+        provenance["preprocessing"] = {name: list(told[name]) for name in ("mean", "std")}
     learngene = cls.extract(weights, **options)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
     return learngene

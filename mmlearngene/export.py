@@ -207,7 +207,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("written by", f"mmlearngene {__version__}"),
     ]
     rows = [f"| {name} | {printable(str(value or 'not known')).replace('|', chr(92) + '|')} |" for name, value in facts]
-    missing = f"Not in it, and to be trained: {', '.join(expanded.missing)}." if expanded.missing else ""
+    missing = f"Not from the learngene, and to be trained: {', '.join(expanded.missing)}." if expanded.missing else ""
     text = [
         f"# {path.stem}",
         f"A Vision Transformer {spec} whose weights were expanded from a {learngene.method} learngene. It has "

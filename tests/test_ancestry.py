@@ -187,3 +187,11 @@ def test_wrong_heads(tmp_path):
     torch.save(timm_model(ViTSpec.parse("h2-l1", **TINY)).state_dict(), tmp_path / "vit.pth")
     with pytest.raises(LearngeneError, match="3 heads do not divide the width 16; the nearest that do are [24]"):
         load_ancestry(tmp_path / "vit.pth", **{**told(ViTSpec.parse("h2-l1", **TINY)), "num_heads": 3})
+
+
+def test_a_learngene_knows_how_its_ancestrys_images_were_normalised(tmp_path):
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=2)
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    found = extract("first-k", tmp_path / "vit.pth", like="vit_tiny_patch16_224").provenance
+    assert found["preprocessing"] == {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    assert "preprocessing" not in extract("first-k", model).provenance

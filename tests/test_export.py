@@ -110,7 +110,7 @@ def test_the_card_tells_where_the_weights_come_from(gene, tmp_path):
     assert (rows["method"], rows["ancestry"], rows["data"]) == ("lets", "deit_x", "digits")
     assert rows["sizes trained"] == "h2-l5, h3-l8" and rows["licence of the ancestry"] == "apache-2.0"
     assert rows["inherited"].startswith("100.0%") and rows["size"].startswith("h2-l3: 8 wide, ")
-    assert "to be trained: head.weight, head.bias" in card.text and "none of the 2 sizes" in card.text
+    assert "and to be trained: head.weight, head.bias" in card.text and "none of the 2 sizes" in card.text
 
 
 def test_a_share_that_is_not_inherited_is_told(tmp_path):

@@ -180,6 +180,18 @@ def test_features_that_only_timm_has_are_swept_too(tmp_path):
         assert torch.equal(model.eval()(images), build(learngene.expand(spec)).eval()(images))
 
 
+def test_a_trained_learngene_knows_how_its_images_were_normalised():
+    from mmlearngene.engine.hooks import _preprocessing
+    from mmlearngene.models.timm_classifier import any_classifier_cfg
+    from mmlearngene.registry import MODELS
+
+    cfg = any_classifier_cfg(ViTSpec(2, 2, **DIGITS), data_preprocessor=dict(mean=[51.0], std=[127.5]))
+    found = _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"}))["preprocessing"]
+    assert found == {"mean": [pytest.approx(0.2)], "std": [pytest.approx(0.5)]}
+    cfg.pop("data_preprocessor")
+    assert _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"})) == {}
+
+
 # ---------------------------------------------------------------- folders
 
 

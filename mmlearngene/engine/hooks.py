@@ -132,7 +132,8 @@ class LearngeneExportHook(Hook):
         learngene.load_state_dict({name.removeprefix(path): t for name, t in state.items() if name.startswith(path)})
         try:
             own = getattr(unwrapped(runner), "provenance", {})
-            learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
+            seen = _preprocessing(unwrapped(runner))
+            learngene.provenance = {**own, **seen, **self.provenance, "epochs": epochs, "iterations": iterations}
             exported, note = learngene, ""
             if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier
                 exported = learngene.with_classes(0)
@@ -153,6 +154,14 @@ class LearngeneExportHook(Hook):
             if isinstance(module, Learngene):
                 return f"{name}." if name else "", module
         raise TypeError(f"LearngeneExportHook: {type(unwrapped(runner)).__name__} holds no learngene to export")
+
+
+def _preprocessing(model: nn.Module) -> dict:
+    """Mean and deviation of each channel that a model's preprocessor normalises by, in images scaled to [0, 1]."""
+    own = getattr(model, "data_preprocessor", None)
+    if not getattr(own, "_enable_normalize", False):
+        return {}
+    return {"preprocessing": {name: (getattr(own, name).flatten() / 255).tolist() for name in ("mean", "std")}}
 
 
 @HOOKS.register_module()
