@@ -143,7 +143,7 @@ def test_the_study_of_tokens(quick, images, monkeypatch, capsys):
         monkeypatch.setattr(module, name, value)
     study = dense_cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
     wanted = [cifar10.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
-    wanted += [cifar10.Job("seg_linear", "tokens", "h4-l6"), cifar10.Job("seg_upernet", "own", "h4-l6")]
+    wanted += [cifar10.Job("seg_linear", "own", "h4-l6")]
     ordered = study.all_of(wanted)
     assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 2
     results = {job.name: study.do(job) for job in ordered}
