@@ -23,6 +23,11 @@ def use_learngene(cfg: Config, path: str, size: str | None = None) -> None:
         LearngeneError: no such size, the config's model has no classifier, or the learngene has none.
     """
     learngene = load(path)
+    if not learngene.aux_spec.num_classes:
+        raise LearngeneError(
+            f"{path} has no classifier to evaluate; its features are judged by tools/probe.py, or tune a descendant "
+            "first"
+        )
     model = cfg.model
     trains = next(settings_of(model, tuple(cls.__name__ for cls in LEARNGENES.values())), None) is not None
     if not trains and (model.get("head") or {}).get("num_classes") is None:
