@@ -132,8 +132,7 @@ def models_of(
         name = Path(source).name
         if name.endswith(SUFFIX):
             learngene = load(source)
-            told = learngene.provenance.get("preprocessing") or {}
-            known |= {key: [value / 255 for value in told[key]] for key in ("mean", "std") if told.get(key)}
+            known |= learngene.provenance.get("preprocessing") or {}
             specs = [learngene.target(size or None).replace(**image) for size in sizes or [""]]
             with torch.no_grad():
                 found = [(f"{name.removesuffix(SUFFIX)} {spec}", learngene.expand(spec)) for spec in specs]

@@ -804,6 +804,8 @@ def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(ph
     runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
     gene = load("work_dirs/my_dense/epoch_1.learngene.safetensors")
     assert gene.aux_spec.num_classes == 0 and gene.provenance["teacher"]["folder"] == "dinov2-base"
+    (model,) = models_of(["work_dirs/my_dense/epoch_1.learngene.safetensors"], ["h6-l8"])
+    assert model.mean == pytest.approx((0.485, 0.456, 0.406))  # of the training's own preprocessing
     cfg = Config.fromfile("configs/seg/des_h6_l12_ade20k_linear_tuned.py")
     small = seg_sizes.linear_tuned(gene.target("h6-l12"), num_classes=150, crop_size=(224, 224))
     cfg.model.backbone = small["backbone"]
@@ -835,7 +837,7 @@ def test_the_small_chain_ends_in_a_segmentor():
 
 def test_the_tool_judges_sizes_of_a_learngene_and_a_trained_vit(photos, tmp_path, monkeypatch, capsys):
     gene = MODELS.build({**GENES["lets"], "num_classes": 0})
-    gene.provenance = dict(preprocessing=dict(mean=[51.0, 102.0, 153.0], std=[25.5, 51.0, 102.0]))
+    gene.provenance = dict(preprocessing=dict(mean=[0.2, 0.4, 0.6], std=[0.1, 0.2, 0.4]))
     file = gene.save(tmp_path / "gene.learngene.safetensors")
     spec = ViTSpec.parse("h2-l2", **VIT)
     torch.save(build(ViTWeights(spec, {}), "timm").state_dict(), tmp_path / "vit.pth")

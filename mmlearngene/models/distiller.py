@@ -105,9 +105,7 @@ class LearngeneDistiller(BaseClassifier):
         own = getattr(self.student, "provenance", {})
         self.provenance = {**own, "teacher": {key: str(value) for key, value in teacher.items()}}
         if features:
-            given = data_preprocessor or {}
-            known = {key: given[key] for key in ("mean", "std", "to_rgb") if key in given}
-            self.provenance |= {"features": [str(dict(loss)) for loss in features], "preprocessing": known}
+            self.provenance["features"] = [str(dict(loss)) for loss in features]
 
     def _student_of_features(self, student: dict) -> nn.Module:
         """The student, its classifier a projection to the teacher's width."""
