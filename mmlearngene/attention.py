@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import timm
@@ -41,40 +42,66 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
     Raises:
         LearngeneError: there are no images, or timm has no such ViT.
     """
-    spec = weights.spec
+    spec, distances = weights.spec, []
+    for stage, layers in enumerate(spec.stages):
+        grid = (spec.window_size,) * 2 if spec.window_size else spec.grid
+        distances += [_patch_distances(grid, spec.patch_size << stage)] * len(layers)
+
+    def distance(layer: int, attention: Tensor) -> Tensor:
+        of_layer = distances[layer].to(attention.device)
+        first = -len(of_layer)  # behind class and register tokens
+        return (attention[..., first:, first:] * of_layer).sum(-1).mean(-1).sum(0, dtype=torch.float64)
+
+    means = _mean_over_images(weights, images, distance)
+    return torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan"))
+
+
+@torch.no_grad()
+def attention_maps(weights: ViTWeights, images: Iterable[Tensor]) -> list[Tensor]:
+    """The attention of every layer, averaged over its heads and over images (Cluster-Learngene, Fig. 6).
+
+    Args:
+        weights: a trained ViT or Swin, of features that timm has.
+        images: batches of preprocessed images, each (B, C, H, W).
+
+    Returns:
+        For each layer (queries, keys), class and register tokens first; of a Swin those of a window.
+
+    Raises:
+        LearngeneError: there are no images, or timm has no such ViT.
+    """
+    return _mean_over_images(weights, images, lambda _, attention: attention.mean(1).sum(0, dtype=torch.float64))
+
+
+def _mean_over_images(
+    weights: ViTWeights, images: Iterable[Tensor], sum_of: Callable[[int, Tensor], Tensor]
+) -> list[Tensor]:
+    """For each layer the mean of something that is summed over a batch, see of (layer, attention (B, heads, N, N))."""
     model = build(weights, "timm")
-    dropouts, distances = [], []
+    totals: dict[int, Tensor] = {}
+    counts: Counter[int] = Counter()
+    dropouts = []
     for module in model.modules():
         if isinstance(dropout := getattr(module, "attn_drop", None), nn.Dropout):
             dropouts.append(dropout)
             module.fused_attn = False
-    for stage, layers in enumerate(spec.stages):
-        grid = (spec.window_size,) * 2 if spec.window_size else spec.grid
-        distances += [_patch_distances(grid, spec.patch_size << stage)] * len(layers)
-    device = next(iter(weights.stem().values())).device
-    model.to(device).eval()
-    sums = [torch.zeros(heads, dtype=torch.float64, device=device) for heads in spec.heads]
-    counts = [0] * spec.num_layers
 
-    def watch(layer: int):
-        of_layer = distances[layer].to(device)
-        first = -len(of_layer)  # behind class and register tokens
-
+    def watch(layer: int) -> Callable:
         def hook(_, inputs: tuple[Tensor]) -> None:  # what enters the attention dropout is the softmax
-            attention = inputs[0][..., first:, first:]
-            sums[layer] += (attention * of_layer).sum(-1).mean(-1).sum(0, dtype=torch.float64)
-            counts[layer] += len(attention)  # images, or windows of all of them
+            totals[layer] = totals.get(layer, 0) + sum_of(layer, inputs[0])
+            counts[layer] += len(inputs[0])  # images, or windows of all of them
 
         return hook
 
     for layer, dropout in enumerate(dropouts):
         dropout.register_forward_pre_hook(watch(layer))
+    device = next(iter(weights.stem().values())).device
+    model.to(device).eval()
     for batch in images:
         model(batch.to(device))
-    if not all(counts):
-        raise LearngeneError("mean attention distances need at least one image")
-    means = [total / count for total, count in zip(sums, counts, strict=True)]
-    return torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan")).cpu()
+    if not counts:
+        raise LearngeneError("attention over images needs at least one image")
+    return [(totals[layer] / counts[layer]).cpu() for layer in sorted(totals)]
 
 
 def _patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:

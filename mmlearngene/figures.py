@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,10 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 from sklearn.decomposition import PCA
+from torch import Tensor
 
+from .attention import attention_maps
 from .errors import LearngeneError
 from .learngenes.cluster import Cluster
 from .learngenes.peg import PEG
+from .weights import ViTWeights
 
 
 def plot_clusters(learngene: Cluster, path: str | Path) -> Path:
@@ -46,6 +49,25 @@ def plot_clusters(learngene: Cluster, path: str | Path) -> Path:
             axes.plot([source, source + count - 1], [low, low], color="0.6", linewidth=6, solid_capstyle="round")
     axes.set_xticks(range(learngene.aux_spec.num_layers))
     axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", title="heads by cluster; ringed: centroids")
+    return _write(figure, path)
+
+
+def plot_attention(networks: Mapping[str, ViTWeights], images: Iterable[Tensor], path: str | Path) -> Path:
+    """The attention between all tokens in first and last layer, for each network (Cluster-Learngene, Fig. 6).
+
+    Args:
+        networks: title -> weights: the ancestry and its descendants, say.
+        images: batches of preprocessed images, each (B, C, H, W); the attention is the mean over them and over heads.
+        path: the picture to write.
+    """
+    images = list(images)
+    figure = Figure(figsize=(2.6 * len(networks), 5), layout="constrained")
+    axes = figure.subplots(2, len(networks), squeeze=False)
+    for column, (title, weights) in enumerate(networks.items()):
+        maps = attention_maps(weights, images)
+        for row, layer in enumerate((0, len(maps) - 1)):
+            axes[row, column].imshow(maps[layer], vmin=0, cmap="viridis")
+            axes[row, column].set(title=f"{title}, layer {layer}", xlabel="key", ylabel="query")
     return _write(figure, path)
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.attention import mean_attention_distance, preprocessing_of, read_images
-from mmlearngene.figures import plot_clusters
+from mmlearngene.attention import attention_maps, mean_attention_distance, preprocessing_of, read_images
+from mmlearngene.figures import plot_attention, plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -329,6 +329,28 @@ def test_attention_distance_of_a_head_that_looks_at_one_patch(class_token):
     assert float(found[0, 2]) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+def test_attention_maps_are_means_over_heads_and_images(class_token):
+    weights = ancestry(class_token)
+    images = [torch.randn(2, 3, 16, 16), torch.randn(3, 3, 16, 16)]
+    maps = attention_maps(weights, images)
+    tokens = 17 if class_token else 16
+    assert [tuple(found.shape) for found in maps] == [(tokens, tokens)] * 4
+    for found in maps:
+        torch.testing.assert_close(found.sum(-1), torch.ones(tokens, dtype=torch.float64))
+    model = TIMM.make(weights.spec).eval()
+    model.load_state_dict(TIMM.state_dict(weights))
+    seen = []
+    block = model.blocks[0]
+    block.attn.fused_attn = False
+    block.attn.attn_drop.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    for batch in images:
+        model(batch)
+    torch.testing.assert_close(maps[0].float(), torch.cat(seen).mean((0, 1)))
+    with pytest.raises(LearngeneError, match="at least one image"):
+        attention_maps(weights, [])
+
+
 @pytest.fixture
 def folder(tmp_path):
     numbers = np.random.default_rng(0)
@@ -421,6 +443,9 @@ def test_a_trained_ancestry_has_real_clusters(digits_learngene, tmp_path):
     sizes = [len(cluster) for layer in digits_learngene.config["clusters"] for cluster in layer]
     assert max(sizes) > 1 and len(sizes) > 4
     assert plot_clusters(digits_learngene, tmp_path / "clusters.png").stat().st_size > 1000
+    (x, _), _ = digits.digits()
+    networks = {"ancestry": digits.ancestry(), "h6-l4": digits_learngene.expand("h6-l4")}
+    assert plot_attention(networks, [x[:8]], tmp_path / "attention.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("size", ["h6-l4", "h3-l4", "h4-l3", "h2,3,4,5-l4"])
