@@ -10,6 +10,7 @@ from .elastic_swin import ElasticSwin, ElasticWindowMSA
 from .elastic_vit import ElasticViT
 from .feature_loss import LogitsLoss, ProteusLoss, RadioLoss, SimilarityLoss
 from .peg_attention import PEGAttention, PEGViT
+from .simple_pyramid import SimpleFeaturePyramid
 from .sizes import LargestFirst, SandwichSizes, SizeSampler, Step, UniformSizes, WeightedSizes
 from .teacher_cache import CachedTeacher
 from .teachers import ClassifierTeacher, HuggingFaceTeacher, TimmTeacher
@@ -33,6 +34,7 @@ __all__ = [
     "RadioLoss",
     "SandwichSizes",
     "SimilarityLoss",
+    "SimpleFeaturePyramid",
     "SingleBatchNorm",
     "SizeSampler",
     "Step",
