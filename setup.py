@@ -27,7 +27,8 @@ MM = [
     "jinja2",
 ]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
-DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"]
+DEV = ["nbclient", "ipykernel", "pytest", "pytest-xdist", "hypothesis", "ruff", "cityscapesscripts"]
 
 setup(
     name="mmlearngene",
@@ -37,9 +38,10 @@ setup(
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),
     package_data={"mmlearngene": ["family.html.j2"]},
+    license="Apache-2.0",
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
     install_requires=CORE,
-    extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "dev": [*DEV, *HF, *ONNX]},
+    extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "docs": DOCS, "dev": [*DEV, *HF, *ONNX, *DOCS]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
 )

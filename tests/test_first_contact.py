@@ -64,7 +64,7 @@ def class_folders(root: Path, names: str, images: int = 4) -> Path:
 def refused(cfg, loaders=("train_dataloader",)):
     with pytest.raises(LearngeneError) as error:
         check_data(cfg, loaders)
-    assert "\n" not in str(error.value) and "README.md" in str(error.value)
+    assert "\n" not in str(error.value) and "docs/data_sets.md" in str(error.value)
     return str(error.value)
 
 
@@ -293,7 +293,7 @@ def test_a_segmentors_heads_follow_too(tmp_path):
 
 
 def test_a_folder_of_ones_own_is_one_option_for_the_whole_chain(tmp_path):
-    """README's four lines, at small size and for one epoch: a teacher, a learngene, a descendant, an evaluation."""
+    """The page's four lines, at small size and for one epoch: a teacher, a learngene, a descendant, an evaluation."""
     for split in ("train", "val"):
         class_folders(tmp_path / "mine" / split, "abcdefghij", images=1)
     small = ["train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False"]
@@ -307,8 +307,8 @@ def test_a_folder_of_ones_own_is_one_option_for_the_whole_chain(tmp_path):
         assert status == 0, lines[-30:]
 
     train("configs/ancestry/deit_ti.py", "teacher", *deit)
-    readme = (ROOT / "README.md").read_text()
-    text = re.search(r"```python\n(_base_ = .*?)```", readme, re.DOTALL)[1]
+    page = (ROOT / "docs" / "train.md").read_text()
+    text = re.search(r"```python\n(_base_ = .*?)```", page, re.DOTALL)[1]
     text = text.replace("configs/lets", str(CONFIGS / "lets")).replace(
         "work_dirs/ancestry/deit_s", f"{tmp_path}/teacher"
     )

@@ -359,7 +359,7 @@ def test_missing_data_is_named(name, lost, advice, tmp_path):
     path = root / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     message = data_error(f"des_h6_l12_{name}", root, tmp_path / "run")
-    assert str(path) in message and advice in message and "README.md" in message
+    assert str(path) in message and advice in message and "docs/data_sets.md" in message
     loader = "val" if "val" in lost else "train"
     assert f"--cfg-options {loader}_dataloader.dataset.data_root=FOLDER" in message
 

@@ -163,4 +163,4 @@ def _demand(path: Path, kind: str, advice: str) -> None:
 def _advice(kind: str, loader: str) -> str:
     known = WHAT_TO_DO.get(kind.rpartition(".")[2])
     end = f"; or link the set there, or name its folder by --cfg-options {loader}.dataset.data_root=FOLDER"
-    return (known + end if known else f"set data_root and data_prefix of {loader}.dataset") + "; see README.md"
+    return (known + end if known else f"set data_root and data_prefix of {loader}.dataset") + "; see docs/data_sets.md"
