@@ -1,5 +1,6 @@
 """What a first user meets: missing data and weights, own classes, runs of any length, a machine without a GPU."""
 
+import os
 import re
 import subprocess
 import sys
@@ -158,6 +159,13 @@ def test_the_tools_say_it_in_one_line_soon(name, more, tmp_path):
     assert status == 2 and lines[-1].startswith(f"{name}: error: ImageNet: {tmp_path}/none")
     assert not [line for line in lines if "Traceback" in line] and not (tmp_path / "run").exists()
     assert seconds < 60  # most of it imports; how fast this machine is says nothing
+
+
+def test_the_tools_can_be_typed_as_the_readme_writes_them():
+    typed = set(re.findall(r"^    (tools/\S+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert {"tools/train.py", "tools/test.py", "tools/dist_train.sh"} <= typed
+    for name in typed:
+        assert os.access(ROOT / name, os.X_OK) and (ROOT / name).read_text().startswith("#!/usr/bin/env "), name
 
 
 def test_a_config_that_is_not_there_is_told_with_the_nearest():

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Evaluate a checkpoint: `tools/test.py CONFIG CHECKPOINT`, with OpenMMLab's usual flags.
 
 A learngene in place of the checkpoint is evaluated untuned, at the config's size or at that of `--arch`.

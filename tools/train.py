@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a model: `tools/train.py CONFIG`, with OpenMMLab's usual flags."""
 
 from __future__ import annotations
