@@ -13,6 +13,7 @@ from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tables import table
+from mmlearngene.testing import random_weights
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +342,10 @@ def test_the_report_reads_as_a_table(gene, tmp_path):
 
 def test_tables_align():
     assert table([("a", "bb"), ("ccc", "d")], "<>") == "a    bb\nccc   d"
+
+
+def test_positions_of_prefix_tokens_are_not_resampled():
+    spec = ViTSpec(1, 1, head_dim=4, img_size=8, patch_size=4, class_token=True, reg_tokens=2)
+    weights = random_weights(spec)
+    positions = weights.resample(spec.replace(img_size=16)).tensors["pos_embed"]
+    assert torch.equal(positions[:3], weights.tensors["pos_embed"][:3]) and positions.shape == (3 + 16, 4)

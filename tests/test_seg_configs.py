@@ -513,7 +513,7 @@ def test_tools_stop_at_missing_data(tool, tmp_path, monkeypatch, capsys):
         (("--out", "metrics"), "--out metrics: expected the name of a JSON file, such as metrics.json"),
         (("--out", "metrics.txt"), "expected the name of a JSON file, such as metrics.json"),
         (("--out", "folder.json"), "expected the name of a JSON file"),
-        ((), "no such checkpoint: no.pth"),
+        ((), "no such file: no.pth"),
     ],
 )
 def test_files_of_a_test_are_looked_at_first(option, message, tmp_path, monkeypatch, capsys):

@@ -159,3 +159,22 @@ def test_resampling_is_timms(grid, patch, class_token):
         positions = timm.layers.resample_abs_pos_embed(positions, [grid, grid], [3, 3], int(class_token))
     assert torch.equal(found["patch_embed.weight"], kernel)
     assert torch.equal(found["pos_embed"], positions[0])
+
+
+def test_attention_within_windows_costs_what_the_windows_see():
+    swins = [ViTSpec.parse("h1,2-l2,3", embed_dims=32, img_size=64, window_size=side) for side in (4, 8)]
+    tokens, channels = [16 * 16] * 2 + [8 * 8] * 3, [32] * 2 + [64] * 3
+    more = sum(2 * count * width * (8**2 - 4**2) for count, width in zip(tokens, channels, strict=True))
+    assert swins[1].macs - swins[0].macs == more
+
+
+def test_more_patches_than_any_vit_has_are_refused():
+    with pytest.raises(LearngeneError, match="has 4,194,304 patches of 16, more than 1,048,576"):
+        ViTSpec(2, 2, img_size=32768)
+    assert ViTSpec(2, 2, img_size=16384).num_tokens == 2**20
+
+
+@pytest.mark.parametrize(("heads", "hidden"), [(22, 15), (22, 49), (22, 6144)])
+def test_a_hidden_width_comes_back_from_its_ratio(heads, hidden):
+    spec = ViTSpec(heads, 1)
+    assert spec.replace(mlp_ratio=hidden / spec.embed_dims).feedforward_channels == hidden

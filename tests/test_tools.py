@@ -169,6 +169,8 @@ def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, ca
         assert evaluate("configs/demo/des_h4_l6.py", vit) == expected["h4-l6"]
     with pytest.raises(LearngeneError, match="does not fit the config: backbone.* in the model"):
         evaluate("configs/demo/des_h6_l8.py", vit)
+    with pytest.raises(LearngeneError, match=r"no such file: .*gene.safetensor; did you mean .*gene.safetensors\?"):
+        evaluate("configs/demo/des_h4_l6.py", str(gene)[:-1])
     with pytest.raises(LearngeneError, match="--arch h4-l6 is for a learngene"):
         evaluate("configs/demo/des_h4_l6.py", vit, "--arch", "h4-l6")
     with pytest.raises(LearngeneError, match="the nearest size is h6-l8"):

@@ -22,7 +22,7 @@ from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
 from mmlearngene.engine.untuned import use_learngene
-from mmlearngene.files import is_learngene
+from mmlearngene.files import existing, is_learngene
 from mmlearngene.layouts.base import some
 
 
@@ -61,9 +61,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the metrics to this JSON file")
     args = parser.parse_args()
     if args.out and (args.out.suffix != ".json" or args.out.is_dir()):
-        parser.error(f"--out {args.out}: expected the name of a JSON file, such as {args.out.with_suffix('.json')}")
-    if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
-        parser.error(f"no such checkpoint: {args.checkpoint}")
+        raise LearngeneError(
+            f"--out {args.out}: expected the name of a JSON file, such as {args.out.with_suffix('.json')}"
+        )
+    if "://" not in args.checkpoint:
+        existing(args.checkpoint)
     cfg = load_config(args)
     learngene = is_learngene(args.checkpoint)
     if learngene:
