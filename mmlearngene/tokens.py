@@ -34,9 +34,9 @@ class Tokens(NamedTuple):
         """The same with the patches resized bilinearly to another grid (rows, columns)."""
         if tuple(self.patches.shape[1:3]) == tuple(grid):
             return self
-        moved = self.patches.permute(0, 3, 1, 2)
+        moved = self.patches.permute(0, 3, 1, 2).float()  # the half precision of autocast is not resized everywhere
         resized = F.interpolate(moved, tuple(grid), mode="bilinear", antialias=True)
-        return self._replace(patches=resized.permute(0, 2, 3, 1))
+        return self._replace(patches=resized.permute(0, 2, 3, 1).to(self.patches.dtype))
 
 
 class TokenModel(nn.Module):

@@ -388,6 +388,21 @@ class TestDistiller:
             "head.fc.bias",
         ]
 
+    @pytest.mark.parametrize("standardise", [False, True])
+    def test_mixed_precision_gives_the_same_losses(self, standardise, teacher):
+        model = distiller(
+            teacher, [loss for loss in ALL if "Logits" not in loss["type"]], standardise=standardise
+        ).train()
+        at_step(0)
+        found = []
+        for half in (False, True):
+            torch.manual_seed(0)  # equal masks
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                found.append(model(images(), mode="loss"))
+        sum(found[1].values()).backward()
+        for name, value in found[1].items():
+            assert value.dtype == torch.float32 and torch.allclose(value, found[0][name], rtol=0.1, atol=0.02), name
+
     def test_a_plain_student_is_taught_too(self, teacher):
         cfg = classifier_cfg(ViTSpec.parse("h2-l3", **{**VIT, "num_classes": WIDTH}))
         model = distiller(teacher, student=cfg).train()
