@@ -600,7 +600,7 @@ def jobs(seeds: int) -> list[Job]:
     todo = [Job("untuned", row) for row in ELASTIC]
     todo += [Job("own"), *(Job("cost", size=size) for size in SIZES)]
     for seed in range(seeds):
-        for row in ("lets", "lets-uniform", "lets-sandwich", PRE_FIN, SCRATCH):
+        for row in ("lets", "lets-uniform-2x", PRE_FIN, SCRATCH):
             todo += [Job("tuned", row, "h4-l6", seed, epochs) for epochs in (1, 5) if row != SCRATCH]
             todo += [Job("camvid", row, "h4-l6", seed)]
     rows = [*TRAINED, *EXTRACTED]
