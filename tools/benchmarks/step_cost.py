@@ -162,8 +162,11 @@ def measure_steps(method: str, size: str, args: argparse.Namespace, device: torc
         with torch.device("meta"):
             return VIT.make(spec)
 
-    def run(weights: ViTWeights, inputs: Tensor, call: Callable = functional_call) -> Tensor:
-        return call(template_of(weights.spec), VIT.state_dict(weights), (inputs,))
+    def called(model: nn.Module, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return functional_call(model, state, (inputs,))
+
+    def run(weights: ViTWeights, inputs: Tensor, call: Callable = called) -> Tensor:
+        return call(template_of(weights.spec), VIT.state_dict(weights), inputs)
 
     def elastic(sampler: SizeSampler) -> Stepper:
         iterations = itertools.count()
@@ -184,7 +187,7 @@ def measure_steps(method: str, size: str, args: argparse.Namespace, device: torc
     if method == "lets" and not args.skip_naive:
         steps["naive"] = Stepper(learngene, lambda x: run(naive_expand(learngene), x), inputs, args.amp)
     if args.compile:
-        compiled = torch.compile(functional_call, fullgraph=True)
+        compiled = torch.compile(called, fullgraph=True)
         steps["compiled"] = Stepper(learngene, lambda x: run(learngene.expand(), x, compiled), inputs, args.amp)
         expected = run(learngene.expand(), inputs)
         difference = (run(learngene.expand(), inputs, compiled) - expected).abs().max().item()
