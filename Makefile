@@ -71,7 +71,7 @@ $(DETECTION)/installed: requirements.txt setup.py tools/build_mmcv_ops.sh
 	$(call quietly,creating $(DETECTION),$(PYTHON) -m venv $(DETECTION) && $(DETECTION)/bin/python -m pip install --upgrade pip 'setuptools<82' wheel ninja)
 	$(call quietly,installing requirements.txt without transformers,grep -v '^transformers' requirements.txt | MMCV_WITH_OPS=0 $(DETECTION)/bin/python -m pip install -r /dev/stdin)
 	$(call quietly,compiling onedl-mmcv 2.3.6 for the CPU (many minutes),tools/build_mmcv_ops.sh $(DETECTION)/bin/python onedl-mmcv==2.3.6)
-	$(call quietly,installing mmdetection,$(DETECTION)/bin/python -m pip install --no-deps onedl-mmdetection==3.5.1 terminaltables pycocotools shapely six)
+	$(call quietly,installing mmdetection,$(DETECTION)/bin/python -m pip install onedl-mmdetection==3.5.1 six)
 	$(call quietly,installing mmlearngene,$(DETECTION)/bin/python -m pip install --no-deps --no-build-isolation --editable .)
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 
@@ -35,7 +36,7 @@ class SeedHook(Hook):
         loader = loop.dataloader
         if type(loader.batch_sampler) is not BatchSampler:  # another kind may look inside the indices
             kind = type(loader.batch_sampler).__name__
-            print_log(f"{kind}: augmentation is drawn anew in a resumed run", logger="current", level="WARNING")
+            print_log(f"{kind}: augmentation is drawn anew in a resumed run", logger="current", level=logging.WARNING)
             return
         loader.batch_sampler.sampler = _Placed(loader.batch_sampler.sampler, loop, loader.batch_size)
         loader.dataset.__getitems__ = _Seeded(loader.dataset, (runner.seed, get_rank(), _SAMPLE))
