@@ -307,8 +307,9 @@ def extract(
             takes = ", ".join(known) or "none"
             raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
     fields = {name: options.pop(name) for name in list(options) if name in of_spec}
+    own = inspect.signature(cls.extract).parameters
     check_types(cls.extract, options)
-    check_types(cls, options)
+    check_types(cls, {name: value for name, value in options.items() if name not in own})
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
     source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
     weights = load_ancestry(ancestry, like, **fields)

@@ -162,7 +162,8 @@ def test_the_tools_say_it_in_one_line_soon(name, more, tmp_path):
 
 
 def test_the_tools_can_be_typed_as_the_readme_writes_them():
-    typed = set(re.findall(r"^    (tools/\S+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    pages = "".join((ROOT / page).read_text() for page in ("README.md", "docs/train.md"))
+    typed = set(re.findall(r"^    (tools/\S+)", pages, re.MULTILINE))
     assert {"tools/train.py", "tools/test.py", "tools/dist_train.sh"} <= typed
     for name in typed:
         assert os.access(ROOT / name, os.X_OK) and (ROOT / name).read_text().startswith("#!/usr/bin/env "), name
