@@ -108,7 +108,7 @@ def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
     study.report(1, images)
     printed = capsys.readouterr().out
     assert "lets-uniform / own" in printed and "| scratch | 1 |" in printed
-    assert (images / "elastic_cifar10.png").stat().st_size > 1000
+    assert (images / "family_cifar10.png").stat().st_size > 1000
 
 
 def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch):
