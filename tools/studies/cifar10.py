@@ -17,7 +17,7 @@ import math
 import os
 import statistics
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from common import read_json, step_seconds, train, unpack_cifar10, write_json  # noqa: E402
+from common import read_json, step_seconds, table_row, train, unpack_cifar10, write_json  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import EngFormatter  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -44,6 +44,7 @@ from mmlearngene.models.seg_sizes import upernet  # noqa: E402
 from mmlearngene.models.sizes import Step, build_sizes  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 from mmlearngene.spec import ViTSpec  # noqa: E402
+from mmlearngene.tokens import token_model  # noqa: E402
 
 CONFIGS = Path("configs/study")
 VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=False, pool="avg_norm")
@@ -101,15 +102,10 @@ EXTRACTED = {
         )
     },
 }  # fmt: skip
-OWN, PRE_FIN, SCRATCH = (
-    "own",
-    "pre-fin",
-    "scratch",
-)  # a training for each size: distilled, by labels, no training before
+# a training for each size: distilled, by labels, and none before tuning
+OWN, PRE_FIN, SCRATCH = "own", "pre-fin", "scratch"
 LR = {SCRATCH: 2e-3, **dict.fromkeys(EXTRACTED, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
-
-
 TITLES = {
     OWN: "each size distilled on its own: twelve trainings",
     "lets-uniform-2x": "elastic: one random size a step, at the cost of the paper's",
@@ -163,8 +159,9 @@ class Job:
 class SideBySide(LearngeneDistiller):
     """Several students of one teacher, each trained by itself: none sees another's gradient.
 
-    The teacher, and the reading and changing of images, are shared, which is all that is saved. ``student`` is one of
-    them, at which the run is validated.
+    The teacher, and the reading and changing of images, are shared, which is all that is saved. ``students`` are named;
+    the run is validated at the first of them. With ``features`` the loss is the mean of theirs, of whose scale AdamW
+    takes no notice.
     """
 
     def __init__(self, students: dict[str, dict], **kwargs) -> None:
@@ -173,12 +170,17 @@ class SideBySide(LearngeneDistiller):
         self.students = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in students.items()})
 
     def forward(self, inputs, data_samples=None, mode="tensor"):
+        if self.features:
+            return super().forward(inputs, data_samples, mode)
         if mode != "loss":
             return next(iter(self.students.values()))(inputs, data_samples, mode)
         with torch.no_grad():
             target = self.teacher(inputs, self.data_preprocessor)
         losses = {name: self._losses(student(inputs), target, data_samples) for name, student in self.students.items()}
         return {f"{name}/{key}": value for name, found in losses.items() for key, value in found.items()}
+
+    def _views(self, img_size=None):
+        yield from map(token_model, self.students.values())
 
 
 @dataclass
@@ -343,22 +345,8 @@ class Study:
         return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
 
     def camvid(self, job: Job) -> dict:
-        """UperNet on a descendant; mIoU on the test images."""
-        cfg = Config.fromfile(CONFIGS / "camvid_des.py")
-        length = self.protocol.iterations
-        cfg.merge_from_dict({"model": upernet(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)})
-        cfg.model.backbone.drop_path_rate = 0.0
-        cfg.model.init_cfg = self._start(job.row, job.size, self.source_seed(job))
-        for split in ("train", "val", "test"):
-            cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
-        if job.row == SCRATCH:  # layer decay protects what was inherited; a random backbone has nothing to protect
-            cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
-        cfg.merge_from_dict(
-            {"train_cfg.max_iters": length, "train_cfg.val_interval": length, "randomness.seed": job.seed}
-        )
-        cfg.merge_from_dict({"param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
-        runner, metrics = train(cfg, self.root / job.name)
-        return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]))
+        """UperNet on a descendant; mIoU on the validation and test images."""
+        return self._segment(job, upernet, self._start(job.row, job.size, self.source_seed(job)))
 
     # ------------------------------------------------------------------ pieces of them
 
@@ -383,6 +371,22 @@ class Study:
             return None
         options = EXTRACTED[row].expand if row in EXTRACTED else {}
         return dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)), **options)
+
+    def _segment(self, job: Job, model: Callable[..., dict], start: dict | None) -> dict:
+        """Train a segmentor on CamVid, end to end; ``model`` gives the parts of it that follow from the size."""
+        cfg = Config.fromfile(CONFIGS / "camvid_des.py")
+        length = self.protocol.iterations
+        cfg.merge_from_dict({"model": model(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)})
+        cfg.model.backbone.drop_path_rate = 0.0
+        cfg.model.init_cfg = start
+        for split in ("train", "val", "test"):
+            cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
+        if job.row == SCRATCH:  # layer decay protects what was inherited; a random backbone has nothing to protect
+            cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
+        changed = {"train_cfg.max_iters": length, "train_cfg.val_interval": length, "randomness.seed": job.seed}
+        cfg.merge_from_dict({**changed, "param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
+        runner, metrics = train(cfg, self.root / job.name)
+        return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
 
     def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
         extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
@@ -498,11 +502,11 @@ class Study:
         rows = {row: found for row in (*ELASTIC, OWN) if (found := self.accuracy(row))}
         if not rows:
             return
-        print(_row("size", *rows, *(f"{row} / own" for row in rows if own and row != OWN)))
-        print(_row(*["---"] * (1 + len(rows) + (len(rows) - 1 if own else 0))))
+        print(table_row("size", *rows, *(f"{row} / own" for row in rows if own and row != OWN)))
+        print(table_row(*["---"] * (1 + len(rows) + (len(rows) - 1 if own else 0))))
         for size in SIZES:
             ratios = [f"{found[size] / own[size]:.3f}" for row, found in rows.items() if own and row != OWN]
-            print(_row(size, *(f"{found[size]:.1f}" for found in rows.values()), *ratios))
+            print(table_row(size, *(f"{found[size]:.1f}" for found in rows.values()), *ratios))
         for row, found in rows.items():
             seconds = self.seconds(row)
             least = min(found[size] / own[size] for size in SIZES) if own else math.nan
@@ -516,8 +520,8 @@ class Study:
 
     def _report_transfer(self, seeds: int) -> None:
         names = ("untuned", "1 epoch", "5 epochs", "CamVid val", "CamVid test")
-        print(_row("h4-l6", "seeds", *names))
-        print(_row(*["---"] * (2 + len(names))))
+        print(table_row("h4-l6", "seeds", *names))
+        print(table_row(*["---"] * (2 + len(names))))
         for row in (*TRAINED, PRE_FIN, SCRATCH, *EXTRACTED):
             values: dict[str, list[float]] = {name: [] for name in names}
             for seed in range(seeds):
@@ -531,7 +535,7 @@ class Study:
                     values["CamVid val"].append(found["val"])
                     values["CamVid test"].append(found["test"])
             if any(values.values()):
-                print(_row(row, max(map(len, values.values())), *map(_mean, values.values())))
+                print(table_row(row, max(map(len, values.values())), *map(_mean, values.values())))
 
     def _report_compared(self) -> None:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
@@ -552,10 +556,10 @@ class Study:
                 start = "" if untuned is None else f"{untuned:.1f} → "
                 cells.setdefault(row, []).append(f"{start}{tuned:.1f} ({as_good})")
         if sizes:
-            print(_row("way", *sizes))
-            print(_row(*["---"] * (1 + len(sizes))))
+            print(table_row("way", *sizes))
+            print(table_row(*["---"] * (1 + len(sizes))))
             for row, values in cells.items():
-                print(_row(row, *values))
+                print(table_row(row, *values))
 
 
 def plot_family(rows: dict[str, dict[str, float]], path: Path) -> None:
@@ -570,10 +574,6 @@ def plot_family(rows: dict[str, dict[str, float]], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _mean(values: list[float]) -> str:

@@ -24,20 +24,19 @@ from pathlib import Path
 
 import cifar10
 import torch
-from cifar10 import ANCESTRY, FULL, LETS, UNIFORM, Job, spec_of
-from common import PackedImages, step_seconds, train
+from cifar10 import ANCESTRY, FULL, Job, spec_of
+from common import PackedImages, step_seconds, table_row, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmlearngene import extract, load, load_ancestry
 from mmlearngene.layouts import build, layout_for
-from mmlearngene.models import LearngeneDistiller
 from mmlearngene.models.feature_loss import cosine
 from mmlearngene.models.seg_sizes import linear_tuned, upernet
 from mmlearngene.probes import knn_accuracy, linear_accuracy
-from mmlearngene.registry import MODELS
 from mmlearngene.size_map import plot_sizes
+from mmlearngene.spec import ViTSpec
 from mmlearngene.tokens import TokenModel, token_model
 
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
@@ -46,19 +45,6 @@ TOKENS, LOGITS, OWN, SELECTION, SCRATCH = "tokens", "lets-uniform", "own", "weig
 ROWS = (TOKENS, LOGITS, OWN, SELECTION, SCRATCH)
 FEATURES = [dict(type="mmlearngene.RadioLoss")]
 BANK_EVERY = 5  # one training image in so many is in the bank
-
-
-@MODELS.register_module()
-class TokensSideBySide(LearngeneDistiller):
-    """Several students of one teacher's tokens, each trained by itself; AdamW takes no notice of a loss's scale."""
-
-    def __init__(self, students: dict[str, dict], **kwargs) -> None:
-        super().__init__(student=next(iter(students.values())), **kwargs)
-        self.student = None
-        self.students = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in students.items()})
-
-    def _views(self, img_size=None):
-        yield from map(token_model, self.students.values())
 
 
 class Study(cifar10.Study):
@@ -101,8 +87,9 @@ class Study(cifar10.Study):
         return token_model(build(load(self.gene_file(job.row, "", job.seed)).expand(size), "timm"))
 
     def _elastic(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
-        learngene = {**LETS, **{name: cifar10.VIT[name] for name in ("head_dim", "patch_size", "img_size")}}
-        student = dict(type="mmlearngene.AuxNet", learngene=dict(learngene, num_classes=0), sizes=UNIFORM)
+        way = cifar10.TRAINED[LOGITS]
+        learngene = dict(cifar10.learngene_cfg(way), num_classes=0)
+        student = {"type": "mmlearngene.AuxNet", **way.student, "learngene": learngene}
         runner, cost = self._train(job, student=student)
         gene = runner.model.student.learngene
         self._write(gene.with_classes(0), self.dense_file(TOKENS, "", job.seed))
@@ -112,7 +99,7 @@ class Study(cifar10.Study):
     def _each(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
         width = spec_of(ANCESTRY).embed_dims
         students = {size: cifar10.classifier_cfg(spec_of(size).replace(num_classes=width)) for size in SIZES}
-        runner, cost = self._train(job, type="mmlearngene.TokensSideBySide", students=students)
+        runner, cost = self._train(job, type="mmlearngene.SideBySide", students=students)
         for size, student in runner.model.students.items():
             self._write(
                 extract("pre-fin", load_ancestry(student)).with_classes(0), self.dense_file(OWN, size, job.seed)
@@ -134,39 +121,18 @@ class Study(cifar10.Study):
         target.parent.mkdir(exist_ok=True)
         learngene.save(target)
 
-    def _segment(self, job: Job, head) -> dict:
-        cfg = Config.fromfile(cifar10.CONFIGS / "camvid_des.py")
-        length = self.protocol.iterations
-        small = head(spec_of(job.size), num_classes=11, crop_size=cfg.crop_size)
-        if head is linear_tuned:
-            layer = dict(type="FCNHead", num_convs=0, concat_input=False, dropout_ratio=0.0, _delete_=True)
-            small |= dict(neck=None, auxiliary_head=None, decode_head={**small["decode_head"], **layer})
-        else:
-            cfg.model.neck.embed_dim = spec_of(job.size).embed_dims
-        cfg.merge_from_dict({"model": small})
-        cfg.model.backbone.drop_path_rate = 0.0
-        cfg.model.init_cfg = None
-        if job.row == SCRATCH:
-            cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
-        else:
-            dense = job.row in (TOKENS, OWN)
-            size = job.size if job.row == OWN else ""
-            file = self.dense_file(job.row, size, 0) if dense else self.gene_file(job.row, "", 0)
-            cfg.model.init_cfg = dict(type="Learngene", checkpoint=str(file))
-        for split in ("train", "val", "test"):
-            cfg[f"{split}_dataloader"].dataset.data_root = str(self.data / "camvid_half")
-        changed = {"train_cfg.max_iters": length, "train_cfg.val_interval": length, "randomness.seed": job.seed}
-        cfg.merge_from_dict({**changed, "param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
-        runner, metrics = train(cfg, self.root / job.name)
-        return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
-
     def seg_linear(self, job: Job) -> dict:
         """A linear head on a descendant, trained end to end; mIoU on CamVid."""
-        return self._segment(job, linear_tuned)
+        return self._segment(job, linear_head, self._start(job.row, job.size, 0))
 
     def seg_upernet(self, job: Job) -> dict:
         """UperNet on a descendant, likewise."""
-        return self._segment(job, upernet)
+        return self._segment(job, upernet, self._start(job.row, job.size, 0))
+
+    def _start(self, row: str, size: str, seed: int) -> dict | None:
+        if row not in (TOKENS, OWN):
+            return super()._start(row, size, seed)
+        return dict(type="Learngene", checkpoint=str(self.dense_file(row, size if row == OWN else "", seed)))
 
     # ------------------------------------------------------------------ judging
 
@@ -210,8 +176,8 @@ class Study(cifar10.Study):
         maps = {}
         for name in ("knn", "linear", "cosine_summary", "cosine_patches"):
             print(f"{name}\n")
-            print(_row("way", "seeds", *SIZES, "mean"))
-            print(_row(*["---"] * (len(SIZES) + 3)))
+            print(table_row("way", "seeds", *SIZES, "mean"))
+            print(table_row(*["---"] * (len(SIZES) + 3)))
             for row in ROWS:
                 found = [run["sizes"] for seed in range(seeds) if (run := self.result(Job("judged", row, seed=seed)))]
                 found = [sizes for sizes in found if name in sizes[SIZES[0]]]
@@ -220,21 +186,21 @@ class Study(cifar10.Study):
                 means = {size: statistics.mean(sizes[size][name] for sizes in found) for size in SIZES}
                 digits = 3 if name.startswith("cosine") else 1
                 shown = [f"{value:.{digits}f}" for value in (*means.values(), statistics.mean(means.values()))]
-                print(_row(row, len(found), *shown))
+                print(table_row(row, len(found), *shown))
                 if name == "knn":
                     maps[row] = means
             print()
         if figures and maps:
             plot_sizes(maps, figures / "dense_cifar10.png", "20 nearest neighbours on CIFAR-10, features as they are")
-        print(_row("CamVid, h4-l6", "linear head val", "test", "UperNet val", "test"))
-        print(_row(*["---"] * 5))
+        print(table_row("CamVid, h4-l6", "linear head val", "test", "UperNet val", "test"))
+        print(table_row(*["---"] * 5))
         for row in ROWS:
             cells = []
             for kind in ("seg_linear", "seg_upernet"):
                 runs = [run for seed in range(seeds) if (run := self.result(Job(kind, row, SEGMENTED, seed)))]
                 cells += [f"{statistics.mean(run[key] for run in runs):.1f}" if runs else "" for key in ("val", "test")]
             if any(cells):
-                print(_row(row, *cells))
+                print(table_row(row, *cells))
 
 
 @cache
@@ -249,8 +215,11 @@ def images_in(folder: Path, every: int = 1) -> tuple[Tensor, Tensor]:
     return (pixels - mean) / std, torch.tensor([data.get_data_info(i)["gt_label"] for i in range(len(data))])
 
 
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+def linear_head(spec: ViTSpec, **fields) -> dict:
+    """One linear layer on the descendant's tokens in the place of the UperNet of the study's config."""
+    model = linear_tuned(spec, **fields)
+    layer = dict(type="FCNHead", num_convs=0, concat_input=False, dropout_ratio=0.0, _delete_=True)
+    return model | dict(neck=None, auxiliary_head=None, decode_head={**model["decode_head"], **layer})
 
 
 def jobs(seeds: int) -> list[Job]:
