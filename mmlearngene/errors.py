@@ -30,3 +30,8 @@ def check_choice(value: str, choices: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise LearngeneError(f"{what} {value!r} is unknown; expected one of {', '.join(choices)}.{hint}")
+
+
+def in_words(error: Exception) -> str:
+    """An error of somebody else's code: its type, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

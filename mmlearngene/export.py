@@ -190,7 +190,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         tags=["vision-transformer", "learngene", "mmlearngene", learngene.method],
         pipeline_tag="image-classification" if spec.num_classes else "image-feature-extraction",
     )
-    trained = provenance.get("trained_sizes") or [str(learngene.aux_spec)]
+    trained = learngene.trained_sizes or [str(learngene.aux_spec)]
     height, width = spec.img_size
     facts = [
         ("method", learngene.method),

@@ -82,8 +82,7 @@ def plan(learngene: Learngene, arch: Sequence[str] = (), **fields) -> list[Cost]
     with torch.device("meta"):
         fields_of = dict(learngene=learngene.learngene_spec, aux=learngene.aux_spec, **learngene.config)
         weightless = type(learngene)(**fields_of).to("meta").requires_grad_(False)  # all of it, drawn maps included
-    trained = learngene.provenance.get("trained_sizes")
-    trained = trained if isinstance(trained, list) and trained else [str(learngene.aux_spec)]
+    trained = learngene.trained_sizes or [str(learngene.aux_spec)]
     costs, refused = {}, None
     for name in names:
         try:

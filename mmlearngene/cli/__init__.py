@@ -15,7 +15,7 @@ import torch
 
 from .. import files
 from ..ancestry import extract
-from ..errors import LearngeneError
+from ..errors import LearngeneError, in_words
 from ..export import Expanded, write
 from ..layouts import FRAMEWORKS, fit
 from ..learngenes import LEARNGENES, Learngene, load
@@ -75,8 +75,7 @@ def _import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # of somebody else's module, which may fail in any way
             hint = f"; did you mean --import {name.removesuffix('.py')}?" if name.endswith(".py") else ""
-            words = str(error).strip().splitlines() or [""]
-            raise LearngeneError(f"--import {name}: {type(error).__name__}: {words[0]}{hint}") from error
+            raise LearngeneError(f"--import {name}: {in_words(error)}{hint}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -302,7 +301,7 @@ def _custom_imports(config: dict) -> str | None:
             if name.partition(".")[0] != "mmlearngene":
                 importlib.import_module(name)
         except Exception as error:  # of somebody else's module, which may fail in any way
-            return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            return in_words(error)
     return None
 
 

@@ -312,10 +312,16 @@ class Learngene(nn.Module):
         some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers))
         return [self.target(f"h{h}-l{d}") for h in some_heads for d in some_depths]
 
+    @property
+    def trained_sizes(self) -> list[str]:
+        """The sizes that the provenance says were trained; empty where it says none."""
+        trained = self.provenance.get("trained_sizes")
+        return trained if isinstance(trained, list) else []
+
     def notes_on(self, spec: ViTSpec) -> list[str]:
         """What to say of a descendant's size, in one line: that it is none of those that were trained."""
-        trained = self.provenance.get("trained_sizes")
-        if not isinstance(trained, list) or not trained or str(spec) in trained:
+        trained = self.trained_sizes
+        if not trained or str(spec) in trained:
             return []
         near = min(trained, key=lambda size: abs(math.log(self.target(size).num_params / spec.num_params)))
         return [f"{spec} is none of the {len(trained)} sizes that were trained; the nearest of them is {near}"]

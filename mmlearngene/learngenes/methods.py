@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from ..errors import LearngeneError, check_choice
+from ..errors import LearngeneError, check_choice, in_words
 
 if TYPE_CHECKING:
     from .base import Learngene
@@ -63,10 +63,9 @@ class Methods(Mapping[str, "type[Learngene]"]):
                 if isinstance(found, type) and found not in self._classes.values():
                     self.add(found)
             except Exception as error:  # of somebody else's module, which may fail in any way
-                words = str(error).strip().splitlines() or [""]
                 self.failed[entry.name] = (
                     f"the learngene method {entry.name!r} of {_dist(entry)} cannot be used: importing {entry.value} "
-                    f"gave {type(error).__name__}: {words[0]}"
+                    f"gave {in_words(error)}"
                 )
                 _LOGGER.warning(self.failed[entry.name])
 
