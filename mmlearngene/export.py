@@ -202,7 +202,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("outputs", _outputs(expanded)),
         ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
         ("sizes trained", ", ".join(map(str, trained))),
-        ("normalisation", _normalisation(provenance)),
+        ("normalisation", _normalisation(learngene.preprocessing)),
         ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
         ("written by", f"mmlearngene {__version__}"),
     ]
@@ -227,9 +227,8 @@ def _outputs(expanded: Expanded) -> str:
     return f"{spec.num_classes} classes{'' if expanded.missing else names}"
 
 
-def _normalisation(provenance: dict) -> str | None:
-    found = provenance.get("preprocessing")
-    return f"mean {found['mean']}, std {found['std']}" if isinstance(found, dict) and "mean" in found else None
+def _normalisation(preprocessing: dict) -> str | None:
+    return f"mean {preprocessing['mean']}, std {preprocessing['std']}" if preprocessing else None
 
 
 # ---------------------------------------------------------------------- ONNX

@@ -132,7 +132,7 @@ def models_of(
         name = Path(source).name
         if name.endswith(SUFFIX):
             learngene = load(source)
-            known |= learngene.provenance.get("preprocessing") or {}
+            known |= learngene.preprocessing
             specs = [learngene.target(size or None).replace(**image) for size in sizes or [""]]
             with torch.no_grad():
                 found = [(f"{name.removesuffix(SUFFIX)} {spec}", learngene.expand(spec)) for spec in specs]

@@ -89,8 +89,7 @@ def folder_config(
         LearngeneError: see :func:`mmlearngene.datasets.folders.read_folders`.
     """
     found = read_folders(root, tuning.epochs > 0, learngene.classes)
-    own = learngene.provenance.get("preprocessing")
-    own = own if isinstance(own, dict) and {"mean", "std"} <= own.keys() else None
+    own = learngene.preprocessing
     usual = IMAGENET if spec.in_channels == 3 else {name: [sum(each) / 3] for name, each in IMAGENET.items()}
     norm = {name: list(getattr(images, name) or (own or usual)[name]) for name in ("mean", "std")}
     notes = [found.note] if found.note else []

@@ -318,6 +318,12 @@ class Learngene(nn.Module):
         trained = self.provenance.get("trained_sizes")
         return trained if isinstance(trained, list) else []
 
+    @property
+    def preprocessing(self) -> dict:
+        """``mean`` and ``std`` of its images, scaled to 0 to 1, as the provenance says; empty where it does not."""
+        found = self.provenance.get("preprocessing")
+        return found if isinstance(found, dict) and {"mean", "std"} <= found.keys() else {}
+
     def notes_on(self, spec: ViTSpec) -> list[str]:
         """What to say of a descendant's size, in one line: that it is none of those that were trained."""
         trained = self.trained_sizes
