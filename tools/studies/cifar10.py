@@ -75,6 +75,7 @@ TRAINED = {
     "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
     "lets-rows": Way(dict(learngene={**LETS, "rows": 4, "repeats": 1}, sizes=UNIFORM), factor=2),
+    "lets-larger": Way(dict(learngene={**LETS, "learngene": "h4-l6"}, sizes=UNIFORM), factor=2),
     "tleg": Way(dict(learngene=dict(type="mmlearngene.TLEG", aux=ANCESTRY))),
     "sws": Way(dict(learngene=dict(type="mmlearngene.SWS", aux=ANCESTRY, stages=[2, 2, 2, 2]))),
 }
