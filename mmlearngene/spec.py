@@ -196,6 +196,11 @@ class ViTSpec:
                 raise LearngeneError(f"num_heads={self.num_heads} differs by layer and needs embed_dims to be given")
             object.__setattr__(self, "embed_dims", self.num_heads * self.head_dim)
         self._check()
+        # said or left open, it is the same pooling
+        if self.attn_pool_num_heads == self.heads[0]:
+            object.__setattr__(self, "attn_pool_num_heads", None)
+        if self.attn_pool_mlp_ratio and tensors.axis_sizes(self)["pool_hidden"] == self.feedforward_channels:
+            object.__setattr__(self, "attn_pool_mlp_ratio", None)
 
     def _check_bounds(self) -> None:
         for name, most in MAX.items():
@@ -334,6 +339,8 @@ class ViTSpec:
             fields |= {f.name: f.default for f in dataclasses.fields(self) if f.name in _ROPE}
         if self.pool != "map":
             fields |= dict(attn_pool_num_heads=None, attn_pool_mlp_ratio=None)
+        if self.pool == "avg_norm" and not self.final_norm:  # a mean alone
+            fields["pool"] = "norm_avg"
         if not self.num_prefix_tokens or self.pool == "cls":
             fields["pool_include_prefix"] = False
         return fields

@@ -241,6 +241,16 @@ def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
 _IGNORE = frozenset({"out_type", "final_norm", "pad_small_map", "output_cls_token", "out_origin"})
 _EXTRA = (r"patch_embed\.adaptive_padding\..*",)  # of images that are not divisible into patches
 _HEADS = {"head": ("head.fc", "head.layers.head")}
+
+
+def _cannot(spec: ViTSpec) -> str | None:
+    if spec.pool == "avg_norm" and not spec.final_norm:
+        return "no norm behind the mean"
+    if spec.mlp != "mlp" and spec.rope == "none" and spec.feedforward_channels % 8:
+        return f"a hidden width of {spec.feedforward_channels}"
+    return None
+
+
 _COMMON = dict(framework="mmpretrain", inside="backbone", heads=_HEADS, make=_make, ignore=_IGNORE)
 _STEM = {
     "patch_embed": "patch_embed.projection",
@@ -280,13 +290,12 @@ VIT = Layout(
     },
     extra=_EXTRA,
     read=_read_vit,
-    cannot=lambda spec: "no norm behind the mean" if spec.pool == "avg_norm" and not spec.final_norm else None,
+    cannot=_cannot,
 )  # fmt: skip
 VIT_GATED = replace(
     VIT,
     keys={**VIT.keys, "fc1": "layers.{}.ffn.w12", "fc2": "layers.{}.ffn.w3"},
     holds={**VIT.holds, "mlp": ("swiglu", "swiglu_packed")},
-    cannot=lambda spec: f"a hidden width of {spec.feedforward_channels}" if spec.feedforward_channels % 8 else None,
 )
 DISTILLED = replace(
     VIT,
@@ -319,6 +328,7 @@ BEIT = Layout(
     },
     extra=_EXTRA,
     read=_read_beit,
+    cannot=_cannot,
 )
 BEIT_ALL_BIASES = replace(
     BEIT,
@@ -353,6 +363,7 @@ EVA02 = Layout(
     },
     extra=_EXTRA,
     read=_read_eva,
+    cannot=_cannot,
 )  # fmt: skip
 _BLOCK = "stages.{stage}.blocks.{block}"
 SWIN = Layout(

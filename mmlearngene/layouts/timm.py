@@ -16,13 +16,15 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 from torch import nn
 
 from ..errors import LearngeneError
-from ..spec import ViTSpec
+from ..spec import WORDS, ViTSpec
 from .base import ANY, Key, Layout
 from .modules import act_name, known, pool_name
 
-_NO_DIFFERENCE = frozenset(  # how other sizes are served; pooling is read
+_NO_DIFFERENCE = frozenset(  # how other sizes are served; pooling and positions of prefix tokens are read
     {
         "global_pool",
+        "pool_include_prefix",
+        "no_embed_class",
         "dynamic_img_size",
         "strict_img_size",
         "output_fmt",
@@ -156,8 +158,11 @@ def _vit_cannot(spec: ViTSpec) -> str | None:
         return f"proj_bias = {spec.proj_bias} with mlp_bias = {spec.mlp_bias}"
     if spec.post_norm and spec.init_values is not None:
         return "LayerScale (init_values) with post_norm"
-    if spec.pool == "map" and spec.attn_pool_num_heads not in (None, spec.num_heads):
-        return f"attn_pool_num_heads = {spec.attn_pool_num_heads}"
+    if spec.pool == "map":
+        if spec.pool_heads != (spec.num_heads if spec.is_ordinary else 1):
+            return f"attention pooling of {spec.pool_heads} heads (attn_pool_num_heads)"
+        if spec.mlp == "swiglu_packed":
+            return "attention pooling with mlp = swiglu_packed, as wide as which its own MLP would be"
     return None
 
 
@@ -215,7 +220,11 @@ DISTILLED = replace(
     VIT,
     cls="timm.models.deit.VisionTransformerDistilled",
     keys={**VIT.keys, "dist_token": Key("dist_token", lead=2), "head_dist": "head_dist"},
-    holds={**VIT.holds, "dist_token": (True,), "class_token": (True,), "pool": ("cls",), "reg_tokens": (0,)},
+    holds={
+        **VIT.holds,
+        **{"dist_token": (True,), "class_token": (True,), "pool": ("cls",), "reg_tokens": (0,)},
+        **{"pos_embed": ("learn",), "no_embed_class": (False,)},  # it makes them whatever its arguments say
+    },
     make=partial(_make_vit, cls=VisionTransformerDistilled),
 )
 
@@ -274,6 +283,10 @@ def _eva_cannot(spec: ViTSpec) -> str | None:
         return "attention pooling over patches alone (pool_include_prefix = False)"
     if spec.mlp != "mlp" and spec.scale_mlp_norm != (spec.mlp == "swiglu") and spec.scale_mlp_norm:
         return "mlp = swiglu_packed with scale_mlp_norm"
+    if spec.mlp == "mlp" and spec.act != "gelu":
+        return f"{WORDS['act']} = {spec.act}"
+    if spec.mlp != "mlp" and spec.pool == "map":  # whose MLP has a gelu whatever the layers have
+        return f"attention pooling with mlp = {spec.mlp}"
     return None
 
 
@@ -404,7 +417,7 @@ BEIT = Layout(
     read=_read_beit,
     ignore=_NO_DIFFERENCE,
 )
-BEIT_GATE_APART = replace(BEIT, keys={**BEIT.keys, **_GATE_APART}, holds={**BEIT.holds, "mlp": ("swiglu",)})
+BEIT_GATE_APART = replace(BEIT, keys={**BEIT.keys, **_GATE_APART}, holds={**BEIT.holds, "mlp": ("swiglu",), "act": ANY})
 
 # ---------------------------------------------------------------------- SwinTransformer
 

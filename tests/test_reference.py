@@ -1,0 +1,96 @@
+"""Whatever class of a framework is taken for a spec computes what the words of the spec say."""
+
+import random
+
+import pytest
+import torch
+
+from mmlearngene import LearngeneError, ViTSpec, build
+from mmlearngene.layouts import FRAMEWORKS, find_vit, layout_for
+from mmlearngene.testing import PLAIN, random_weights
+
+from .reference import reference
+from .zoo import images, outputs
+
+CHOICES = dict(
+    num_heads=(1, 2, 3), num_layers=(1, 2), head_dim=(4, 7), mlp_ratio=(1, 2.5, 4), img_size=(8, (12, 8)),
+    class_token=(False, True), pool=("avg_norm", "norm_avg", "cls", "cls", "map"), act=("gelu", "gelu", "silu", "relu"),
+    mlp=("mlp", "mlp", "swiglu", "swiglu_packed"), qkv_bias=("all", "all", "qv", "none"),
+)  # fmt: skip
+SELDOM = dict(
+    init_values=0.1, dist_token=True, reg_tokens=2, no_embed_class=True, pos_embed="none", pre_norm=True,
+    norm="rmsnorm", patch_norm=True, qk_norm=True, scale_attn_norm=True, scale_mlp_norm=True, post_norm=True, final_norm=False,
+    pool_include_prefix=True, rel_pos_bias=True, embed_dims=12, patch_bias=False,
+)  # fmt: skip
+FOUND = {  # what once was computed otherwise, or not at all; and who can have it
+    "silu in Eva": (dict(act="silu", qkv_bias="qv"), []),
+    "attention pooling behind a gated MLP": (dict(pool="map", mlp="swiglu", qkv_bias="qv", act="silu"), []),
+    "attention pooling as wide as a packed gate": (dict(pool="map", mlp="swiglu_packed", act="silu"), []),
+    "attention pooling where heads differ": (dict(pool="map", num_heads=(2, 1, 3), embed_dims=12), []),
+    "a mean that nothing normalises, gated": (dict(final_norm=False, mlp="swiglu", act="silu", mlp_ratio=2), ["timm"]),
+    "a mean that nothing normalises, relative positions": (
+        dict(final_norm=False, class_token=True, rel_pos_bias=True, qkv_bias="qv"),
+        [],
+    ),
+    "a distillation token without positions": (
+        dict(class_token=True, dist_token=True, pool="cls", pos_embed="none"),
+        [],
+    ),
+    "no positions of tokens that are not there": (
+        dict(no_embed_class=True, pool_include_prefix=True),
+        ["timm", "mmpretrain"],
+    ),
+    "a gate of Beit's": (dict(class_token=True, rel_pos_bias=True, qkv_bias="qv", mlp="swiglu", act="silu"), ["timm"]),
+}
+
+
+def drawn(seed: int) -> ViTSpec:
+    """Some ViT, which some class has or has not."""
+    rng = random.Random(seed)
+    while True:
+        fields = {name: rng.choice(values) for name, values in CHOICES.items()}
+        fields |= {name: value for name, value in SELDOM.items() if rng.random() < 0.15}
+        if fields.get("pre_norm"):
+            fields["patch_bias"] = rng.random() < 0.2
+        if fields.get("rel_pos_bias") and {"dist_token", "reg_tokens"} & fields.keys():
+            continue  # whose offsets nobody has defined
+        try:
+            return ViTSpec(**{**PLAIN, **fields})
+        except LearngeneError:
+            pass
+
+
+def check(spec: ViTSpec) -> list[str]:
+    """The frameworks that have a class for a spec, each of which computes what it says and is read as what it is."""
+    weights, x, able = random_weights(spec), images(spec.img_size), []
+    expected = reference(weights, x)
+    for framework in FRAMEWORKS:
+        try:
+            layout_for(spec, framework)
+        except LearngeneError:
+            continue
+        model = build(weights, framework)
+        found = find_vit(model)
+        if not found.gives_tokens:
+            assert found.spec.features() == spec.features(), framework
+            torch.testing.assert_close(outputs(model, x)[-1], expected, rtol=1e-5, atol=2e-5)
+        able.append(framework)
+    return able
+
+
+@pytest.fixture(autouse=True)
+def frameworks():
+    torch.manual_seed(0)
+    for name in ("mmpretrain", "mmseg", "transformers"):
+        pytest.importorskip(name)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_some_vit(seed):
+    check(drawn(seed))
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_once_was_wrong(name):
+    fields, able = FOUND[name]
+    assert check(ViTSpec(**{**PLAIN, "num_heads": 2, "num_layers": 3, **fields})) == able
