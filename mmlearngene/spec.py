@@ -403,6 +403,12 @@ class ViTSpec:
         return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
 
     @property
+    def grids(self) -> list[tuple[int, int]]:
+        """Patches along (height, width) in each stage; an odd side is padded before it is halved."""
+        rows, columns = self.grid
+        return [(-(-rows // 2**stage), -(-columns // 2**stage)) for stage in range(len(self.stages))]
+
+    @property
     def num_prefix_tokens(self) -> int:
         """Class, distillation and register tokens."""
         return self.class_token + self.dist_token + self.reg_tokens

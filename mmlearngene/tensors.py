@@ -264,8 +264,7 @@ def num_params(spec: ViTSpec) -> int:
 
 def macs(spec: ViTSpec) -> int:
     """Multiply-accumulates of one image through every matrix product, attention included."""
-    grids = [(math.ceil(spec.grid[0] / 2**s), math.ceil(spec.grid[1] / 2**s)) for s in range(len(spec.stages))]
-    patches = [math.prod(grid) for grid in grids]
+    patches = [math.prod(grid) for grid in spec.grids]
     prefix = spec.num_prefix_tokens
     pooled = patches[-1] + (prefix if spec.pool_include_prefix else 0)
     counts = {"token": patches[0] + prefix, "patch": patches[0], "once": 1, "": 0}

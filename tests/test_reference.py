@@ -7,7 +7,7 @@ import torch
 
 from mmlearngene import LearngeneError, ViTSpec, build
 from mmlearngene.layouts import FRAMEWORKS, find_vit, layout_for
-from mmlearngene.testing import PLAIN, random_weights
+from mmlearngene.testing import PLAIN, random_weights, spec_of
 
 from .reference import reference
 from .zoo import images, outputs
@@ -19,8 +19,8 @@ CHOICES = dict(
 )  # fmt: skip
 SELDOM = dict(
     init_values=0.1, dist_token=True, reg_tokens=2, no_embed_class=True, pos_embed="none", pre_norm=True,
-    norm="rmsnorm", patch_norm=True, qk_norm=True, scale_attn_norm=True, scale_mlp_norm=True, post_norm=True, final_norm=False,
-    pool_include_prefix=True, rel_pos_bias=True, embed_dims=12, patch_bias=False,
+    norm="rmsnorm", patch_norm=True, qk_norm=True, scale_attn_norm=True, scale_mlp_norm=True, post_norm=True,
+    final_norm=False, pool_include_prefix=True, rel_pos_bias=True, embed_dims=12, patch_bias=False,
 )  # fmt: skip
 FOUND = {  # what once was computed otherwise, or not at all; and who can have it
     "silu in Eva": (dict(act="silu", qkv_bias="qv"), []),
@@ -60,14 +60,20 @@ def drawn(seed: int) -> ViTSpec:
             pass
 
 
+def able_to(spec: ViTSpec, framework: str) -> bool:
+    try:
+        layout_for(spec, framework)
+    except LearngeneError:
+        return False
+    return True
+
+
 def check(spec: ViTSpec) -> list[str]:
     """The frameworks that have a class for a spec, each of which computes what it says and is read as what it is."""
     weights, x, able = random_weights(spec), images(spec.img_size), []
     expected = reference(weights, x)
     for framework in FRAMEWORKS:
-        try:
-            layout_for(spec, framework)
-        except LearngeneError:
+        if not able_to(spec, framework):
             continue
         model = build(weights, framework)
         found = find_vit(model)
@@ -94,3 +100,28 @@ def test_some_vit(seed):
 def test_what_once_was_wrong(name):
     fields, able = FOUND[name]
     assert check(ViTSpec(**{**PLAIN, "num_heads": 2, "num_layers": 3, **fields})) == able
+
+
+SWINS = {  # a Swin's fields, and who can have it; all of them compute the same
+    "another hidden width": (dict(mlp_ratio=2), ["timm", "hf", "mmpretrain"]),
+    "an oblong image": (dict(img_size=(32, 64), depths=(2, 1, 2, 1)), ["timm", "hf", "mmpretrain"]),
+    "one window high": (dict(img_size=(32, 64)), ["hf", "mmpretrain"]),
+    "windows that need padding": (dict(img_size=40), ["hf", "mmpretrain"]),
+    "padded where nothing shifts": (dict(img_size=40, depths=(1, 1, 1, 1)), ["timm", "hf", "mmpretrain"]),
+    "a grid smaller than its windows": (dict(img_size=16), []),
+}
+
+
+@pytest.mark.parametrize("name", SWINS)
+def test_a_swin_computes_the_same_everywhere_or_is_refused(name):
+    fields, able = SWINS[name]
+    spec = spec_of("Swin").replace(**{"depths": (2, 2, 2, 2), **fields})
+    weights, found = random_weights(spec), {}
+    for framework in ("timm", "hf", "mmpretrain"):
+        if able_to(spec, framework):
+            model = build(weights, framework)
+            assert find_vit(model).spec.img_size == spec.img_size
+            found[framework] = outputs(model, images(spec.img_size))[-1]
+    assert list(found) == able
+    for logits in found.values():
+        torch.testing.assert_close(logits, found[able[0]], rtol=0, atol=1e-5)

@@ -557,6 +557,14 @@ class Layout:
 PROBE = ViTSpec(1, 1)
 
 
+def small_grid(spec: ViTSpec) -> str | None:
+    """In words, the first grid of a Swin's stages that is smaller than its windows; None if there is none."""
+    for rows, columns in spec.grids:
+        if min(rows, columns) < spec.window_size:
+            return f"windows of {spec.window_size} on a stage's grid of {rows} x {columns}"
+    return None
+
+
 def _example(name: str, spec: ViTSpec) -> object:
     examples = dict(num_heads=spec.embed_dims // 64 or 1, norm_eps=1e-6, act="gelu", post_norm=False)
     return examples.get(name, getattr(spec, name))

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import LearngeneError
 from ..spec import ViTSpec
-from .base import ANY, Key, Layout
+from .base import ANY, Key, Layout, small_grid
 from .modules import act_name
 
 _ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "relu": "relu", "silu": "silu"}
@@ -418,7 +418,7 @@ def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
 def _swin_cannot(spec: ViTSpec) -> str | None:
     if any(len({spec.heads[layer] for layer in layers}) > 1 for layers in spec.stages):
         return f"heads that differ within a stage, {spec.num_heads}"
-    return None
+    return small_grid(spec)
 
 
 _SWIN_BLOCK = "encoder.layers.{stage}.blocks.{block}"

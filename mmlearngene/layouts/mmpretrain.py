@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import LearngeneError
 from ..spec import ViTSpec
-from .base import ANY, Key, Layout
+from .base import ANY, Key, Layout, small_grid
 from .modules import act_name, known
 
 _ACTS = {
@@ -143,6 +143,8 @@ def _swin_cfg(spec: ViTSpec) -> dict:
         in_channels=spec.in_channels,
         window_size=spec.window_size,
     )
+    if spec.feedforward_channels != 4 * spec.embed_dims:
+        cfg["stage_cfgs"] = dict(block_cfgs=dict(ffn_ratio=(spec.feedforward_channels + 1e-3) / spec.embed_dims))
     if not ordinary:
         cfg |= dict(type="mmlearngene.ElasticSwin", num_heads=heads, head_dims=spec.head_dim)
     return cfg
@@ -227,6 +229,7 @@ def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
     blocks = [block for stage in vit.stages for block in stage.blocks]
     has_head = getattr(around, "head", None) is not None and getattr(around, "neck", None) is not None
     return dict(
+        img_size=getattr(vit.patch_embed, "init_input_size", None),
         num_heads=[block.attn.w_msa.num_heads for block in blocks],
         norm_eps=blocks[0].norm1.eps,
         act=act_name(blocks[0].ffn.layers[0][1]),
@@ -365,6 +368,16 @@ EVA02 = Layout(
     read=_read_eva,
     cannot=_cannot,
 )  # fmt: skip
+
+
+def _swin_cannot(spec: ViTSpec) -> str | None:
+    if len(spec.depths) != 4:
+        return f"{len(spec.depths)} stages"
+    if not spec.is_ordinary and spec.feedforward_channels != 4 * spec.embed_dims:
+        return f"a hidden width of {spec.feedforward_channels} with heads that are together not as wide as the stage"
+    return small_grid(spec)
+
+
 _BLOCK = "stages.{stage}.blocks.{block}"
 SWIN = Layout(
     **_COMMON,
@@ -395,7 +408,7 @@ SWIN = Layout(
     },
     extra=(*_EXTRA, r"norm[012]\..*", r"stages\.\d\.downsample\.adaptive_padding\..*"),  # norms of feature maps
     read=_read_swin,
-    cannot=lambda spec: f"{len(spec.depths)} stages" if len(spec.depths) != 4 else None,
+    cannot=_swin_cannot,
 )
 
 LAYOUTS = (VIT, VIT_GATED, DISTILLED, BEIT, BEIT_ALL_BIASES, EVA02, SWIN)

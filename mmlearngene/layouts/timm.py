@@ -17,7 +17,7 @@ from torch import nn
 
 from ..errors import LearngeneError
 from ..spec import WORDS, ViTSpec
-from .base import ANY, Key, Layout
+from .base import ANY, Key, Layout, small_grid
 from .modules import act_name, known, pool_name
 
 _NO_DIFFERENCE = frozenset(  # how other sizes are served; pooling and positions of prefix tokens are read
@@ -450,6 +450,16 @@ def _make_swin(spec: ViTSpec) -> SwinTransformer:
     return model
 
 
+def _swin_cannot(spec: ViTSpec) -> str | None:
+    """What it computes in a way of its own: it shifts before it pads, and fits windows to each side of a grid."""
+    size = spec.window_size
+    for grid, layers in zip(spec.grids, spec.stages, strict=True):
+        pads, one_window = any(side % size for side in grid), grid.count(size) == 1
+        if len(layers) > 1 and (pads or one_window):
+            return f"shifted windows of {size} on a stage's grid of {grid[0]} x {grid[1]}"
+    return small_grid(spec)
+
+
 def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
     blocks = [block for stage in vit.layers for block in stage.blocks]
     pool = known(pool_name(vit.global_pool), ("", "avg"), "pooling")
@@ -492,6 +502,7 @@ SWIN = Layout(
     },
     make=_make_swin,
     kwargs=_swin_kwargs,
+    cannot=_swin_cannot,
     read=_read_swin,
     ignore=_NO_DIFFERENCE,
 )
