@@ -272,19 +272,23 @@ def macs(spec: ViTSpec) -> int:
     for name, shape in shapes.items():
         row = row_of(spec, name)
         tokens = counts[row.per]
-        if row.scope == "stage":
+        if row.scope == "stage" and row.per:
             tokens = patches[int(re.search(r"\d+", name)[0]) + 1]
         total += tokens * math.prod(shape)
     if spec.pool == "map":  # one query, keys and values of the pooled tokens, and their attention
         width = spec.embed_dims
         total += width * width * (1 + 2 * pooled) + 2 * pooled * width
     for layer, heads in enumerate(spec.heads):
-        tokens = patches[spec.stage(layer)] + prefix
-        seen = spec.window_size**2 if spec.window_size else tokens
+        stage = spec.stage(layer)
+        tokens = attended = seen = patches[stage] + prefix
+        if side := spec.window_size:  # a grid is padded to whole windows for its attention
+            seen = side**2
+            attended = math.prod(math.ceil(length / side) for length in spec.grids[stage]) * seen
         for row in rows(spec, "layer"):
             if row.per:
-                total += tokens * math.prod(_shape(row, axis_sizes(spec, spec.stage(layer), layer), spec))
-        total += 2 * tokens * seen * heads * spec.head_dim
+                of = attended if "head" in row.axis_names else tokens
+                total += of * math.prod(_shape(row, axis_sizes(spec, stage, layer), spec))
+        total += 2 * attended * seen * heads * spec.head_dim
     return total
 
 

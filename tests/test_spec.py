@@ -1,10 +1,13 @@
 """Sizes: parsing, exact parameter and FLOP counts, spreading layers."""
 
+from functools import partial
+
 import pytest
 import timm.layers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -99,17 +102,29 @@ def test_parameters_are_those_of_the_mmpretrain_model(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec}-{spec.pool}-{spec.class_token}")
 def test_flops_are_those_that_torch_counts(spec):
+    with torch.device("meta"):
+        assert spec.flops == 2 * spec.macs == counted(lambda: VisionTransformer(**model_kwargs(spec)), spec)
+
+
+def counted(make, spec):
+    """The FLOPs that torch counts of an image through a model."""
     fused = timm.layers.config._USE_FUSED_ATTN
     timm.layers.set_fused_attn(False)  # the counter sees plain matrix products on every device
     try:
-        with torch.device("meta"):
-            model = VisionTransformer(**model_kwargs(spec)).eval()
-            images = torch.empty(1, spec.in_channels, *spec.img_size)
+        model = make().eval().requires_grad_(False)
     finally:
         timm.layers.config._USE_FUSED_ATTN = fused
     with FlopCounterMode(display=False) as counter:
-        model(images)
-    assert spec.flops == 2 * spec.macs == counter.get_total_flops()
+        model(torch.empty(1, spec.in_channels, *spec.img_size))
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("side, depths", [(64, (2, 1, 2)), (72, (1, 1, 1))])  # the second's grids are padded
+def test_flops_of_a_swin_are_those_that_torch_counts(side, depths):
+    heads = [1, 2, 4]
+    spec = ViTSpec.parse("h1,2,4-l1,1,1", depths=depths, embed_dims=8, head_dim=8, img_size=side, window_size=4)
+    make = partial(SwinTransformer, side, 4, embed_dim=8, depths=depths, num_heads=heads, window_size=4)
+    assert spec.flops == counted(make, spec)
 
 
 @pytest.mark.parametrize("heads", DES_NETS)
