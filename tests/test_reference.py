@@ -36,6 +36,10 @@ FOUND = {  # what once was computed otherwise, or not at all; and who can have i
         dict(class_token=True, dist_token=True, pool="cls", pos_embed="none"),
         [],
     ),
+    "no positions at all, without biases": (
+        dict(class_token=True, pool="cls", pos_embed="none", qkv_bias="none"),
+        ["timm", "mmpretrain"],
+    ),
     "no positions of tokens that are not there": (
         dict(no_embed_class=True, pool_include_prefix=True),
         ["timm", "mmpretrain"],

@@ -44,7 +44,7 @@ def backbone_cfg(spec: ViTSpec, **overrides) -> dict:
 def _config_of(spec: ViTSpec) -> Callable[[ViTSpec], dict]:
     if spec.depths is not None:
         return _swin_cfg
-    if spec.rel_pos_bias or spec.qkv_bias == "qv":
+    if spec.rel_pos_bias or spec.qkv_bias == "qv" or (spec.pos_embed == "none" and spec.rope == "none"):
         return _beit_cfg
     return _vit_cfg if spec.rope == "none" else _eva_cfg
 
