@@ -357,9 +357,9 @@ def test_selection_by_norm(selection, unit, keep_original):
 
 @pytest.mark.parametrize("unit", ["head", "row"])
 @pytest.mark.parametrize("selection", ["top-l1", "top-l2", "bottom-l1", "bottom-l2"])
-@pytest.mark.parametrize("size", ["h1-l8", "h3-l8"])
-def test_every_selection_of_all_or_none_is_the_continuous_one(size, selection, unit):
-    gene = lets()
+@pytest.mark.parametrize("size, aux", [("h1-l8", "h3-l8"), ("h3-l8", "h3-l8"), ("h1-l8", "h1-l8")])
+def test_every_selection_of_all_or_none_is_the_continuous_one(size, aux, selection, unit):
+    gene = lets(aux=aux)
     found = state_of(gene.expand(size, selection=selection, unit=unit))
     assert_same(found, state_of(gene.expand(size)), rtol=0, atol=0)
 

@@ -335,7 +335,7 @@ class LeTs(Learngene):
         index = _ranked_rows(full["embed"], new, selection, block=small.head_dim if unit == "head" else 1)
         maps = {name: tensor[..., index, :] for name, tensor in full.items() if name not in counts}
         for name, count in counts.items():
-            layers = full[name].reshape(-1, *full[name].shape[-2:])
+            layers = full[name] if full[name].ndim == 3 else full[name][None]
             hidden = torch.stack([_ranked_rows(layer, count, selection) for layer in layers])
             taken = layers.take_along_dim(hidden[..., None], 1)
             maps[name] = taken if full[name].ndim == 3 else taken[0]
