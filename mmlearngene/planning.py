@@ -131,7 +131,8 @@ def within(costs: Iterable[Cost], params: float | None = None, macs: float | Non
         LearngeneError: none is; the message names the smallest.
     """
     costs = list(costs)
-    kept = [c for c in costs if c.params <= (params or math.inf) and c.macs <= (macs or math.inf)]
+    most = [math.inf if limit is None else limit for limit in (params, macs)]
+    kept = [cost for cost in costs if cost.params <= most[0] and cost.macs <= most[1]]
     if kept:
         return kept
     small, fast = min(costs, key=lambda cost: cost.params), min(costs, key=lambda cost: cost.macs)

@@ -200,6 +200,8 @@ def test_outputs_are_not_overwritten_unless_forced(gene, tmp_path, capsys):
     capsys.readouterr()
     assert "is a folder" in fails(capsys, *command[:-1], tmp_path, "--force")
     assert "state.safetensors" in fails(capsys, *command[:-1], tmp_path / "state.bin")
+    message = "is a folder of something else, which --force does not remove"
+    assert message in fails(capsys, *command[:-1], tmp_path, "--layout", "hf", "--force") and out.exists()
 
 
 def test_an_output_that_cannot_be_written_is_an_error_without_traceback(gene, tmp_path, capsys):

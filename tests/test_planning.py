@@ -1,6 +1,8 @@
 """Sizes that fit a budget: what is listed expands, and costs what the built model costs."""
 
 import json
+import shlex
+import shutil
 
 import pytest
 import torch
@@ -126,6 +128,17 @@ def test_plan(file, capsys):
     assert f"expand {file} --arch {found[0].spec} --img-size 12 --num-classes 7 -o" in text
 
 
+def test_the_command_that_plan_prints_is_one_that_a_shell_takes(file, tmp_path, capsys):
+    odd = tmp_path / "it's a göne & more" / "$x y.learngene.safetensors"
+    odd.parent.mkdir()
+    shutil.copy(file, odd)
+    assert run("plan", odd, "--num-classes", 7) == 0
+    command = capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
+    program, *arguments = shlex.split(command)
+    assert program == "mmlearngene" and arguments[:2] == ["expand", str(odd)]
+    assert run(*arguments[:-1], tmp_path / "vit.safetensors") == 0
+
+
 def test_plan_as_json_marks_trained_sizes(file, capsys):
     assert run("plan", file, "--json", "--top", 0) == 0
     found = json.loads(capsys.readouterr().out)
@@ -158,7 +171,11 @@ def test_plan_measures_only_if_asked_and_keeps_to_the_latency(file, capsys, monk
         (["--device", "cuda:77"], "device 'cuda:77' cannot be used here"),
         (["--img-size", "9"], "not divisible into patches of 4; the nearest size is (8, 8)"),
         (["--params", "1"], "none of the 24 sizes fits"),
-        (["--batch-size", "0"], "--batch-size 0 must be 1 or more"),
+        (["--params", "0"], "none of the 24 sizes fits"),
+        (["--params", "1,5M"], "'1,5M' is no number such as 22M"),
+        (["--batch-size", "0", "--device", "cpu"], "--batch-size 0 must be 1 or more"),
+        (["--batch-size", "8"], "--batch-size 8 is of what is measured: add --latency or --device"),
+        (["--top", "-3"], "--top -3 must be 0 or more"),
     ],
 )
 def test_plan_refuses_bad_input(file, capsys, options, message):

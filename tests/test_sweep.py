@@ -100,8 +100,8 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep, "run_sizes", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run(*command)
+    assert run(*command) == 130
+    assert f"what is finished is kept in {out}" in capsys.readouterr().err
     (first,) = (out / "sizes").iterdir()
     written = first.stat().st_mtime_ns
     monkeypatch.setattr(sweep, "run_sizes", real)
@@ -110,7 +110,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
     assert len(json.loads((out / "results.json").read_text())["sizes"]) == 2
 
 
-def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, monkeypatch, in_process):
+def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeypatch, in_process):
     small = tmp_path / "small.py"
     small.write_text(
         f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset=dict(indices=96))\n"
@@ -131,6 +131,10 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, monkeypatch, in
     with torch.no_grad():
         tuned = 100 * float((model(images).argmax(1) == labels).float().mean())
     assert row["tuned"] == pytest.approx(tuned, abs=0.01)
+    small.write_text(small.read_text().replace("indices=40", "indices=30"))
+    capsys.readouterr()
+    again = "sweep", gene, "--data", small, "--arch", "h1..2-l2", "--epochs", 1, "-o", out
+    assert f"with what {small} said before it was changed; expected a folder for each" in fails(capsys, *again)
     assert "been tuned since: 1 epochs" in (out / "weights" / "h2-l2.safetensors.md").read_text()
 
 

@@ -41,7 +41,7 @@ CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, or 2 where the input is wrong."""
+    """Run the command line; returns the exit status: 0, 2 where the input is wrong, 130 where Ctrl-C stopped it."""
     early = _Parser(prog="mmlearngene", add_help=False, allow_abbrev=False)
     early.add_argument("--import", dest="modules", action="append", default=[])
     early, argv = early.parse_known_args(argv)
@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LearngeneError, OSError) as error:
         print(f"mmlearngene: error: {one_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("mmlearngene: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from .. import files
@@ -81,6 +83,12 @@ def value(text: str) -> object:
         return text
 
 
+def expand_command(gene: str, size: object, fields: Mapping) -> str:
+    """The command that writes a size, as a shell takes it; ``fields`` are flags and their values."""
+    flags = [text for name, value in fields.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join(["mmlearngene", "expand", gene, "--arch", str(size), *flags, "-o", f"{size}.safetensors"])
+
+
 def given(arguments: argparse.Namespace, *names: str) -> dict:
     """Those of the named options that were given: what is not stays the business of the function called."""
     return {name: found for name in names if (found := getattr(arguments, name)) is not None}
@@ -97,6 +105,8 @@ def check_output(arguments: argparse.Namespace) -> None:
         if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
             raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
         _check_free(arguments, path)
+        if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
+            raise LearngeneError(f"{path} is a folder of something else, which --force does not remove; choose another")
         return
     if path.is_dir():
         raise LearngeneError(f"{path} is a folder; expected a file such as {path / 'gene.safetensors'}")

@@ -12,7 +12,7 @@ from ..files import existing
 from ..learngenes import load
 from ..planning import Cost, Storage, checked_device, measured, plan, storage, within
 from ..tables import table
-from .arguments import given
+from .arguments import expand_command, given
 
 _FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -44,18 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", help="measure latency and memory there: cpu, cuda, cuda:1, ... (default: cpu)"
     )
-    parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images of a measured batch (default: 1)"
-    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images of a measured batch (default: 1)")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many to list, 0 for all (default: 20)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
-    if arguments.batch_size < 1:
-        raise LearngeneError(f"--batch-size {arguments.batch_size} must be 1 or more")
     measure = arguments.latency is not None or arguments.device is not None
+    if arguments.batch_size is not None and not measure:
+        raise LearngeneError(f"--batch-size {arguments.batch_size} is of what is measured: add --latency or --device")
+    arguments.batch_size = 1 if arguments.batch_size is None else arguments.batch_size
+    for name, least in (("batch_size", 1), ("top", 0)):
+        if (value := getattr(arguments, name)) < least:
+            raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
     device = checked_device(arguments.device or "cpu") if measure else None
     path = existing(arguments.gene)
     learngene = load(path)
@@ -149,9 +151,8 @@ def _text(
         f"stored: the learngene {stored.learngene / 1e6:,.3g} MB, one checkpoint for each of the {len(fitting)} sizes "
         f"{stored.checkpoints / 1e6:,.4g} MB ({stored.ratio:.3g} x); {pays}"
     )
-    options = given(arguments, "img_size", "patch_size", "num_classes").items()
-    own = "".join(f" --{name.replace('_', '-')} {value}" for name, value in options)
-    lines.append(f"the largest: mmlearngene expand {arguments.gene} --arch {spec}{own} -o {spec}.safetensors")
+    fields = given(arguments, "img_size", "patch_size", "num_classes")
+    lines.append(f"the largest: {expand_command(arguments.gene, spec, fields)}")
     return "\n".join(lines)
 
 
@@ -163,7 +164,7 @@ def _how_many(arguments: argparse.Namespace, every: list[Cost], fitting: list[Co
 
 
 def _count(text: str) -> float:
-    match = re.fullmatch(r"([\d.,_]+)\s*([kmgbt]?)", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:[,_]\d{3})*(?:\.\d*)?|\.\d+)\s*([kmgbt]?)", text.strip().lower())
     try:
         return float(match[1].replace(",", "").replace("_", "")) * _FACTORS[match[2]]
     except (TypeError, ValueError):

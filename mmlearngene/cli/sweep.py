@@ -14,7 +14,7 @@ from ..errors import LearngeneError
 from ..files import existing, save_bytes
 from ..learngenes import Learngene, load
 from ..planning import Cost, plan, within
-from .arguments import given
+from .arguments import expand_command, given
 from .plan import add_budgets
 
 _PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
@@ -66,7 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
             shutil.rmtree(out, ignore_errors=True)
         raise
     save_bytes(out / _SETTINGS, json.dumps(settings, indent=1).encode())
-    results, failed = _run_all(arguments, sweep, costs, path)
+    try:
+        results, failed = _run_all(arguments, sweep, costs, path)
+    except KeyboardInterrupt:
+        print(f"what is finished is kept in {out}; the same command goes on with the others", file=sys.stderr)
+        raise
     if not results:
         raise LearngeneError(f"no size could be run; {costs[0].spec}: {next(iter(failed.values()))}")
     _show(arguments, learngene, [cost for cost in costs if str(cost.spec) in results], results, notes, classes)
@@ -136,8 +140,22 @@ def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tupl
     _check_classes(arguments, classes, learngene.aux_spec.num_classes)
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
     costs = within(costs, arguments.params, arguments.macs)
-    save_bytes(out / _CONFIG, config.pretty_text.encode())
+    _keep_config(out, config.pretty_text, data)
     return costs, notes, classes
+
+
+def _keep_config(out: Path, text: str, data: Path) -> None:
+    """Write the config that all sizes share.
+
+    Raises:
+        LearngeneError: the folder has results of another, as where the user's config was changed.
+    """
+    file = out / _CONFIG
+    if file.is_file() and file.read_text() != text and any((out / "sizes").glob("*.json")):
+        raise LearngeneError(
+            f"{out} has the results of a sweep with what {data} said before it was changed; expected a folder for each"
+        )
+    save_bytes(file, text.encode())
 
 
 def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path) -> tuple[dict, dict]:
@@ -191,12 +209,11 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
     from ..family import Family, Member, page_of, plot_family, table_of
 
     metric = arguments.metric
-    flags = "".join(f" --{n.replace('_', '-')} {v}" for n, v in _fields(arguments, classes).items())
     members = []
     for cost in costs:
         spec, result = cost.spec, results[str(cost.spec)]
         tuned = result["tuned"] and _score(result["tuned"], metric)
-        command = f"mmlearngene expand {arguments.gene} --arch {spec}{flags} -o {spec}.safetensors"
+        command = expand_command(arguments.gene, spec, _fields(arguments, classes))
         if tuned is not None:
             command = f"# tuned weights: {arguments.output / 'weights' / f'{spec}.safetensors'}\n{command}"
         members.append(
