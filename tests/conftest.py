@@ -1,19 +1,18 @@
 """What every test leaves as it found it."""
 
-import gc
 import sys
 
 import hypothesis
 import pytest
+
+from .quick import quicken
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes says nothing
 hypothesis.settings.load_profile("shared-machine")
 
 
 def pytest_collection_finish():
-    """Keep what was imported out of garbage collections: mmengine starts a full one for each data set it makes."""
-    gc.collect()
-    gc.freeze()
+    quicken()
 
 
 @pytest.fixture(autouse=True)

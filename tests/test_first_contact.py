@@ -1,7 +1,9 @@
 """What a first user meets: missing data and weights, own classes, runs of any length, a machine without a GPU."""
 
+import contextlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmlearngene import LearngeneError
+from mmlearngene.engine import launch
 from mmlearngene.engine.classes import follow_classes
 from mmlearngene.engine.data_check import FILES, check_data
 from mmlearngene.engine.device import adapt_to_device
@@ -29,24 +32,15 @@ from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import TimmTeacher, pretrained
 from mmlearngene.registry import MODELS
 
-from .test_faults import ENV, ROOT
+from .processes import ENV, ROOT, Script
 
 CONFIGS = ROOT / "configs"
 
 
-def tool(name, *arguments, **extra):
-    """Run a tool; its status, its lines and its seconds."""
-    begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, f"tools/{name}", *map(str, arguments)],
-        cwd=ROOT,
-        env={**ENV, **extra},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    return done.returncode, done.stdout.splitlines(), time.monotonic() - begin
+def tool(name, *arguments):
+    """Run a tool; its status and its lines."""
+    done = Script(f"tools/{name}", *arguments).result()
+    return done.returncode, done.stdout.splitlines()
 
 
 def class_folders(root: Path, names: str, images: int = 4) -> Path:
@@ -151,14 +145,38 @@ def test_a_folder_without_images_is_told_also_below_a_wrapper(tmp_path):
     check_data(with_data(dataset), ("train_dataloader",))
 
 
-@pytest.mark.parametrize("name, more", [("train.py", []), ("test.py", [__file__])])
-def test_the_tools_say_it_in_one_line_soon(name, more, tmp_path):
+@pytest.mark.parametrize("name", ["train.py", "test.py", "dist_train.sh"])
+def test_the_tools_say_it_in_one_line(name, tmp_path):
+    """As typed; eight processes take as long as one, since none of them is started."""
+    more = {"train.py": [], "test.py": [__file__], "dist_train.sh": ["8"]}[name]
     options = ["--cfg-options", "model.init_cfg=None", f"train_dataloader.dataset.data_root={tmp_path}/none"]
     options += [f"test_dataloader.dataset.data_root={tmp_path}/none", f"work_dir={tmp_path}/run"]
-    status, lines, seconds = tool(name, "configs/lets/des_h6_l12.py", *more, *options)
-    assert status == 2 and lines[-1].startswith(f"{name}: error: ImageNet: {tmp_path}/none")
+    done = subprocess.run(
+        [f"tools/{name}", "configs/lets/des_h6_l12.py", *more, *options],
+        cwd=ROOT,
+        env=ENV,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines, tool = done.stdout.splitlines(), name.replace("dist_train.sh", "train.py")
+    assert done.returncode == 2 and lines[-1].startswith(f"{tool}: error: ImageNet: {tmp_path}/none")
     assert not [line for line in lines if "Traceback" in line] and not (tmp_path / "run").exists()
-    assert seconds < 60  # most of it imports; how fast this machine is says nothing
+
+
+@pytest.mark.parametrize("variable, looks", [(None, True), ("LOCAL_RANK", False), (launch.CHECKED, False)])
+def test_one_process_of_a_machine_looks(variable, looks, monkeypatch):
+    """The first, also where another launcher has started it; none where tools/dist_run.py has looked."""
+    for name in ("LOCAL_RANK", launch.CHECKED):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.chdir(ROOT)
+    missing = "model.teacher.checkpoint=none.pth"
+    monkeypatch.setattr(sys, "argv", ["train.py", "configs/demo/aux_lets.py", "--cfg-options", missing])
+    load = runpy.run_path("tools/train.py")["load"]
+    with pytest.raises(LearngeneError, match="no such file: none.pth") if looks else contextlib.nullcontext():
+        load()
 
 
 def test_the_tools_can_be_typed_as_the_readme_writes_them():
@@ -170,7 +188,7 @@ def test_the_tools_can_be_typed_as_the_readme_writes_them():
 
 
 def test_a_config_that_is_not_there_is_told_with_the_nearest():
-    status, lines, _ = tool("train.py", "configs/lets/aux_deit_d.py")
+    status, lines = tool("train.py", "configs/lets/aux_deit_d.py")
     assert status == 2
     assert lines[-1] == (
         "train.py: error: no such file: configs/lets/aux_deit_d.py; did you mean configs/lets/aux_deit_b.py?"
@@ -312,7 +330,7 @@ def test_a_folder_of_ones_own_is_one_option_for_the_whole_chain(tmp_path):
 
     def train(config, name, *options):
         arguments = ["--data", tmp_path / "mine", "--work-dir", tmp_path / name, "--cfg-options", *small, *options]
-        status, lines, _ = tool("train.py", config, *arguments)
+        status, lines = tool("train.py", config, *arguments)
         assert status == 0, lines[-30:]
 
     train("configs/ancestry/deit_ti.py", "teacher", *deit)
@@ -405,7 +423,7 @@ def test_schedules_over_iterations_hold_too(tmp_path):
 def test_the_tool_trains_one_epoch_and_evaluates_at_0(epochs, tmp_path):
     options = [f"model.init_cfg.checkpoint={gene_file(tmp_path)}", f"train_cfg.max_epochs={epochs}"]
     options += ["train_dataloader.dataset.indices=64", "default_hooks.checkpoint.save_best=auto"]
-    status, lines, _ = tool("train.py", "configs/demo/des_h4_l6.py", "--work-dir", tmp_path, "--cfg-options", *options)
+    status, lines = tool("train.py", "configs/demo/des_h4_l6.py", "--work-dir", tmp_path, "--cfg-options", *options)
     assert status == 0, lines[-30:]
     found = [line for line in lines if "accuracy/top1" in line and "Epoch(val)" in line]
     assert len(found) == epochs + 1
@@ -472,7 +490,7 @@ def test_a_checkpoint_of_another_number_of_classes_is_refused(tmp_path):
     cfg.model.head.num_classes = 7
     state = MODELS.build({**cfg.model, "_scope_": "mmpretrain"}).state_dict()
     torch.save(dict(state_dict=state), tmp_path / "seven.pth")
-    status, lines, _ = tool("test.py", "configs/demo/ancestry.py", tmp_path / "seven.pth", "--work-dir", tmp_path)
+    status, lines = tool("test.py", "configs/demo/ancestry.py", tmp_path / "seven.pth", "--work-dir", tmp_path)
     assert status == 2
     message = f"test.py: error: {tmp_path}/seven.pth does not fit the config: head.fc.weight is (7, 96) there"
     assert lines[-1].startswith(message)

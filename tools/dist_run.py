@@ -1,7 +1,8 @@
 """Start a tool in several processes; what tools/dist_train.sh and tools/dist_test.sh share.
 
-`python tools/dist_run.py PROCESSES TOOL ARGUMENTS...` is torchrun, with three differences: a free port is taken unless
-PORT is set, a process that fails ends the others, and why is told in one last line.
+`python tools/dist_run.py PROCESSES TOOL ARGUMENTS...` is torchrun, with four differences: what the run needs is looked
+for once, before any process starts; a free port is taken unless PORT is set; a process that fails ends the others; and
+why is told in one last line.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import runpy
 import sys
 
 from torch.distributed import run
@@ -27,6 +29,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.processes < 1:
         parser.error(f"{args.processes} processes; expected 1 or more")
+    check(args.tool, args.arguments)
     command = [f"--nproc_per_node={args.processes}", *where(), args.tool, *args.arguments]
     for logger in (agent_logger, process_logger):  # of a failure they say what is said below, at length
         logger.setLevel(logging.CRITICAL)
@@ -40,6 +43,23 @@ def main() -> int:
         print(f"{os.path.basename(args.tool)}: ended by {error.sigval.name}, with all its processes", file=sys.stderr)
         return 128 + error.sigval
     return 0
+
+
+def check(tool: str, arguments: list[str]) -> None:
+    """Look for what a tool needs, with what it has to look with imported once, not in every process.
+
+    Raises:
+        SystemExit: something is missing; the tool's one line has said what.
+    """
+    from mmengine.logging import MMLogger  # here, as usage is told without them
+
+    from mmlearngene.engine.launch import CHECKED
+    from mmlearngene.engine.launch import run as run_tool
+
+    MMLogger.get_current_instance().setLevel(logging.WARNING)  # the first process will say what the config comes to
+    sys.argv = [tool, *arguments]
+    run_tool(runpy.run_path(tool)["load"])
+    os.environ[CHECKED] = "1"
 
 
 def where() -> list[str]:

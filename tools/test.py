@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.model import is_model_wrapper
@@ -20,7 +21,7 @@ from mmlearngene.engine.classes import follow_classes
 from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
-from mmlearngene.engine.launch import add_arguments, first_on_this_machine, load_config, run
+from mmlearngene.engine.launch import add_arguments, is_to_check, load_config, run
 from mmlearngene.engine.untuned import use_learngene
 from mmlearngene.files import existing, is_learngene
 from mmlearngene.layouts.base import some
@@ -49,8 +50,8 @@ def check_fit(model: nn.Module, path: str) -> None:
         )
 
 
-def main() -> None:
-    """Evaluate."""
+def load() -> tuple[argparse.Namespace, Config]:
+    """The command line and the config it leads to, once everything that they need has been looked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file, or a learngene")
@@ -67,8 +68,7 @@ def main() -> None:
     if "://" not in args.checkpoint:
         existing(args.checkpoint)
     cfg = load_config(args)
-    learngene = is_learngene(args.checkpoint)
-    if learngene:
+    if is_learngene(args.checkpoint):
         use_learngene(cfg, args.checkpoint, args.arch)
     elif args.arch:
         raise LearngeneError(f"--arch {args.arch} is for a learngene; {args.checkpoint} is of one size, the config's")
@@ -78,12 +78,18 @@ def main() -> None:
         pictures = dict(type="mmlearngene.SegPictureHook", folder=args.show_dir)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), pictures]
     drop_pretrained(cfg)
-    if first_on_this_machine():
+    if is_to_check():
         check_teachers(cfg)
         check_data(cfg, loaders=("test_dataloader",))
     follow_classes(cfg)
+    return args, cfg
+
+
+def main() -> None:
+    """Evaluate."""
+    args, cfg = load()
     runner = Runner.from_cfg(adapt_to_device(cfg))
-    if not learngene:
+    if not is_learngene(args.checkpoint):
         check_fit(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.out and is_main_process():

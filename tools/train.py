@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import argparse
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlearngene.engine.classes import follow_classes
 from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_learngenes, check_teachers, drop_learngenes_if_resumed, drop_pretrained
-from mmlearngene.engine.launch import add_arguments, first_of_all, first_on_this_machine, load_config, run
+from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.engine.work_dir import hold, set_aside
 
 
-def main() -> None:
-    """Train."""
+def load() -> Config:
+    """The config of the training that the command line asks for, once everything that it needs has been looked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     parser.add_argument(
@@ -43,12 +44,18 @@ def main() -> None:
         cfg.load_from = None if args.resume == "auto" else args.resume
     drop_pretrained(cfg)
     drop_learngenes_if_resumed(cfg)
-    if first_on_this_machine():
+    if is_to_check():
         check_learngenes(cfg)
         check_teachers(cfg)
         check_data(cfg)
     follow_classes(cfg)
     fit_schedule(cfg)
+    return cfg
+
+
+def main() -> None:
+    """Train."""
+    cfg = load()
     if first_of_all():
         hold(cfg.work_dir)
         set_aside(cfg)

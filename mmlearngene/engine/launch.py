@@ -20,6 +20,7 @@ from ..datasets.subset import check_share
 from ..errors import LearngeneError, RunStopped
 from ..files import existing
 
+CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and NCCL say
 
@@ -108,9 +109,9 @@ def default_work_dir(config: str | Path) -> Path:
     return Path("work_dirs", *below)
 
 
-def first_on_this_machine() -> bool:
-    """Whether this process is the one of its machine that looks at files before the others open them."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def is_to_check() -> bool:
+    """Whether this process looks for what the run needs: the first of its machine, if tools/dist_run.py has not."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and CHECKED not in os.environ
 
 
 def first_of_all() -> bool:

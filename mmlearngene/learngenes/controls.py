@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.fft import dct, idct
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor
 
@@ -241,6 +240,8 @@ def _merged(shape: Sequence[int], groups: Sequence[int]) -> list[int]:
 @lru_cache(maxsize=64)
 def frequency_matrix(old: int, new: int) -> Tensor:
     """DCT-II of ``old`` numbers, cut to or padded with zeros to ``new`` frequencies, and the inverse: (new, old)."""
+    from scipy.fft import dct, idct  # here, as it takes a tenth of a second that every command would wait for
+
     spectrum = np.zeros((new, old), dtype=np.float32)
     kept = min(old, new)
     spectrum[:kept] = dct(np.eye(old, dtype=np.float32), axis=0)[:kept]
