@@ -483,7 +483,7 @@ def test_a_descendant_swin_trains_as_an_expansion(method, size):
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "cluster").glob("des_swin*.py")), ids=lambda path: path.stem)
-def test_a_config_trains(path, images, teacher, tmp_path, monkeypatch):  # noqa: F811
+def test_a_config_trains(path, images, teacher, tmp_path):  # noqa: F811
     """The config's backbone with heads 4 wide, five blocks, and four images."""
     cfg = Config.fromfile(path)
     backbone = cfg.model.pop("backbone")
@@ -500,8 +500,6 @@ def test_a_config_trains(path, images, teacher, tmp_path, monkeypatch):  # noqa:
     cfg.model.head.in_channels = 8 * width
     file = extract("cluster", ancestry(spec), eps=0).save(tmp_path / "gene.safetensors")
     cfg.model.init_cfg.checkpoint = str(file)
-    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.model.load_report.share == 1

@@ -99,7 +99,7 @@ def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):
+def test_a_config_trains(name, images, teacher, tmp_path):
     if Path(name).stem in SHARED_BASES:
         pytest.skip("what other configs share")
     cfg = shrink(Config.fromfile(CONFIGS / name), images, teacher, tmp_path)
@@ -108,8 +108,6 @@ def test_a_config_trains(name, images, teacher, tmp_path, monkeypatch):
         backbone = cfg.model.backbone
         heads, class_token = backbone.arch.num_heads, backbone.with_cls_token
         init.checkpoint = str(gene_for(init.checkpoint, heads, class_token, tmp_path))
-    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
     runner = Runner.from_cfg(cfg)
     before = {name: parameter.clone() for name, parameter in runner.model.named_parameters()}
     runner.train()

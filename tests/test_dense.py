@@ -15,7 +15,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from mmseg.registry import MODELS as SEG_MODELS
 from PIL import Image
@@ -767,8 +766,6 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
     cfg.merge_from_dict({"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1, "visualizer": None})
     cfg.dump(tmp_path / "cfg.json")  # which is laid out faster than Python
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
-    monkeypatch.setattr(Config, "pretty_text", property(repr))  # laying the text out takes longer than the training
     monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "cfg.json"), "--work-dir", str(tmp_path / "run")])
     runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
     gene = load(tmp_path / "run" / "epoch_1.learngene.safetensors")
@@ -813,8 +810,6 @@ def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(ph
     loader = "train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)\nvisualizer = None\n"
     (tmp_path / "my_dense.py").write_text(text + tiny + loader)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["train.py", "my_dense.py", "--no-validate"])
     runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
     gene = load("work_dirs/my_dense/epoch_1.learngene.safetensors")

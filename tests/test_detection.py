@@ -81,7 +81,6 @@ def test_a_detector_trains_from_a_learngene(tmp_path, monkeypatch):
                 step.crop_size = (96, 96)
     cfg.update(work_dir=str(tmp_path / "run"), visualizer=None, log_level="WARNING", param_scheduler=None)
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
     runner = Runner.from_cfg(adapt_to_device(cfg))
     losses = []
     step = runner.model.train_step

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import types
 from pathlib import Path
@@ -37,16 +36,16 @@ from mmlearngene.engine import (
     SeedHook,
     checkpoints,
     randomness,
+    work_dir,
 )
-from mmlearngene.engine.work_dir import set_aside
+from mmlearngene.engine.work_dir import hold, set_aside
 from mmlearngene.errors import RunStopped
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
 
+from .processes import ENV, ROOT, Script
 from .test_engine import Images, Scores, aux_net, files_in, learngene_in, loader, make_runner, same
 
-ROOT = Path(__file__).parents[1]
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
 
 
@@ -466,31 +465,34 @@ def test_a_disk_that_is_really_full(tmp_path, teacher):
 
 # ---------------------------------------------------------------- one folder, one run
 
-HOLD = "from mmlearngene.engine.work_dir import hold; import os, sys, time; hold(sys.argv[1]); "
+HOLD = """
+import os, sys, time
+from mmlearngene.engine.work_dir import hold
+hold(sys.argv[1])
+if "stay" in sys.argv:
+    os.fork()  # a child, as with data workers, that lives on
+    print("holds", flush=True)
+    time.sleep(1000)
+"""
 
 
 def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path):
-    # the first has a child, as with data workers, that lives on
-    script = HOLD + "os.fork() or time.sleep(60); print('holds', flush=True); time.sleep(60)"
-    first = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    (tmp_path / "hold.py").write_text(HOLD)
+    command = [tmp_path / "hold.py", tmp_path / "run"]
+    first = Script(*command, "stay")
     try:
-        assert first.stdout.readline() == "holds\n"
-        second = [sys.executable, "-c", HOLD, str(tmp_path)]
-        refused = subprocess.run(second, cwd=ROOT, capture_output=True, text=True)
-        assert f"in use by another run (process {first.pid} on {socket.gethostname()})" in refused.stderr
-        assert "--work-dir" in refused.stderr
-        (tmp_path / ".epoch_1.pth.tmp").touch()
-        first.kill()
-        first.wait()
-        done = subprocess.run(second, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert not list(tmp_path.glob(".*.tmp"))
+        while first.output() != "holds\nholds\n":
+            assert first.is_alive(), first.output()
+            time.sleep(0.1)
+        refused = Script(*command).result()
+        assert f"in use by another run (process {first.pid} on {socket.gethostname()})" in refused.stdout
+        assert "--work-dir" in refused.stdout
+        (tmp_path / "run" / ".epoch_1.pth.tmp").touch()
+        os.kill(first.pid, signal.SIGKILL)
+        first.result()
+        done = Script(*command).result()
+        assert done.returncode == 0, done.stdout
+        assert not list((tmp_path / "run").glob(".*.tmp"))
     finally:
         os.killpg(first.pid, signal.SIGKILL)
 
@@ -532,42 +534,28 @@ def teacher(tmp_path_factory) -> Path:
     return path
 
 
-def start(work_dir, teacher, *options, program=(sys.executable, "tools/train.py"), flags=(), **arguments):
-    """Start stage 1 of the demo on little data."""
+def stage_1(work_dir, teacher, *options, flags=()):
+    """Arguments of a training: stage 1 of the demo on little data."""
     cut = [f"model.teacher.checkpoint={teacher}", "train_dataloader.dataset.indices=64"]
     cut += ["val_dataloader.dataset.indices=16", "default_hooks.checkpoint.interval=1", "train_cfg.max_epochs=3"]
     cut += ["param_scheduler=[]"]
-    command = [program[0], program[1], "configs/demo/aux_lets.py", *program[2:], "--work-dir", str(work_dir), *flags]
-    return subprocess.Popen(
-        [*command, "--cfg-options", *cut, *options],
-        cwd=ROOT,
-        env=ENV,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **arguments,
-    )
+    return ["--work-dir", str(work_dir), *flags, "--cfg-options", *cut, *options]
 
 
 def train(*args, **kwargs):
-    """Run it to its end."""
-    process = start(*args, **kwargs)
-    output, _ = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, output)
+    return Script("tools/train.py", "configs/demo/aux_lets.py", *stage_1(*args, **kwargs)).result()
+
+
+def start_two(*args):
+    """The same in two processes."""
+    command = ["bash", "tools/dist_train.sh", "configs/demo/aux_lets.py", "2", *stage_1(*args)]
+    return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def below(pid):
     """All processes below one."""
     children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return children + [grandchild for child in children for grandchild in below(child)]
-
-
-def wait_for(condition, process, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def running(pids):
@@ -591,12 +579,12 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
             taken.bind(("127.0.0.1", 29500))
         except OSError:
             pass  # taken all the same
-        process = start(
-            tmp_path / "run", teacher, "train_cfg.max_epochs=100000", program=("bash", "tools/dist_train.sh", "2")
-        )
+        process = start_two(tmp_path / "run", teacher, "train_cfg.max_epochs=100000")
         workers = []
         try:
-            wait_for((tmp_path / "run" / "last_checkpoint").exists, process)
+            while not (tmp_path / "run" / "last_checkpoint").exists():
+                assert process.poll() is None, process.communicate()[0][-3000:]
+                time.sleep(0.1)
             workers = below(process.pid)
             ranks = [pid for pid in workers if "--launcher" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
             assert len(ranks) == 2
@@ -604,7 +592,7 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
                 process.terminate()
             else:
                 os.kill(ranks[1], signal.SIGKILL)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=600)
         finally:
             left = running([*workers, process.pid])
             for pid in left:
@@ -619,13 +607,15 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
         assert re.fullmatch(r"train.py: error: process [01] \(pid \d+\) was ended by SIGKILL; so were the others", last)
 
 
-def test_several_processes_say_one_line_last(tmp_path):
-    program = ("bash", "tools/dist_train.sh", "2")
-    done = train(tmp_path / "run", tmp_path / "none.pth", program=program)
-    assert done.returncode == 2
-    lines = done.stdout.splitlines()
-    assert lines[-1].startswith("train.py: error: no such file: ") and "none.pth" in lines[-1]
-    assert sum("none.pth" in line for line in lines) == 1 and "Traceback" not in done.stdout
+def test_one_process_of_several_says_one_line_last(tmp_path, teacher):
+    hold(tmp_path)  # which only the process that is to write finds out
+    process = start_two(tmp_path, teacher)
+    output, _ = process.communicate()
+    work_dir._held.pop().close()
+    assert process.returncode == 2 and "Traceback" not in output
+    lines = output.splitlines()
+    assert lines[-1].startswith(f"train.py: error: {tmp_path} is in use by another run (process {os.getpid()} ")
+    assert sum("in use" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh"])
@@ -644,17 +634,13 @@ def test_scripts_without_arguments_say_how_they_are_used(script):
 
 
 def test_the_benchmark_of_faults(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "tools/benchmarks/faults.py", "--kills", "1", "--out", str(tmp_path / "faults.json")],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    """Two of its three kinds of runs; the third's kill is in test_tools.py."""
+    kinds = ["export", "segmentation"]
+    options = ["--kills", 1, "--only", *kinds, "--out", tmp_path / "faults.json"]
+    done = Script("tools/benchmarks/faults.py", *options).result()
+    assert done.returncode == 0, done.stdout[-3000:]
     results = json.loads((tmp_path / "faults.json").read_text())
-    assert [result["name"] for result in results] == ["stage 1", "export", "segmentation"]
+    assert [result["name"] for result in results] == kinds
     assert all(run["equal"] for result in results for run in result["runs"])
 
 

@@ -1,11 +1,9 @@
 """Every segmentation config, scaled down, trains and evaluates on tiny sets in the official layouts."""
 
 import json
-import os
 import re
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -39,10 +37,10 @@ from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import seg_sizes
 
+from .processes import ENV, ROOT, Script, ranks
 from .shared import SHARED, needs_shared
 from .tiny_sets import make_ade20k, make_cityscapes, make_pair, make_pascal_context
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "seg"
 HEAD_DIM = 4
 CROP = (64, 64)
@@ -93,19 +91,11 @@ def shrink(name: str, root: Path, work_dir: Path, gene: Path | None) -> Config:
     return adapt_to_device(cfg)
 
 
-@pytest.fixture
-def quick(monkeypatch) -> None:
-    """Laying out a config's text and listing the environment take longer than two tiny iterations."""
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
-
-
 def set_of(name: str, sets: dict[str, Path]) -> Path:
     return next(root for key, root in sets.items() if f"_{key}" in name)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
-@pytest.mark.usefixtures("quick")
 def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
     cfg = shrink(name, set_of(name, sets), tmp_path, gene)
     check_data(cfg)
@@ -122,7 +112,6 @@ def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
 
 @needs_shared
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*_ade20k*.py")))
-@pytest.mark.usefixtures("quick")
 def test_real_ade20k_images(name, gene, tmp_path):
     cfg = shrink(name, ADE_MINI, tmp_path, gene)
     check_data(cfg)
@@ -139,7 +128,6 @@ def test_real_ade20k_images(name, gene, tmp_path):
     assert runner.message_hub.get_scalar("val/aAcc").current() == pytest.approx(100 * right / total, abs=0.01)
 
 
-@pytest.mark.usefixtures("quick")
 def test_camvid_study_from_ancestry_to_mask(tmp_path):
     """The study's configs, one after the other, an epoch or two iterations each, on a handful of random images."""
     rng = np.random.default_rng(0)
@@ -315,7 +303,6 @@ def test_gradient_checkpointing_changes_nothing(frozen_stages, gene, sets, tmp_p
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.usefixtures("quick")
 def test_gradient_checkpointing_is_one_option(gene, sets, tmp_path):
     option = re.search(r"default_hooks\.\w+\.type=mmlearngene\.\w+", (ROOT / "docs" / "segmentation.md").read_text())[0]
     cfg = shrink("des_h6_l12_ade20k_segmenter", sets["ade20k"], tmp_path, gene)
@@ -387,16 +374,9 @@ def test_folder_without_images_is_named(tmp_path):
     assert "no file *.jpg" in message and "images/training" in message
 
 
-def environment() -> dict[str, str]:
-    """This process's environment, one thread, with this Python first on the path, as tools/dist_train.sh needs it."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-
-
 def run(*command: object) -> str:
-    """Run a command in the checkout; its output."""
-    command = [str(part) for part in command]
-    done = subprocess.run(command, env=environment(), text=True, cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT)
+    """Run a script; its output."""
+    done = Script(*command).result()
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
@@ -470,11 +450,13 @@ def dumped(cfg: Config, folder: Path) -> Path:
 def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path):
     config = dumped(shrink("des_h6_l12_pascal_context_segmenter", sets["pascal_context"], tmp_path, gene), tmp_path)
     options = ("--cfg-options", "log_level=INFO")
-    log = run(sys.executable, "tools/train.py", config, *options)
+    log = run("tools/train.py", config, *options)
     assert "of the backbone inherited" in log
     show, out = tmp_path / "shown", tmp_path / "new" / "metrics.json"
     command = ["bash", "tools/dist_test.sh", config, tmp_path / "iter_2.pth", 2, "--show-dir", show, "--out", out]
-    log = run(*command, *options)
+    done = subprocess.run([*map(str, command), *options], env=ENV, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = done.stdout
     for key in ("mIoU", "mAcc", "aAcc", "tvmonitor", "aeroplane"):
         assert key in log
     assert json.loads(out.read_text()).keys() >= {"mIoU", "mAcc", "aAcc"}
@@ -571,45 +553,24 @@ def test_a_resumed_run_needs_no_learngene(tmp_path):
     assert cfg.model.to_dict() == dict(backbone=dict(init_cfg=[dict(type="Constant")]))
 
 
-def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all below it; torchrun's workers are in sessions of their own."""
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        kill_tree(int(child))
-    os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
 def test_two_processes_resume_after_sigkill(gene, sets, tmp_path):
     gene = Path(shutil.copy(gene, tmp_path))
     cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
     cfg.merge_from_dict({"train_cfg.max_iters": 10000, "train_cfg.val_interval": 10000, "log_level": "INFO"})
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
-    config = dumped(cfg, tmp_path)
-    command = ["tools/dist_train.sh", config, "2"]
-    with open(tmp_path / "first.log", "w") as log:
-        process = subprocess.Popen(
-            ["bash", *map(str, command)],
-            env=environment(),
-            cwd=ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline = time.monotonic() + 200
-            while process.poll() is None and time.monotonic() < deadline:
-                if (tmp_path / "last_checkpoint").exists():
-                    break
-                time.sleep(0.2)
-        finally:
-            if process.poll() is None:
-                kill_tree(process.pid)
-            process.wait()
-    assert (tmp_path / "last_checkpoint").exists(), (tmp_path / "first.log").read_text()[-3000:]
+    command = ("tools/train.py", dumped(cfg, tmp_path), "--launcher", "pytorch")
+    processes = ranks(*command)
+    while not (tmp_path / "last_checkpoint").exists():
+        assert all(process.is_alive() for process in processes), processes[0].output()[-3000:]
+        time.sleep(0.1)
+    for process in processes:
+        process.kill()
     gene.unlink()  # a resumed run needs none
     done = int(re.search(r"iter_(\d+)\.pth", (tmp_path / "last_checkpoint").read_text())[1])
     options = ("--resume", "--cfg-options", f"train_cfg.max_iters={done + 2}")
-    log = run("bash", *command, *options)
-    assert f"iter_{done}.pth" in log
+    results = [process.result() for process in ranks(*command, *options)]
+    assert [result.returncode for result in results] == [0, 0], results[0].stdout[-3000:]
+    assert f"iter_{done}.pth" in results[0].stdout
     state = torch.load(tmp_path / f"iter_{done + 2}.pth", weights_only=False)
     assert state["meta"]["iter"] == done + 2
     # BN's count goes on from the checkpoint: nothing was initialised anew
@@ -670,11 +631,11 @@ def test_users_own_config_takes_the_two_lines_of_the_docs(gene, sets, tmp_path):
     config = tmp_path / "with_learngene.py"
     config.write_text(f'_base_ = "my_config.py"\n{lines}')
     train = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"  # not this project's
-    log = run(sys.executable, train, config, "--work-dir", tmp_path)
+    log = run(train, config, "--work-dir", tmp_path)
     share = re.search(r"h8-l6 from lets .*: ([\d.]+)% of the backbone inherited", log)
     assert float(share[1]) > 99
 
     # and with this project's tools, though the config has no visualizer
     show = tmp_path / "shown"
-    log = run(sys.executable, "tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show)
+    log = run("tools/test.py", config, tmp_path / "iter_2.pth", "--show-dir", show)
     assert "mIoU" in log and len(list(show.glob("ADE_val_*.png"))) == 2

@@ -184,7 +184,7 @@ def _draw_in_a_process(rank, meeting, results):
 
 def test_processes_with_seeds_of_their_own_draw_the_same_sizes(tmp_path):
     results = mp.Manager().dict()
-    mp.spawn(_draw_in_a_process, (tmp_path / "meeting", results), nprocs=2)
+    mp.start_processes(_draw_in_a_process, (tmp_path / "meeting", results), nprocs=2, start_method="fork")
     expected = [names(sampler(**UNIFORM).draw(step)) for step in steps(10, seed=7)]
     assert results[0] == results[1] == expected
 

@@ -29,16 +29,12 @@ SHORT = {
 
 
 @pytest.fixture
-def quick(monkeypatch) -> None:
+def in_checkout(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    # laying the text out takes longer than the training
-    plain = property(lambda cfg: "\n".join(f"{name} = {value!r}" for name, value in cfg.to_dict().items()))
-    monkeypatch.setattr(Config, "pretty_text", plain)
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
 
 
 @pytest.fixture
-def study(quick, tmp_path, monkeypatch) -> elastic_digits.Study:
+def study(in_checkout, tmp_path, monkeypatch) -> elastic_digits.Study:
     ways = {way: (config, {**options, **SHORT}) for way, (config, options) in elastic_digits.WAYS.items()}
     monkeypatch.setattr(elastic_digits, "WAYS", ways)
     (tmp_path / "ancestry").mkdir()
@@ -85,7 +81,7 @@ def images(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
+def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     for name, value in dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6")).items():
         monkeypatch.setattr(cifar10, name, value)
     study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
@@ -111,7 +107,7 @@ def test_the_study_on_cifar10(quick, images, monkeypatch, capsys):
     assert (images / "family_cifar10.png").stat().st_size > 1000
 
 
-def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch):
+def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkeypatch):
     """Alone or beside another: the same steps from the same start."""
     monkeypatch.setattr(cifar10, "IMAGES", 20)
     monkeypatch.setattr(cifar10, "BATCH", 10)
@@ -135,7 +131,7 @@ def test_students_side_by_side_do_not_see_each_other(quick, images, monkeypatch)
         torch.testing.assert_close(tensor, ends[1][name], rtol=0, atol=0)
 
 
-def test_the_study_of_tokens(quick, images, monkeypatch, capsys):
+def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     for module, name, value in (
         (cifar10, "IMAGES", 20), (cifar10, "BATCH", 10), (cifar10, "SIZES", ("h3-l4",)),
         (dense_cifar10, "BANK_EVERY", 1), (dense_cifar10, "SIZES", ("h3-l4", "h4-l6")),

@@ -58,9 +58,7 @@ def silent(monkeypatch):
     return lambda: monkeypatch.setattr(Teacher, "forward", forward)
 
 
-def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent, monkeypatch):
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent):
     plain = train(teacher, tmp_path / "plain")
     cached = dict(type="mmlearngene.CachedTeacher", teacher=teacher, folder=str(tmp_path / "cache"), steps=4)
     kept = train(cached, tmp_path / "kept")
@@ -82,9 +80,7 @@ def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent, mo
         train(cached, tmp_path / "damaged")
 
 
-def test_a_run_on_the_largest_outputs_is_replayed_too(teacher, tmp_path, silent, monkeypatch):
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
-    monkeypatch.setattr(Runner, "_log_env", lambda *_: None)
+def test_a_run_on_the_largest_outputs_is_replayed_too(teacher, tmp_path, silent):
     cached = dict(type="mmlearngene.CachedTeacher", teacher=teacher, folder=str(tmp_path / "cache"), top_k=3)
     kept = train(cached, tmp_path / "kept")
     silent()

@@ -1,10 +1,7 @@
 """The tools as a user starts them: several processes, an interrupted run, bad input."""
 
 import json
-import os
 import runpy
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,8 +16,8 @@ from mmlearngene.files import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
 
-ROOT = Path(__file__).parents[1]
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+from .processes import ROOT, Script, ranks
+
 AUX = "configs/demo/aux_lets.py"
 ELASTIC = "configs/demo/elastic_lets.py"
 SANDWICH = [  # several sizes a step, the largest teaches the others
@@ -52,21 +49,14 @@ def options(tmp_path_factory) -> list[str]:
     ]
 
 
-def train(work_dir: Path, options: list[str], *arguments: str, config=AUX, processes=1, **kwargs):
-    """Start a training; the process."""
-    tool, count = [sys.executable, "tools/train.py"], []
-    if processes > 1:
-        tool, count = ["bash", "tools/dist_train.sh"], [str(processes)]
-    script = [*tool, config, *count, "--work-dir", str(work_dir), *arguments, "--cfg-options", *options]
-    return subprocess.Popen(
-        script, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
-    )
+def stage_1(config: str, work_dir: Path, options: list[str], *arguments: str) -> tuple:
+    """The command of a training."""
+    return ("tools/train.py", config, "--work-dir", work_dir, *arguments, "--cfg-options", *options)
 
 
-def finish(process) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output[-3000:]
-    return output
+def finish(*processes: Script) -> None:
+    for done in [process.result() for process in processes]:
+        assert done.returncode == 0, done.stdout[-3000:]
 
 
 def losses(work_dir: Path) -> list[float]:
@@ -78,9 +68,9 @@ def losses(work_dir: Path) -> list[float]:
 def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, options, config, more):
     # without drop-path and mixup, whose random numbers each process draws for itself (test_faults.py)
     options = [o for o in options + more if "drop_path" not in o and "augments" not in o]
-    finish(train(tmp_path / "one", options, config=config))
+    finish(Script(*stage_1(config, tmp_path / "one", options)))
     half = [*options, "train_dataloader.batch_size=16"]
-    finish(train(tmp_path / "two", half, config=config, processes=2))
+    finish(*ranks(*stage_1(config, tmp_path / "two", half, "--launcher", "pytorch")))
     single, double = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(single) == len(double) == 18
     assert double == pytest.approx(single, rel=1e-4)
@@ -90,38 +80,17 @@ def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, o
 @pytest.mark.parametrize("config, more", TRAININGS)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, options, config, more):
     options = options + more
-    finish(train(tmp_path / "whole", options, config=config))
-    slow = train(tmp_path / "killed", options, config=config, start_new_session=True)
-    deadline = time.time() + 240
+    finish(Script(*stage_1(config, tmp_path / "whole", options)))
+    slow = Script(*stage_1(config, tmp_path / "killed", options))
     while not (tmp_path / "killed" / "epoch_1.learngene.safetensors").exists():
-        assert slow.poll() is None and time.time() < deadline
+        assert slow.is_alive(), slow.output()[-3000:]
         time.sleep(0.02)
-    os.killpg(slow.pid, signal.SIGKILL)
-    slow.communicate()
+    slow.kill()
     assert not (tmp_path / "killed" / "epoch_3.pth").exists()
-    finish(train(tmp_path / "killed", options, "--resume", config=config))
+    finish(Script(*stage_1(config, tmp_path / "killed", options, "--resume")))
     whole, resumed = (load_state_dict(tmp_path / name / "epoch_3.pth") for name in ("whole", "killed"))
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
-
-
-def test_a_checkpoint_is_evaluated(tmp_path):
-    cfg = Config.fromfile(ROOT / "configs/demo/des_h4_l6.py")
-    torch.manual_seed(0)
-    model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmpretrain"}).eval()
-    torch.nn.init.normal_(model.head.fc.weight)  # so that the classes are far apart
-    images, labels = load_split("test")
-    mean, std = cfg.data_preprocessor.mean[0], cfg.data_preprocessor.std[0]
-    with torch.no_grad():
-        found = model((torch.tensor(images)[:, None] - mean) / std).argmax(1)
-    accuracy = 100 * (found == torch.tensor(labels)).float().mean().item()
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "des.pth")
-    command = [sys.executable, "tools/test.py", "configs/demo/des_h4_l6.py", str(tmp_path / "des.pth")]
-    command += ["--work-dir", str(tmp_path), "--out", str(tmp_path / "metrics.json")]
-    done = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(found.unique()) > 3  # not one class for all
-    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy/top1"] == pytest.approx(accuracy, abs=0.3)
 
 
 @pytest.fixture
@@ -138,6 +107,21 @@ def evaluate(tmp_path, monkeypatch):
         return json.loads(out.read_text())["accuracy/top1"]
 
     return run
+
+
+def test_a_checkpoint_is_evaluated(evaluate, tmp_path):
+    cfg = Config.fromfile(ROOT / "configs/demo/des_h4_l6.py")
+    torch.manual_seed(0)
+    model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmpretrain"}).eval()
+    torch.nn.init.normal_(model.head.fc.weight)  # so that the classes are far apart
+    images, labels = load_split("test")
+    mean, std = cfg.data_preprocessor.mean[0], cfg.data_preprocessor.std[0]
+    with torch.no_grad():
+        found = model((torch.tensor(images)[:, None] - mean) / std).argmax(1)
+    accuracy = 100 * (found == torch.tensor(labels)).float().mean().item()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "des.pth")
+    assert len(found.unique()) > 3  # not one class for all
+    assert evaluate("configs/demo/des_h4_l6.py", tmp_path / "des.pth") == pytest.approx(accuracy, abs=0.3)
 
 
 def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, capsys):
@@ -188,10 +172,7 @@ def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, ca
 
 def test_a_missing_learngene_is_named_before_training(tmp_path):
     options = [f"model.init_cfg.checkpoint={tmp_path / 'none.safetensors'}"]
-    command = [sys.executable, "tools/train.py", "configs/demo/des_h4_l6.py", "--work-dir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, "--cfg-options", *options], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode != 0
-    assert f"no such file: {tmp_path / 'none.safetensors'}" in done.stderr
+    done = Script(*stage_1("configs/demo/des_h4_l6.py", tmp_path, options)).result()
+    assert done.returncode == 2 and "Traceback" not in done.stdout
+    assert f"no such file: {tmp_path / 'none.safetensors'}" in done.stdout.splitlines()[-1]
     assert not list(tmp_path.glob("epoch_*"))
