@@ -190,11 +190,14 @@ def test_a_method_that_files_cannot_name_or_rebuild_is_refused(fresh):
 
     def reserved(self, learngene=None, aux=None, head=1): ...
 
+    def hidden(self, spec, *, size=1): ...
+
     for cls, message in (
         (like(method="Odd One"), "expected a name such as"),
         (like(__init__=lambda self, aux: None), "its constructor takes no 'learngene'"),
         (like(__init__=several), r"by name, and \*sizes has none"),
         (like(__init__=reserved), "an option cannot be called 'head'"),
+        (like(_expand=hidden), "an option cannot be called 'size'"),
         (like(method="lets", __init__=lambda self, learngene, aux: None), "'lets' is taken by mmlearngene.learngenes"),
     ):
         with pytest.raises(LearngeneError, match=message):

@@ -40,6 +40,7 @@ from mmlearngene.models.feature_loss import (
     random_mask,
 )
 from mmlearngene.probes import (
+    Judged,
     knn_accuracy,
     labelled_images,
     linear_accuracy,
@@ -932,9 +933,65 @@ def test_patches_of_a_segmentation_set_are_judged(tmp_path):
     first = np.random.default_rng([0, False]).integers(0, 3, (4, 4))
     assert labels[:16].tolist() == first.flatten().tolist()
     assert (linear_predictions(bank, labels, queries) == truth).mean() > 0.8
+    assert len(patch_features(model, tmp_path / "seg.py", limit=2)[1][1]) == 2 * 16  # no more than asked for
     with pytest.raises(LearngeneError, match="has no train_dataloader"):
         (tmp_path / "empty.py").write_text("")
         patch_features(model, tmp_path / "empty.py", limit=1)
+
+
+class Colours(nn.Module):
+    """Tokens that are the mean colour of each quarter of an image."""
+
+    def forward(self, images):
+        patches = F.adaptive_avg_pool2d(images, 2).permute(0, 2, 3, 1)
+        return Tokens(patches, patches.mean((1, 2)))
+
+
+def test_models_that_are_judged_see_red_as_the_first_channel_and_no_margin(tmp_path):
+    frame = Image.new("RGB", (64, 64), "blue")
+    frame.paste("red", (3, 3, 61, 61))
+    spec = ViTSpec(1, 1, img_size=56, patch_size=28, num_classes=0)
+    model = Judged("colours", spec, Colours(), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    for split in ("train", "val"):
+        for kind, image in (("img", frame), ("ann", Image.new("L", (64, 64)))):
+            (tmp_path / kind / split).mkdir(parents=True)
+            image.save(tmp_path / kind / split / "0.png")
+    (tmp_path / "cls" / "a").mkdir(parents=True)
+    frame.save(tmp_path / "cls" / "a" / "0.png")
+    images, _ = next(labelled_images(tmp_path / "cls", model, limit=1))
+    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 56, 56)
+    assert torch.allclose(images, red, atol=0.02)
+    dataset = dict(type="BaseSegDataset", data_root=str(tmp_path), img_suffix=".png", metainfo=dict(classes=("a",)))
+    loaders = {
+        f"{split}_dataloader": dict(
+            dataset={**dataset, "data_prefix": dict(img_path=f"img/{split}", seg_map_path=f"ann/{split}")}
+        )
+        for split in ("train", "val")
+    }
+    Config(loaders).dump(tmp_path / "seg.py")
+    for found, _ in patch_features(model, tmp_path / "seg.py", limit=1):
+        assert (found[:, 0] > 0.5).all() and (found[:, 2] < -0.5).all()
+
+
+def test_a_class_token_is_behind_the_norm_of_what_is_pooled():
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        img_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3, global_pool="avg", fc_norm=True
+    ).eval()
+    nn.init.normal_(model.fc_norm.weight)
+    images = torch.randn(2, 3, 8, 8)
+    expected = model.fc_norm(model.forward_features(images))
+    tokens = token_model(model, class_token=True)(images)
+    assert torch.allclose(tokens.summary, expected[:, 0]) and torch.allclose(
+        tokens.patches.flatten(1, 2), expected[:, 1:]
+    )
+
+
+def test_a_coarser_grid_sees_every_patch():
+    patches = torch.zeros(1, 8, 8, 1)
+    patches[0, 0, 0] = 1
+    coarse = Tokens(patches, torch.zeros(1, 1)).on_grid((2, 2)).patches
+    assert coarse.shape == (1, 2, 2, 1) and coarse[0, 0, 0] > 0
 
 
 def test_components_of_equal_tokens_have_equal_colours(tmp_path):

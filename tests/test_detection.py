@@ -22,9 +22,11 @@ CONFIG = ROOT / "configs" / "det" / "des_h6_l12_coco.py"
 
 def test_the_pyramid_has_the_strides_of_detectors_and_trains_whole():
     pyramid = SimpleFeaturePyramid(16, out_channels=8, num_outs=5)
-    maps = pyramid([torch.randn(2, 16, 4, 6), torch.randn(2, 16, 4, 6)])
+    last = torch.randn(2, 16, 4, 6)
+    maps = pyramid([torch.randn(2, 16, 4, 6), last])
     assert [tuple(m.shape) for m in maps] == [(2, 8, 16, 24), (2, 8, 8, 12), (2, 8, 4, 6), (2, 8, 2, 3), (2, 8, 1, 2)]
     assert torch.equal(maps[4], maps[3][..., ::2, ::2])
+    assert torch.equal(maps[2], pyramid.convs[2](last))  # the other maps do not count
     sum(m.square().sum() for m in maps[:4]).backward()
     assert all(parameter.grad is not None for parameter in pyramid.parameters())
 

@@ -284,6 +284,14 @@ def test_what_is_not_harmless_is_refused_whatever_is_asked_for(fields):
         initialize(model, gene, adapt=True)
 
 
+@pytest.mark.parametrize("fields", [dict(rope="cat"), dict(qk_norm=True)])
+def test_a_bias_of_keys_that_has_an_effect_is_not_dropped(fields):
+    """Rotated, or normed with what it is added to, it is not the same for every key."""
+    own = ViTSpec.parse("h2-l2", **{**PLAIN, **CLS, **fields})
+    with pytest.raises(LearngeneError, match="qkv_bias=all cannot be made qkv_bias=qv"):
+        adapt_weights(random_weights(own), own.replace(qkv_bias="qv"))
+
+
 def test_a_framework_that_lacks_a_feature_takes_what_computes_the_same():
     torch.manual_seed(0)
     weights = random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **CLS, "patch_bias": False}))

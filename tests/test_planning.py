@@ -98,7 +98,8 @@ def test_budgets(gene):
     middle = costs[len(costs) // 2]
     kept = within(costs, params=middle.params)
     assert kept == costs[len(costs) // 2 :]
-    assert all(cost.macs <= middle.macs for cost in within(costs, macs=middle.macs))
+    kept = within(costs, macs=middle.macs)
+    assert middle in kept and all((cost in kept) == (cost.macs <= middle.macs) for cost in costs)
     with pytest.raises(LearngeneError, match="none of the 24 sizes fits; the smallest is h1-l1 with"):
         within(costs, params=10)
 

@@ -111,6 +111,11 @@ def test_what_is_left_out_is_the_aux_nets():
     assert names(sampler(type="UniformSizes", heads=2, layers=6).sizes) == ["h2-l6"]
 
 
+def test_sizes_are_in_the_order_of_their_parameters():
+    deep, wide = sampler(type="UniformSizes", sizes=["h3-l2", "h1-l8"]).sizes
+    assert names([deep, wide]) == ["h1-l8", "h3-l2"] and deep.num_params < wide.num_params
+
+
 def test_weights_are_honoured():
     found = sampler(type="WeightedSizes", sizes=["h3-l4", "h1-l2", "h2-l3"], weights=[3, 1, 0])
     counts = Counter(str(found.draw(step)[0]) for step in steps(4000))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from mmlearngene import ViTSpec, build, files, load
@@ -19,6 +20,7 @@ from mmlearngene.errors import LearngeneError
 from mmlearngene.family import Family, Member, page_of, plot_family, table_of
 from mmlearngene.files import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.registry import MODELS
 
 from .test_cli import fails, run
 
@@ -168,7 +170,6 @@ def test_a_head_that_would_guess_is_refused_unless_it_is_tuned(gene, tmp_path, c
 
 def test_features_that_only_timm_has_are_swept_too(tmp_path):
     from mmlearngene.models.timm_classifier import any_classifier_cfg
-    from mmlearngene.registry import MODELS
 
     torch.manual_seed(0)
     features = dict(class_token=True, pool="cls", reg_tokens=2, qk_norm=True)
@@ -187,13 +188,35 @@ def test_features_that_only_timm_has_are_swept_too(tmp_path):
 def test_a_trained_learngene_knows_how_its_images_were_normalised():
     from mmlearngene.engine.hooks import _preprocessing
     from mmlearngene.models.timm_classifier import any_classifier_cfg
-    from mmlearngene.registry import MODELS
 
     cfg = any_classifier_cfg(ViTSpec(2, 2, **DIGITS), data_preprocessor=dict(mean=[51.0], std=[127.5]))
     found = _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"}))["preprocessing"]
     assert found == {"mean": [pytest.approx(0.2)], "std": [pytest.approx(0.5)]}
     cfg.pop("data_preprocessor")
     assert _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"})) == {}
+
+
+def test_what_is_done_with_the_images_of_a_folder(tmp_path):
+    """A red image with a blue frame: cropped, and its channels in the order that models take."""
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            image = Image.new("RGB", (32, 32), "blue")
+            image.paste("red", (4, 4, 28, 28))
+            image.save(tmp_path / split / name / "0.png")
+    spec = ViTSpec(2, 2, **{**DIGITS, "in_channels": 3, "num_classes": 2})
+    learngene = LeTs("h1-l4", "h3-l8", groups=2, **{**DIGITS, "in_channels": 3, "num_classes": 2})
+    tuning = sweep.Tuning(epochs=20, workers=0)
+    given = sweep.Images(mean=[0.5], std=[0.5], crop_pct=0.5)
+    cfg, _ = sweep.folder_config(tmp_path, tmp_path / "out", learngene, spec, tuning, given)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        sample = DATASETS.build(cfg.val_dataloader.dataset)[0]
+        preprocessor = MODELS.build({**cfg.data_preprocessor, "type": "ClsDataPreprocessor"})
+    image = preprocessor({"inputs": [sample["inputs"]]})["inputs"][0]
+    assert image.shape == (3, 8, 8)
+    assert (image[0] > 0.9).all() and (image[1:] < -0.9).all()  # red first, and nothing of the frame
+    linear, cosine = cfg.param_scheduler  # a tenth is warm-up
+    assert (linear.type, linear.end, cosine.type, cosine.begin) == ("LinearLR", 2, "CosineAnnealingLR", 2)
 
 
 # ---------------------------------------------------------------- folders

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mmlearngene import LearngeneError
 from mmlearngene.models import LearngeneDistiller
+from mmlearngene.models.sizes import Step
 from mmlearngene.models.teacher_cache import CachedTeacher, bytes_per_image, compressed, restored
 from mmlearngene.models.teachers import Teacher
 from mmlearngene.registry import MODELS
@@ -85,6 +86,15 @@ def test_a_run_on_the_largest_outputs_is_replayed_too(teacher, tmp_path, silent)
     kept = train(cached, tmp_path / "kept")
     silent()
     assert same(train(cached, tmp_path / "replayed"), kept)
+
+
+def test_a_run_that_is_resumed_within_a_file_keeps_whole_files_only(tmp_path):
+    """A file that lacks steps would be taken for all that there is to know of them."""
+    cached = CachedTeacher(dict(type="x"), str(tmp_path), steps=3)
+    for iteration in range(2, 9):
+        cached._keep(Step(0, iteration, 9), {"values": torch.ones(1), "marks": torch.ones(1)})
+    assert sorted(path.name for path in cached.folder.iterdir()) == ["00000003.safetensors", "00000006.safetensors"]
+    assert cached._kept(2) is None and cached._kept(5).keys() == {"values", "marks"}
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 3, 10])
