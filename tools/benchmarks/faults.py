@@ -43,7 +43,7 @@ from mmlearngene.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"stage 1": "distillation", "export": "distillation", "segmentation": "segmentation"}  # and their configs
-PATIENCE = 120  # seconds; a run takes a few
+PATIENCE = 600  # seconds; a run takes a few where the machine has nothing else to do
 STAGE_1 = """
 _base_ = "{demo}/aux_lets.py"
 model = dict(
