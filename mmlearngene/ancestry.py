@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from . import files
-from .attention import mean_attention_distance, preprocessing_of, read_images
+from .attention import mean_attention_distance, read_images
 from .errors import LearngeneError, NotShown, check_choice
 from .layouts import FRAMEWORKS, Found, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
@@ -25,6 +25,7 @@ from .layouts.live import left_aside
 from .learngenes import LEARNGENES
 from .learngenes.extracted import Extracted, extraction_methods
 from .learngenes.methods import find_method
+from .preprocessing import preprocessing_of
 from .spec import MAX, ViTSpec
 from .typed import check_types, shortened
 from .weights import ViTWeights
@@ -325,10 +326,24 @@ def extract(
             options["preprocessing"] = {**told, **(options.get("preprocessing") or {})}
         options, provenance = _with_distances(weights, options)
     if {"mean", "std"} <= told.keys():  # for those who will feed images to a descendant
-        provenance["preprocessing"] = {name: list(told[name]) for name in ("mean", "std")}
+        provenance["preprocessing"] = {n: list(v) if isinstance(v, tuple) else v for n, v in told.items()}
     learngene = cls.extract(weights, **options)
+    learngene.classes = _classes_of(model, learngene.aux_spec.num_classes)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
     return learngene
+
+
+def _classes_of(model: object, count: int) -> list[str] | None:
+    """The names that a Hugging Face folder or model gives to so many classes; None where it gives none."""
+    if isinstance(model, (str, Path)):
+        file = Path(model) / "config.json"
+        named = json.loads(file.read_text()).get("id2label") if file.is_file() else None
+    else:
+        named = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(named, dict) or len(named) != count:
+        return None
+    names = [str(named.get(number, named.get(str(number)))) for number in range(count)]
+    return None if names == [f"LABEL_{number}" for number in range(count)] else names
 
 
 def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
 from torch import Tensor, nn
@@ -111,26 +108,6 @@ def _patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:
     return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def preprocessing_of(name: str) -> dict:
-    """How a timm model or a Hugging Face folder wants its images: arguments of :func:`read_images`.
-
-    Empty for what is neither.
-    """
-    file = Path(name) / "preprocessor_config.json"
-    if file.is_file():
-        try:
-            found = json.loads(file.read_text())
-            names = dict(mean="image_mean", std="image_std")
-            return {ours: tuple(found[its]) for ours, its in names.items() if its in found}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise LearngeneError(f"{file} is damaged: {error}") from error
-    if not timm.is_model(name):
-        return {}
-    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-    known = inspect.signature(read_images).parameters
-    return {key: value for key, value in config.items() if key in known}
-
-
 def read_images(
     data: str | Path,
     spec: ViTSpec,
@@ -141,6 +118,7 @@ def read_images(
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
     interpolation: str = "bicubic",
     crop_pct: float = 0.875,
+    crop_mode: str = "center",
 ) -> Iterator[Tensor]:
     """Batches of images, drawn without replacement and preprocessed, with a progress bar.
 
@@ -156,6 +134,7 @@ def read_images(
         std: of each channel, likewise.
         interpolation: of resizing, ``bicubic``, ``bilinear``, ...; for a folder only.
         crop_pct: share of the resized image's side that is cropped from its centre; for a folder only.
+        crop_mode: ``center`` resizes by the shorter side, ``squash`` to the whole size, ``border`` pads; for a folder.
 
     Raises:
         LearngeneError: no folder or config is there, or it holds no images.
@@ -168,9 +147,9 @@ def read_images(
 
         dataset, collate = config_images(data, spec)
     elif data.is_dir():
-        transform = create_transform(
-            (spec.in_channels, *spec.img_size), mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct
-        )
+        size = (spec.in_channels, *spec.img_size)
+        how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
+        transform = create_transform(size, mean=mean, std=std, **how)
         try:
             dataset = ImageDataset(
                 str(data), transform=transform, input_img_mode="L" if spec.in_channels == 1 else "RGB"

@@ -17,6 +17,7 @@ from .errors import LearngeneError
 from .layouts import Layout, build, first_layout
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
+from .preprocessing import image_processor, in_words
 from .spec import ViTSpec
 from .tables import printable
 from .version import __version__
@@ -101,9 +102,17 @@ def write(expanded: Expanded, output: Path) -> list[str]:
         files.save_bytes(output, data)
         lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
     elif layout.framework == "hf":
+        processor, lacking = _processor(expanded)
+        lines += [f"no preprocessor_config.json: {lacking}"] if lacking else []
 
         def write(folder: Path) -> None:
-            build(weights, "hf").save_pretrained(folder)
+            model = build(weights, "hf")
+            if names := _class_names(expanded):
+                model.config.id2label = dict(enumerate(names))
+                model.config.label2id = {name: number for number, name in enumerate(names)}
+            model.save_pretrained(folder)
+            if processor:
+                processor.save_pretrained(folder)
             (folder / "README.md").write_text(card)
 
         files.save_folder(output, write)
@@ -112,12 +121,31 @@ def write(expanded: Expanded, output: Path) -> list[str]:
     if layout is None or layout.framework != "hf":
         files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
-    name = layout.class_name if layout else "ONNX"
+    name = "ONNX" if layout is None else _hf_class(expanded) if layout.framework == "hf" else layout.class_name
     lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
     lines += expanded.notes
     if written < spec.num_params:
         lines.append("what is not in the file, such as a fresh head, keeps the model's own start values")
     return [*lines, "open it:", *(f"    {line}" for line in opening(expanded, output).splitlines())]
+
+
+def _processor(expanded: Expanded) -> tuple[object | None, str]:
+    """Hugging Face's image processor for a descendant; or None, and why."""
+    told = expanded.learngene.preprocessing
+    if not told:
+        return None, "the learngene does not say how its images were normalised"
+    try:
+        return image_processor(told, expanded.weights.spec), ""
+    except LearngeneError as error:
+        return None, str(error)
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+        return None, f"what the learngene says of its images is damaged ({error})"
+
+
+def _class_names(expanded: Expanded) -> list[str]:
+    """The names of a descendant's classes; none where its head is fresh or the learngene does not know them."""
+    classes = expanded.learngene.classes or []
+    return list(map(str, classes)) if not expanded.missing and len(classes) == expanded.weights.spec.num_classes else []
 
 
 # ---------------------------------------------------------------------- how to open it
@@ -141,9 +169,19 @@ def opening(expanded: Expanded, path: Path) -> str:
     if layout.framework == "timm":
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
-        cls = type(layout.make(spec)).__name__
-        return f"from transformers import {cls}\nmodel = {cls}.from_pretrained({_quoted(path)})"
+        cls, where = _hf_class(expanded), _quoted(path)
+        if _processor(expanded)[0] is None:
+            return f"from transformers import {cls}\nmodel = {cls}.from_pretrained({where})"
+        return (
+            f"from transformers import AutoImageProcessor, {cls}\n"
+            f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {cls}.from_pretrained({where})"
+        )
     return _open_in_openmmlab(spec, layout.framework, path)
+
+
+def _hf_class(expanded: Expanded) -> str:
+    """The class of transformers that opens the folder, with its classifier where there is one."""
+    return type(expanded.layout.make(expanded.weights.spec)).__name__
 
 
 def _quoted(path: Path) -> str:
@@ -203,6 +241,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
         ("sizes trained", ", ".join(map(str, trained))),
         ("normalisation", _normalisation(learngene.preprocessing)),
+        ("resizing", learngene.preprocessing and in_words(learngene.preprocessing)),
         ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
         ("written by", f"mmlearngene {__version__}"),
     ]
@@ -220,11 +259,10 @@ def model_card(expanded: Expanded, path: Path) -> str:
 
 
 def _outputs(expanded: Expanded) -> str:
-    spec, classes = expanded.weights.spec, expanded.learngene.classes
-    if not spec.num_classes:
+    classes, names = expanded.weights.spec.num_classes, _class_names(expanded)
+    if not classes:
         return "features"
-    names = f": {', '.join(map(str, classes))}" if classes and len(classes) == spec.num_classes else ""
-    return f"{spec.num_classes} classes{'' if expanded.missing else names}"
+    return f"{classes} classes: {', '.join(names)}" if 0 < len(names) <= 20 else f"{classes} classes"
 
 
 def _normalisation(preprocessing: dict) -> str | None:

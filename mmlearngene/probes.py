@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from .ancestry import load_ancestry
-from .attention import BATCH_SIZE, preprocessing_of
+from .attention import BATCH_SIZE
 from .errors import LearngeneError
 from .files import SUFFIX, existing
 from .layouts import FRAMEWORKS, build
 from .learngenes import load
+from .preprocessing import preprocessing_of
 from .spec import ViTSpec
 from .tokens import TokenModel, Tokens, token_model
 from .weights import ViTWeights

@@ -13,7 +13,7 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.attention import attention_maps, mean_attention_distance, preprocessing_of, read_images
+from mmlearngene.attention import attention_maps, mean_attention_distance, read_images
 from mmlearngene.figures import plot_attention, plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
@@ -26,6 +26,7 @@ from mmlearngene.learngenes.cluster import (
     share_heads,
 )
 from mmlearngene.models import AuxNet
+from mmlearngene.preprocessing import preprocessing_of
 from mmlearngene.registry import MODELS
 from mmlearngene.testing import random_weights
 

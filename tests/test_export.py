@@ -144,6 +144,65 @@ def test_a_folder_of_hugging_face_opens_as_its_card_says(gene, tmp_path, monkeyp
         assert torch.allclose(model(images).logits, expected, atol=1e-5)
 
 
+RESIZED = {
+    "shorter side and crop": (
+        "BitImageProcessor",
+        dict(size=dict(shortest_edge=10), crop_size=dict(height=8, width=8)),
+    ),
+    "squashed": ("ViTImageProcessor", dict(size=dict(height=8, width=8), resample=2)),
+    "squashed and cropped": (
+        "DeiTImageProcessor",
+        dict(size=dict(height=9, width=9), crop_size=dict(height=8, width=8), resample=3),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", RESIZED)
+def test_a_folder_in_and_a_folder_out_want_the_same_images_and_name_the_same_classes(way, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    name, sizes = RESIZED[way]
+    model = build(drawn(ViTSpec.parse("h2-l3", **CLS)), "hf")
+    model.config.id2label, model.config.label2id = {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2}
+    model.save_pretrained(tmp_path / "big")
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    processor = getattr(transformers, name)(image_mean=mean, image_std=std, **sizes)
+    processor.save_pretrained(tmp_path / "big")
+    gene = tmp_path / "gene.safetensors"
+    assert run("extract", "--method", "first-k", "--ancestry", tmp_path / "big", "-o", gene) == 0
+    for size in (8, 16):
+        out = tmp_path / f"small{size}"
+        command = ("expand", gene, "--arch", "h2-l2", "--img-size", size, "--layout", "hf", "-o", out)
+        assert run(*command) == 0 and "AutoImageProcessor" in capsys.readouterr().out
+    image = np.random.default_rng(0).integers(0, 256, (21, 33, 3), dtype=np.uint8)
+    found = transformers.AutoImageProcessor.from_pretrained(tmp_path / "small8")
+    assert torch.equal(*(one(image, return_tensors="pt")["pixel_values"] for one in (found, processor)))
+    found = transformers.AutoImageProcessor.from_pretrained(tmp_path / "small16")
+    assert found(image, return_tensors="pt")["pixel_values"].shape == (1, 3, 16, 16)
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "small8").id2label == {0: "a", 1: "b", 2: "c"}
+
+
+def test_what_is_not_known_of_images_is_said(gene, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    command = ("expand", gene, "--arch", "h2-l3", "--layout", "hf", "-o", tmp_path / "vit", "--force")
+    for told, said in (
+        ({}, "no preprocessor_config.json: the learngene does not say how its images were normalised"),
+        (dict(mean=[0.1], std=5), "no preprocessor_config.json: what the learngene says of its images is damaged"),
+        (dict(mean=[0.1] * 3, std=[1] * 3, crop_mode="border"), "no preprocessor_config.json: crop_mode='border'"),
+    ):
+        learngene = load(gene)
+        learngene.provenance["preprocessing"] = told
+        learngene.save(gene)
+        assert run(*command) == 0 and said in capsys.readouterr().out
+        assert not (tmp_path / "vit" / "preprocessor_config.json").exists()
+    learngene.provenance["preprocessing"] = dict(mean=[0.1] * 3, std=[1] * 3)
+    learngene.save(gene)
+    assert run(*command) == 0 and (tmp_path / "vit" / "preprocessor_config.json").exists()
+    assert (
+        "bicubic, by the shorter side, the middle 0.875 of a side kept (assumed"
+        in (tmp_path / "vit" / "README.md").read_text()
+    )
+
+
 def test_mmengine_reads_what_expand_writes(gene, tmp_path, monkeypatch):
     pytest.importorskip("mmpretrain")
     from mmengine.runner import CheckpointLoader

@@ -320,7 +320,10 @@ class Learngene(nn.Module):
 
     @property
     def preprocessing(self) -> dict:
-        """``mean`` and ``std`` of its images, scaled to 0 to 1, as the provenance says; empty where it does not."""
+        """How its images were made ready, as the provenance says; empty where it does not tell ``mean`` and ``std``.
+
+        See :data:`mmlearngene.preprocessing.NAMES`.
+        """
         found = self.provenance.get("preprocessing")
         return found if isinstance(found, dict) and {"mean", "std"} <= found.keys() else {}
 
