@@ -1,6 +1,7 @@
 """Registries of scope ``mmlearngene``, children of mmengine's: their parts are found from any OpenMMLab config."""
 
 import logging
+import warnings
 from pathlib import Path
 
 try:
@@ -13,6 +14,8 @@ except ImportError as error:
 from .errors import LearngeneError
 from .learngenes import LEARNGENES, Learngene
 
+# of mmcv without compiled operators, which nothing here needs; said at every start otherwise
+warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
 _LOGGER = logging.getLogger("mmlearngene")
 
 MODELS = Registry("model", parent=mmengine_registry.MODELS, scope="mmlearngene", locations=["mmlearngene.models"])

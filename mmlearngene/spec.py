@@ -254,8 +254,12 @@ class ViTSpec:
         size = self.img_size
         if len(size) != 2 or any(side <= 0 or side % self.patch_size for side in size):
             near = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in size)
+            near_patches = range((self.patch_size + 1) // 2, min(2 * self.patch_size, 128) + 1)
+            fits = [n for n in near_patches if min(size) > 0 and math.gcd(*size) % n == 0]
+            patch = min(fits, key=lambda n: (abs(n - self.patch_size), -n), default=None)
             raise LearngeneError(
                 f"img_size={size} is not divisible into patches of {self.patch_size}; the nearest size is {near}"
+                + (f", the nearest patch_size for this one {patch}" if patch else "")
             )
         if math.prod(self.grid) > MAX_PATCHES:
             raise LearngeneError(

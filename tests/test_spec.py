@@ -65,7 +65,11 @@ def test_parse_refuses_other_text_and_shows_the_form(text):
         (dict(num_heads=0), "num_heads=0 must be positive"),
         (dict(num_layers=-1), "num_layers=-1 must be positive"),
         (dict(num_classes=-1), "num_classes=-1"),
-        (dict(img_size=225), r"not divisible into patches of 16; the nearest size is \(224, 224\)"),
+        (dict(img_size=225), r"not divisible into patches of 16; the nearest size is \(224, 224\), the .* this one 15"),
+        (
+            dict(img_size=288, patch_size=14),
+            r"the nearest size is \(294, 294\), the nearest patch_size for this one 16",
+        ),
         (dict(pool="mean"), "pool 'mean' is unknown"),
         (dict(pool="cls"), "needs class_token=True"),
         (dict(num_head=3), "Did you mean 'num_heads'"),

@@ -1,6 +1,7 @@
 """Every size of a family, evaluated: real runs on the digits, stopped and resumed, and the page that shows them."""
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 from dataclasses import replace
@@ -110,6 +111,17 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
     assert run(*command) == 0
     assert "1 of 2 sizes are in" in capsys.readouterr().err and first.stat().st_mtime_ns == written
     assert len(json.loads((out / "results.json").read_text())["sizes"]) == 2
+
+
+def test_an_interrupted_sweep_waits_for_no_size(gene, tmp_path, monkeypatch):
+    def interrupted(futures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "as_completed", interrupted)
+    sizes = [ViTSpec.parse(size, **DIGITS) for size in ("h1-l2", "h2-l2", "h3-l2")]
+    with pytest.raises(KeyboardInterrupt):
+        list(sweep.run_sizes(sizes, CONFIG, gene, 0, tmp_path, 1))
+    assert not multiprocessing.active_children() and not any(tmp_path.iterdir())
 
 
 def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeypatch, in_process):
@@ -262,6 +274,11 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
     ):
         with pytest.raises(LearngeneError, match=message):
             read_folders(tmp_path / name, tunes)
+    for label in "ab":
+        (tmp_path / "few" / label).mkdir(parents=True)
+        Image.new("L", (2, 2)).save(tmp_path / "few" / label / "1.png")
+    with pytest.raises(LearngeneError, match="2 images of 2 classes, too few to test on 20% of each: expected 5"):
+        read_folders(tmp_path / "few", True)
 
 
 # ---------------------------------------------------------------- the family

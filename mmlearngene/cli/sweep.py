@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 import sys
@@ -49,9 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     try:
-        from ..engine import sweep
+        with contextlib.redirect_stdout(io.StringIO()):  # mmpretrain prints what it does without
+            import mmpretrain.datasets  # noqa: F401
+
+            from ..engine import sweep
     except ImportError as error:
-        raise LearngeneError(f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error})") from error
+        raise LearngeneError(
+            f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error.__cause__ or error})"
+        ) from error
     _check_numbers(arguments)
     out, path = arguments.output, existing(arguments.gene)
     if out.exists() and not out.is_dir():
@@ -234,7 +241,7 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
     words = "top-1 accuracy in %" if named == "accuracy/top1" else named
     when = f"after {arguments.epochs} epochs" if arguments.epochs else "without any tuning"
     name = f"{learngene.method} learngene {Path(arguments.gene).name.partition('.')[0]}"
-    title = f"{len(members)} sizes of the {name} on {Path(arguments.data).name}, {when}"
+    title = f"{len(members)} size{'s' * (len(members) > 1)} of the {name} on {Path(arguments.data).name}, {when}"
     family = Family(title, words, notes, members)
     out, best = arguments.output, family.best()
     described = {

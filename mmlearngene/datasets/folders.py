@@ -76,7 +76,10 @@ def read_folders(root: Path, tunes: bool, own_classes: Sequence[str] | None = No
             tested, test_size=VAL_SHARE, stratify=[number for _, number in tested], random_state=0
         )
     except ValueError as error:
-        raise LearngeneError(f"{root} is too small to be divided: {error}; expected folders train and val") from error
+        raise LearngeneError(
+            f"{root} has {len(tested)} images of {len(names)} classes, too few to test on {VAL_SHARE:.0%} of each: "
+            "expected 5 or more of each class, or folders train and val"
+        ) from error
     share = f"{VAL_SHARE:.0%} of each class are tested on, the others tuned on, as there are no folders train and val"
     return Folders(classes, tuned, tested, "; ".join(filter(None, [note, share])))
 

@@ -316,6 +316,9 @@ def run_sizes(
                 yield spec, error or future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():  # a size under way is not waited for
+                process.terminate()
+                process.join()
             raise
 
 
