@@ -469,11 +469,23 @@ class TestDistiller:
         assert drawn == {(8, 8), (16, 16), (12, 20)}
         assert model.eval()._at_resolution(images()).shape[-1] == 16
 
+    def test_logits_are_distilled_at_resolutions_too(self, teacher):
+        gene = {**GENES["tleg"], "reg_tokens": 1, "num_classes": 7}  # registers: a template of timm's
+        student = dict(type="mmlearngene.AuxNet", learngene=gene)
+        model = distiller(teacher, features=(), student=student, resolutions=[(12, 20)]).train()
+        at_step(0)
+        loss = model(images(), mode="loss")["loss_distill"]
+        spec = model.student.spec.replace(img_size=(12, 20))
+        logits = build(model.student.learngene.expand(spec)).eval()(model._at_resolution(images()))
+        expected = model.distill(logits, model.teacher(images(), model.data_preprocessor))
+        assert torch.allclose(loss, expected, atol=1e-5)
+
     @pytest.mark.parametrize(
         "options, message",
         [
             (dict(alpha=0.5), "needs no labels and no logits: leave out alpha and distill"),
             (dict(distill=dict(tau=2.0)), "leave out alpha and distill"),
+            (dict(features=(), alpha=0.5, mixup=True), "mixup=True mixes images without their labels"),
             (dict(features=(), standardise=True), "standardise=True is of the teacher's tokens"),
             (dict(features=[dict(type="mmlearngene.DistillLoss")]), "DistillLoss is no loss of tokens"),
             (

@@ -27,7 +27,9 @@ def teacher(tmp_path_factory) -> dict:
     return dict(type="mmlearngene.ClassifierTeacher", config=str(CONFIGS / "demo/ancestry.py"), checkpoint=str(path))
 
 
-def train(teacher: dict, work_dir: Path, seed: int = 0, config: str = "aux_tleg", batch_size: int = 16) -> dict:
+def train(
+    teacher: dict, work_dir: Path, seed: int = 0, config: str = "aux_tleg", batch_size: int = 16, flipped=False
+) -> dict:
     """The weights after two epochs of three steps, with mixup."""
     cfg = Config.fromfile(CONFIGS / f"demo/{config}.py")
     cfg.model.teacher = teacher
@@ -35,6 +37,8 @@ def train(teacher: dict, work_dir: Path, seed: int = 0, config: str = "aux_tleg"
     cfg.model.student.learngene.update(aux="h2-l8")
     cfg.train_dataloader.dataset.indices = 48
     cfg.train_dataloader.batch_size = batch_size
+    if flipped:
+        cfg.train_dataloader.dataset.pipeline.insert(-1, dict(type="mmpretrain.RandomFlip", prob=1.0))
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
@@ -73,6 +77,15 @@ def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent):
         train(cached, tmp_path / "seed", seed=1)
     with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
         train(cached, tmp_path / "batch", batch_size=24)
+    with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
+        train(cached, tmp_path / "flipped", flipped=True)
+    checkpoint, moved = Path(teacher["checkpoint"]), tmp_path / "moved.pth"
+    checkpoint.rename(moved)
+    assert same(train(cached, tmp_path / "alone"), plain)  # a replay needs no teacher
+    torch.save({"state_dict": {}}, checkpoint)
+    with pytest.raises(LearngeneError, match="has weights=.*; expected another folder"):
+        train(cached, tmp_path / "weights")
+    moved.rename(checkpoint)
     with pytest.raises(LearngeneError, match="has top_k=None, not 3; expected another folder"):
         train({**cached, "top_k": 3}, tmp_path / "k")
     file = tmp_path / "cache" / "0_of_1" / names[1]

@@ -187,7 +187,7 @@ class AuxNet(BaseClassifier):
         """
         found: list[dict[str, Tensor]] = []
         largest = None  # its logits; a sampler for in_place draws it first
-        for network in self.networks():
+        for network in self.networks(tuple(inputs.shape[-2:])):
             logits = network(inputs)
             losses = loss_of(logits)
             if largest is not None:

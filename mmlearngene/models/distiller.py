@@ -57,7 +57,7 @@ class LearngeneDistiller(BaseClassifier):
 
     Raises:
         LearngeneError: alpha is outside 0 to 1, student and teacher have different numbers of classes (told at the
-            first batch), or an option does not go with ``features``.
+            first batch), or an option does not go with ``features`` or with labels.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ class LearngeneDistiller(BaseClassifier):
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
         if not 0 <= alpha <= 1:
             raise LearngeneError(f"alpha={alpha} must be in 0 to 1; the nearest is {min(max(alpha, 0), 1)}")
+        if mixup and alpha < 1:
+            raise LearngeneError(
+                f"mixup=True mixes images without their labels, which alpha={alpha} needs; leave it out and give "
+                "train_cfg=dict(augments=dict(type='Mixup', alpha=0.8))"
+            )
         self._said = False
         self.alpha = alpha
         self.mixup = mixup

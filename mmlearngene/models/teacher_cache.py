@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,7 +37,8 @@ class CachedTeacher(nn.Module):
         steps: of one file.
 
     Raises:
-        LearngeneError: the folder is of another teacher or ``top_k``, or, at a step, of another batch.
+        LearngeneError: the folder is of another teacher (its weights are looked at where they are at hand) or
+            ``top_k``, or, at a step, of another batch.
     """
 
     def __init__(self, teacher: dict, folder: str, top_k: int | None = None, steps: int = 100) -> None:
@@ -46,6 +49,7 @@ class CachedTeacher(nn.Module):
         self.config, self.top_k, self.steps = teacher, top_k, steps
         self.folder = Path(folder) / f"{get_rank()}_of_{get_world_size()}"
         self.described = {"teacher": str(sorted(teacher.items())), "top_k": str(top_k), "steps": str(steps)}
+        self.described["weights"] = _digest(teacher)
         self.teacher: nn.Module | None = None  # built where something is missing
         self._chunk: tuple[int, dict[str, Tensor]] = -1, {}  # of the file that was read last
         self._fresh: dict[str, Tensor] = {}
@@ -53,7 +57,7 @@ class CachedTeacher(nn.Module):
     def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
         """Logits (B, classes) for inputs (B, C, H, W) that were normalised by ``preprocessor``, as in a teacher."""
         step = Step.current()
-        marks = inputs.detach().float().mean((1, 2, 3)).cpu()
+        marks = _marks(inputs)
         kept = self._kept(step.iteration)
         if kept is None:
             if self.teacher is None:
@@ -87,10 +91,9 @@ class CachedTeacher(nn.Module):
             if path.is_file():
                 tensors, described = _read(path)
                 for name, value in self.described.items():
-                    if described.get(name) != value:
-                        raise LearngeneError(
-                            f"{path} has {name}={described.get(name)}, not {value}; expected another folder"
-                        )
+                    kept = described.get(name)
+                    if kept != value and (name != "weights" or (kept and value)):
+                        raise LearngeneError(f"{path} has {name}={kept}, not {value}; expected another folder")
             self._chunk = chunk, tensors
         start = f"{iteration}."
         found = {name.removeprefix(start): t for name, t in self._chunk[1].items() if name.startswith(start)}
@@ -106,6 +109,25 @@ class CachedTeacher(nn.Module):
             if f"{chunk * self.steps}.marks" in self._fresh:  # a resumed run may begin in the middle of a file
                 files.save_tensors(self._path(chunk), self._fresh, self.described)
             self._fresh = {}
+
+
+def _marks(inputs: Tensor) -> Tensor:
+    """A number for each image (B,), which a flip or a shift changes too."""
+    pixels = inputs.detach().flatten(1).float().cpu()
+    weights = torch.arange(pixels.shape[1], dtype=torch.float64).square().mul(0.1).cos().float()
+    return pixels @ weights / len(weights) ** 0.5
+
+
+def _digest(config: dict) -> str:
+    """Of the weights that a teacher's config names; '' where they are not at hand, as a replay needs none."""
+    paths = [Path(config[name]).expanduser() for name in ("checkpoint", "folder") if config.get(name)]
+    found = [each for path in paths for each in ([path] if path.is_file() else sorted(path.glob("*.safetensors")))]
+    sha = hashlib.sha256()
+    for path in found:
+        with open(path, "rb") as file:
+            for block in iter(partial(file.read, 2**20), b""):
+                sha.update(block)
+    return sha.hexdigest() if found else ""
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
