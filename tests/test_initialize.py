@@ -131,6 +131,16 @@ def test_another_image_and_patch_size_are_resized(gene):
     assert report.share == 1
 
 
+def test_a_hidden_width_that_its_ratio_does_not_give_as_a_whole_number():
+    torch.manual_seed(0)
+    gene = LeTs(
+        "h1-l2", "h2-l4", groups=2, rows=1, repeats=2, mlp_ratio=8 / 3, head_dim=4, img_size=8, patch_size=4
+    )  # 10 channels of 10.67
+    assert initialize(timm_vit(gene, "h1-l3"), gene).share == 1
+    with pytest.raises(LearngeneError, match="mlp_ratio=3.0, but the learngene's weights need mlp_ratio=2.66"):
+        initialize(timm_vit(gene, "h1-l3", mlp_ratio=3), gene)
+
+
 def test_other_classes_start_with_a_fresh_head(gene):
     model = timm_vit(gene, num_classes=7)
     before = values(model.head)

@@ -36,6 +36,11 @@ FOUND = {  # what once was computed otherwise, or not at all; and who can have i
         dict(class_token=True, dist_token=True, pool="cls", pos_embed="none"),
         [],
     ),
+    "a mean of Eva's over all tokens": (dict(class_token=True, qkv_bias="qv", pool_include_prefix=True), []),
+    "an oblong DINOv2, which Hugging Face's cannot run": (
+        dict(class_token=True, pool="cls", init_values=0.1, num_classes=0, img_size=(16, 8)),
+        ["timm", "mmpretrain"],
+    ),
     "no positions at all, without biases": (
         dict(class_token=True, pool="cls", pos_embed="none", qkv_bias="none"),
         ["timm", "mmpretrain"],

@@ -63,6 +63,10 @@ def _has_classifier(around: nn.Module | None) -> bool:
     return any(hasattr(around, name) for name in ("classifier", "cls_classifier"))
 
 
+def _oblong(spec: ViTSpec) -> str | None:
+    return f"an oblong image, {spec.img_size}" if spec.img_size[0] != spec.img_size[1] else None
+
+
 _ANY_OF_PLAIN = dict.fromkeys(("norm_eps", "act"), ANY)
 
 # ---------------------------------------------------------------------- ViT, DeiT and ViTMAE
@@ -141,7 +145,7 @@ def _dinov2_ratio(spec: ViTSpec) -> int | None:
 def _dinov2_cannot(spec: ViTSpec) -> str | None:
     if spec.num_classes:
         return "a classifier on the class token alone; use num_classes=0"
-    return f"a hidden width of {spec.feedforward_channels}" if _dinov2_ratio(spec) is None else None
+    return f"a hidden width of {spec.feedforward_channels}" if _dinov2_ratio(spec) is None else _oblong(spec)
 
 
 def _make_dinov2(spec: ViTSpec, name: str = "Dinov2") -> nn.Module:
@@ -290,10 +294,6 @@ DINOV3_GATED = replace(
 )
 
 # ---------------------------------------------------------------------- CLIP and SigLIP
-
-
-def _oblong(spec: ViTSpec) -> str | None:
-    return f"an oblong image, {spec.img_size}" if spec.img_size[0] != spec.img_size[1] else None
 
 
 def _tokens_only(spec: ViTSpec) -> str | None:

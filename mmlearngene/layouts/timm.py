@@ -285,6 +285,8 @@ def _eva_cannot(spec: ViTSpec) -> str | None:
         return "mlp = swiglu_packed with scale_mlp_norm"
     if spec.mlp == "mlp" and spec.act != "gelu":
         return f"{WORDS['act']} = {spec.act}"
+    if spec.pool != "map" and spec.features()["pool_include_prefix"]:
+        return "a mean over class and register tokens, too (pool_include_prefix)"
     if spec.mlp != "mlp" and spec.pool == "map":  # whose MLP has a gelu whatever the layers have
         return f"attention pooling with mlp = {spec.mlp}"
     return None

@@ -284,8 +284,13 @@ class Learngene(nn.Module):
 
     def _check_features(self, spec: ViTSpec) -> None:
         aux = self.aux_spec
-        fixed = ["head_dim", "mlp_ratio", "in_channels", *(["embed_dims"] if self.keeps_width else [])]
+        fixed = ["head_dim", "in_channels", *(["embed_dims"] if self.keeps_width else [])]
         pairs = {name: (getattr(spec, name), getattr(aux, name)) for name in fixed}
+        hidden = spec.replace(
+            mlp_ratio=aux.mlp_ratio
+        ).feedforward_channels  # a whole number, which a ratio may not give
+        if spec.feedforward_channels != hidden:
+            pairs["mlp_ratio"] = spec.mlp_ratio, aux.mlp_ratio
         ours = aux.features()
         pairs |= {name: (value, ours[name]) for name, value in spec.features().items()}
         if self.keeps_width and spec.pool == "map":
