@@ -200,6 +200,10 @@ def test_outputs_are_not_overwritten_unless_forced(gene, tmp_path, capsys):
     capsys.readouterr()
     assert "is a folder" in fails(capsys, *command[:-1], tmp_path, "--force")
     assert "state.safetensors" in fails(capsys, *command[:-1], tmp_path / "state.bin")
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(tmp_path / "gone")
+    assert "exists; choose another name, or --force" in fails(capsys, *command[:-1], link) and link.is_symlink()
+    assert "neither file nor folder" in fails(capsys, *command[:-1], "/dev/null", "--force")
     message = "is a folder of something else, which --force does not remove"
     assert message in fails(capsys, *command[:-1], tmp_path, "--layout", "hf", "--force") and out.exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _import_modules(early.modules)  # before the parser is made, whose flags and choices are the methods'
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (LearngeneError, OSError) as error:
         print(f"mmlearngene: error: {one_line(error)}", file=sys.stderr)
         return 2

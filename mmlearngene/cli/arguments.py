@@ -121,5 +121,7 @@ def check_output(arguments: argparse.Namespace) -> None:
 
 
 def _check_free(arguments: argparse.Namespace, path: Path) -> None:
-    if path.exists() and not arguments.force:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LearngeneError(f"{path} is neither file nor folder; choose another name")
+    if (path.exists() or path.is_symlink()) and not arguments.force:
         raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")

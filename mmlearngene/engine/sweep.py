@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import warnings
@@ -328,7 +329,8 @@ def size_file(folder: Path, spec: ViTSpec) -> Path:
 
 
 def _start(places, threads: int) -> None:
-    """Take a GPU of one's own, and keep quiet: runs log to their own folders."""
+    """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end at once at Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if count := torch.cuda.device_count():
         torch.cuda.set_device(places.get() % count)
     torch.set_num_threads(threads)
