@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from . import files
 from .errors import LearngeneError
-from .layouts import Layout, build, first_layout
+from .layouts import Layout, build, built_anywhere
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
 from .preprocessing import image_processor, in_words
@@ -290,7 +290,7 @@ def onnx_bytes(weights: ViTWeights, metadata: dict[str, str]) -> tuple[bytes, fl
         import onnxruntime
     except ImportError as error:
         raise LearngeneError(f"--layout onnx needs {error.name}: pip install mmlearngene[onnx]") from error
-    model = build(weights, first_layout(weights.spec).framework).eval()
+    model = built_anywhere(weights)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # plain products, which every exporter and runtime has

@@ -176,7 +176,8 @@ def measured(cost: Cost, device: torch.device, batch_size: int = 1) -> Cost:
     from torch.utils.benchmark import Timer  # here, as it looks for compilers when it is imported
 
     spec = cost.spec
-    model = first_layout(spec).build(spec).eval().to(device)
+    model = first_layout(spec).build(spec).to(device)
+    model.eval()  # of which a backbone of mmpretrain returns nothing
     images = torch.zeros(batch_size, spec.in_channels, *spec.img_size, device=device)
     with torch.inference_mode():
         memory = _peak_memory(model, images, device)

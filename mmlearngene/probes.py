@@ -17,12 +17,11 @@ from .ancestry import load_ancestry
 from .attention import BATCH_SIZE
 from .errors import LearngeneError
 from .files import SUFFIX, existing
-from .layouts import FRAMEWORKS, build
+from .layouts import built_anywhere
 from .learngenes import load
 from .preprocessing import preprocessing_of
 from .spec import ViTSpec
 from .tokens import TokenModel, Tokens, token_model
-from .weights import ViTWeights
 
 NEIGHBOURS = 20
 
@@ -143,20 +142,8 @@ def models_of(
         known |= given or {}
         mean, std = known.get("mean") or IMAGENET_DEFAULT_MEAN, known.get("std") or IMAGENET_DEFAULT_STD
         for title, weights in found:
-            yield Judged(title, weights.spec, _tokens_of(weights), tuple(mean), tuple(std))
-
-
-def _tokens_of(weights: ViTWeights) -> TokenModel:
-    errors = []
-    for framework in FRAMEWORKS:
-        try:
-            model = build(weights, framework)
-        except LearngeneError as error:
-            errors.append(error)
-        else:
-            model.eval()
-            return token_model(model, class_token=weights.spec.pool == "cls")
-    raise errors[0]
+            tokens = token_model(built_anywhere(weights), class_token=weights.spec.pool == "cls")
+            yield Judged(title, weights.spec, tokens, tuple(mean), tuple(std))
 
 
 def labelled_images(folder: str | Path, model: Judged, limit: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, get_type_hints
 
@@ -33,6 +33,16 @@ def check_types(of: Callable, options: Mapping[str, object]) -> None:
         # a union says one thing for each of its types
         reason = first[0]["msg"] if len({tuple(e["loc"][1:]) for e in first}) == 1 else f"expected {_words(of, name)}"
         raise LearngeneError(f"{name}={shortened(options[name])}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def settings_of(node: object, kinds: Container[str], path: str = "") -> Iterator[tuple[dict | list, str | int, str]]:
+    """Where settings of these types are, below ``node``: the dict or list that holds them, its key, and the path."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        here = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and str(value.get("type")).rpartition(".")[2] in kinds:
+            yield node, key, here
+        elif isinstance(value, dict | list | tuple):
+            yield from settings_of(value, kinds, here)
 
 
 def shortened(value: object, most: int = 80) -> str:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from mmlearngene import LearngeneError, ViTSpec, build
+from mmlearngene.export import onnx_bytes
 from mmlearngene.layouts import FRAMEWORKS, find_vit, layout_for
-from mmlearngene.testing import PLAIN, random_weights, spec_of
+from mmlearngene.planning import Cost, measured
+from mmlearngene.testing import FEATURES, PLAIN, random_weights, spec_of
 
 from .reference import reference
 from .zoo import images, outputs
@@ -51,6 +53,8 @@ FOUND = {  # what once was computed otherwise, or not at all; and who can have i
     ),
     "a gate of Beit's": (dict(class_token=True, rel_pos_bias=True, qkv_bias="qv", mlp="swiglu", act="silu"), ["timm"]),
 }
+
+TILED = dict(rope="tiled", mlp="swiglu_packed", act="silu", num_classes=0)
 
 
 def drawn(seed: int) -> ViTSpec:
@@ -134,3 +138,19 @@ def test_a_swin_computes_the_same_everywhere_or_is_refused(name):
     assert list(found) == able
     for logits in found.values():
         torch.testing.assert_close(logits, found[able[0]], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", ["timm", "mmpretrain"])
+def test_looking_at_a_model_moves_no_random_numbers(framework):
+    model = build(random_weights(spec_of("Swin")), framework)  # whose class is no model on the meta device
+    before = torch.get_rng_state()
+    find_vit(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_backbone_that_only_mmpretrain_has_is_measured_and_exported():
+    pytest.importorskip("onnxruntime")
+    spec = ViTSpec(**{**PLAIN, **FEATURES["class token"], **TILED}, num_heads=1, num_layers=2)
+    cost = Cost(spec, spec.num_params, spec.macs, False)
+    assert measured(cost, torch.device("cpu")).latency > 0
+    assert onnx_bytes(random_weights(spec), {})[1] < 1e-4

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ from ..learngenes.extracted import extraction_methods
 from ..papers import READERS, read_official
 from ..spec import POOLS, ViTSpec
 from ..tables import one_line, printable, table
-from ..typed import check_types
+from ..typed import check_types, settings_of
 from ..version import __version__
 from ..weights import PARTS, tensors_named
 from . import plan, sweep
@@ -277,17 +277,19 @@ def _from_config(path: Path) -> Learngene:
         config = Config.fromfile(path, import_custom_modules=False).to_dict()
     except Exception as error:  # a config is a program: it may fail in any way
         raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
-    found = next(_learngene_dicts(config, _classes()), None)
+    found = next(settings_of(config, _classes()), None)
     if found is None:  # of a method that the config itself imports, perhaps
         if error := _custom_imports(config):
             raise LearngeneError(f"{path}: custom_imports: {error}; put the folder of your module on PYTHONPATH")
-        found = next(_learngene_dicts(config, _classes()), None)
+        found = next(settings_of(config, _classes()), None)
     if found is None:
         raise LearngeneError(
             f"{path} holds no learngene; expected a dict such as model=dict(learngene=dict(type='LeTs', ...)) with a "
             f"type among {', '.join(sorted(_classes()))}"
         )
-    cls, settings = found
+    holder, key, _ = found
+    settings = dict(holder[key])
+    cls = _classes()[str(settings.pop("type")).rpartition(".")[2]]
     try:
         check_types(cls, settings)
         with torch.device("meta"):
@@ -311,18 +313,6 @@ def _custom_imports(config: dict) -> str | None:
         except Exception as error:  # of somebody else's module, which may fail in any way
             return in_words(error)
     return None
-
-
-def _learngene_dicts(node: object, classes: dict[str, type[Learngene]]) -> Iterator[tuple[type[Learngene], dict]]:
-    """Every dict below ``node`` whose type is a learngene class, as class and arguments, in order."""
-    if isinstance(node, dict):
-        name = str(node.get("type")).rpartition(".")[2]
-        if name in classes:
-            yield classes[name], {key: value for key, value in node.items() if key != "type"}
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _learngene_dicts(child, classes)
 
 
 def _describe(learngene: Learngene) -> dict:

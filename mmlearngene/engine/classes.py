@@ -11,8 +11,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..errors import LearngeneError
+from ..typed import settings_of
 from .data_check import lazily, plain_datasets
-from .init_check import settings_of
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

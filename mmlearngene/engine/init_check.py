@@ -12,6 +12,7 @@ from mmengine.runner import find_latest_checkpoint
 from .. import files
 from ..errors import LearngeneError
 from ..registry import MODELS
+from ..typed import settings_of
 
 
 def resumes(resume: bool, load_from: str | None, work_dir: str) -> bool:
@@ -76,16 +77,6 @@ def drop_pretrained(cfg: Config) -> None:
     for part, name in ((model, "model"), (model.get("backbone") or {}, "model.backbone")):
         if (old := part.pop("pretrained", None)) is not None:
             print_log(f"{name}.pretrained={old} is not used: a learngene initialises the model", logger="current")
-
-
-def settings_of(node: object, kinds: tuple[str, ...], path: str = "") -> Iterator[tuple[dict | list, str | int, str]]:
-    """Where settings of these types are, below ``node``: the dict or list that holds them, its key, and the path."""
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        here = f"{path}.{key}".lstrip(".")
-        if isinstance(value, dict) and str(value.get("type")).rpartition(".")[2] in kinds:
-            yield node, key, here
-        elif isinstance(value, dict | list | tuple):
-            yield from settings_of(value, kinds, here)
 
 
 def _learngenes(node: object) -> Iterator[tuple[dict | list, str | int, str]]:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from ..errors import LearngeneError
 from ..layouts.mmpretrain import classifier_cfg
 from ..learngenes import LEARNGENES, load
-from .init_check import settings_of
+from ..typed import settings_of
 
 
 def use_learngene(cfg: Config, path: str, size: str | None = None) -> None:

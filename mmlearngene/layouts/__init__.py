@@ -147,11 +147,23 @@ def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> 
     return model
 
 
+def built_anywhere(weights: ViTWeights) -> nn.Module:
+    """:func:`build` in the first framework that can, for use in this process; in evaluation mode.
+
+    Raises:
+        LearngeneError: see :func:`first_layout`.
+    """
+    model = build(weights, first_layout(weights.spec).framework)
+    model.eval()  # of which a backbone of mmpretrain returns nothing
+    return model
+
+
 __all__ = [
     "FRAMEWORKS",
     "Found",
     "Layout",
     "build",
+    "built_anywhere",
     "find",
     "find_vit",
     "first_layout",

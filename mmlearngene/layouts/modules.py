@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import torch
 from torch import nn
 
 from ..errors import LearngeneError
@@ -132,3 +133,26 @@ def _plain(value: object) -> object | None:
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return value.__name__
     return None
+
+
+def weightless(make: Callable[[], nn.Module], buffers: bool = True) -> nn.Module:
+    """A model with its parameters on the meta device; it moves no random numbers.
+
+    Args:
+        make: makes it.
+        buffers: whether its buffers, if any, are to be used.
+    """
+    try:
+        with torch.device("meta"):
+            model = make()
+        if not buffers or next(model.buffers(), None) is None:
+            return model
+    except RuntimeError:  # a class that reads numbers from tensors while it is made
+        pass
+    with torch.random.fork_rng(devices=[]):  # start values that nobody sees must not move the run's random numbers
+        model = make()
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+    return model

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from ..errors import LearngeneError
 from ..layouts import layout_for
 from ..layouts.mmpretrain import classifier_cfg
+from ..layouts.modules import weightless
 from ..registry import MODELS
 from ..spec import ViTSpec
 from ..tokens import Tokens, token_model
@@ -51,11 +52,11 @@ class Template:
                     f"backbone={backbone}: {spec} has features that only timm has, whose template takes no "
                     f"{', '.join(sorted(unknown))}; expected drop_path_rate alone"
                 ) from None
-            self.model = _weightless(lambda: _with_drop_path(self.layout.make(spec), **backbone))
+            self.model = weightless(lambda: _with_drop_path(self.layout.make(spec), **backbone))
             self.head = MODELS.build({"type": "mmpretrain.ClsHead", **head})
         else:
             cfg = classifier_cfg(spec, backbone, head)
-            self.model = _weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
+            self.model = weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
             self.head = self.model.head
         self._tokens = token_model(self.model, class_token=spec.pool == "cls")
         self._trained = _run
@@ -112,24 +113,6 @@ class Network:
 
 def _run(model: nn.Module, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
     return functional_call(model, state, (inputs,), strict=True)
-
-
-def _weightless(build: Callable[[], nn.Module]) -> nn.Module:
-    """A model with its parameters on the meta device and its buffers, if any, where they can be used."""
-    try:
-        with torch.device("meta"):
-            model = build()
-        if next(model.buffers(), None) is None:
-            return model
-    except RuntimeError:  # a class that reads numbers from tensors while it is made
-        pass
-    with torch.random.fork_rng(devices=[]):  # start values that nobody sees must not move the run's random numbers
-        model = build()
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-    return model
 
 
 def _with_drop_path(model: nn.Module, drop_path_rate: float = 0.0) -> nn.Module:
