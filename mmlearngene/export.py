@@ -39,7 +39,7 @@ class Expanded:
         notes: what was adapted, and what to say of the size.
         license: of the ancestry, as the user gives it.
         tuned: how long it was tuned, where it was.
-        missing: tensors that the weights do not give.
+        missing: tensors that the weights do not give, of all layers or of some.
     """
 
     learngene: Learngene
@@ -52,9 +52,9 @@ class Expanded:
     missing: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        given = [*self.weights.stem(), *self.weights.layers()[0]]
-        spec = self.weights.spec
-        self.missing = [name for name in (*spec.stem_shapes(), *spec.layer_shapes()) if name not in given]
+        spec, stem, layers = self.weights.spec, self.weights.stem(), self.weights.layers()
+        self.missing = [name for name in spec.stem_shapes() if name not in stem]
+        self.missing += [name for name in spec.layer_shapes() if not all(name in layer for layer in layers)]
 
     @property
     def inherited(self) -> float:
@@ -93,10 +93,14 @@ def write(expanded: Expanded, output: Path) -> list[str]:
     metadata["open"] = opening(expanded, Path(output.name))
     lines = []
     if layout is None:
-        if expanded.missing:
+        if fresh := expanded.missing:
+            expected = "other layers"
+            if all(name.startswith("head") for name in fresh):
+                expected = (
+                    f"--num-classes {expanded.learngene.aux_spec.num_classes}, as in the learngene, or 0 for features"
+                )
             raise LearngeneError(
-                f"an ONNX file cannot be trained, and {', '.join(expanded.missing)} would start fresh; expected "
-                f"--num-classes {expanded.learngene.aux_spec.num_classes}, as in the learngene, or 0 for features"
+                f"an ONNX file cannot be trained, and {', '.join(fresh)} would start fresh; expected {expected}"
             )
         data, largest = onnx_bytes(weights, metadata)
         files.save_bytes(output, data)

@@ -101,6 +101,19 @@ def test_a_fresh_head_stays_fresh(gene, arch, tmp_path, capsys, monkeypatch):
 # ---------------------------------------------------------------- the card
 
 
+def test_layers_that_are_not_inherited_stay_fresh(tmp_path, capsys, monkeypatch):
+    ancestry = drawn(
+        ViTSpec(2, 2, **CLS, rope="mixed", qkv_bias="qv")
+    )  # whose frequencies are one tensor of all layers
+    gene = extract("auto-learngene", ancestry, layers=1).save(tmp_path / "gene.safetensors")
+    message = fails(capsys, "expand", gene, "--arch", "h2-l2", "--layout", "onnx", "-o", tmp_path / "vit.onnx")
+    assert "and norm1.weight, norm1.bias" in message and message.strip().endswith("expected other layers")
+    assert run("expand", gene, "--arch", "h2-l2", "-o", tmp_path / "vit.safetensors") == 0
+    code = capsys.readouterr().out.partition("open it:")[2]
+    model = opened("\n".join(line.strip() for line in code.splitlines()), tmp_path, monkeypatch)
+    assert torch.equal(model.blocks[0].mlp.fc1.weight, ancestry.tensors["fc1.weight"][0])
+
+
 def test_the_card_tells_where_the_weights_come_from(gene, tmp_path):
     out = tmp_path / "vit.safetensors"
     assert run("expand", gene, "--arch", "h2-l3", "--num-classes", 7, "--license", "apache-2.0", "-o", out) == 0

@@ -202,7 +202,7 @@ class Layout:
                     yield name, around + key, part
         for name in layers[0]:
             entry = self._entry(name, weights.spec.pool)
-            if isinstance(entry, Key) and entry.stacked is not None:
+            if isinstance(entry, Key) and entry.stacked is not None and all(name in tensors for tensors in layers):
                 yield name, around + entry.name, torch.stack([tensors[name] for tensors in layers], entry.stacked)
 
     def _parts(
