@@ -17,6 +17,7 @@ import torch
 pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -145,10 +146,9 @@ def test_a_folder_without_images_is_told_also_below_a_wrapper(tmp_path):
     check_data(with_data(dataset), ("train_dataloader",))
 
 
-@pytest.mark.parametrize("name", ["train.py", "test.py", "dist_train.sh"])
-def test_the_tools_say_it_in_one_line(name, tmp_path):
-    """As typed; eight processes take as long as one, since none of them is started."""
-    more = {"train.py": [], "test.py": [__file__], "dist_train.sh": ["8"]}[name]
+@pytest.mark.parametrize("name, more", [("train.py", []), ("test.py", [__file__])])
+def test_the_tools_say_it_in_one_line(name, more, tmp_path):
+    """As typed."""
     options = ["--cfg-options", "model.init_cfg=None", f"train_dataloader.dataset.data_root={tmp_path}/none"]
     options += [f"test_dataloader.dataset.data_root={tmp_path}/none", f"work_dir={tmp_path}/run"]
     done = subprocess.run(
@@ -159,9 +159,32 @@ def test_the_tools_say_it_in_one_line(name, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    lines, tool = done.stdout.splitlines(), name.replace("dist_train.sh", "train.py")
-    assert done.returncode == 2 and lines[-1].startswith(f"{tool}: error: ImageNet: {tmp_path}/none")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 2 and lines[-1].startswith(f"{name}: error: ImageNet: {tmp_path}/none")
     assert not [line for line in lines if "Traceback" in line] and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_several_processes_are_started_once_one_has_looked(missing, tmp_path, monkeypatch, capsys):
+    """So eight of them take as long as one to say what is missing."""
+    started = []
+    monkeypatch.setattr("torch.distributed.run.run", lambda args: started.append(os.environ.get(launch.CHECKED)))
+    monkeypatch.setattr(MMLogger.get_current_instance(), "level", 0)
+    for name in ("LOCAL_RANK", launch.CHECKED):
+        monkeypatch.setenv(name, "")  # what is set meanwhile goes with it
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(ROOT)
+    teacher = tmp_path / "none.pth" if missing else __file__
+    arguments = ["configs/demo/aux_lets.py", "--cfg-options", f"model.teacher.checkpoint={teacher}"]
+    monkeypatch.setattr(sys, "argv", ["tools/dist_run.py", "8", "tools/train.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("tools/dist_run.py", run_name="__main__")
+    error = capsys.readouterr().err
+    if missing:
+        assert end.value.code == 2 and not started
+        assert error.splitlines()[-1].startswith(f"train.py: error: no such file: {teacher}")
+    else:
+        assert end.value.code == 0 and started == ["1"] and "error" not in error
 
 
 @pytest.mark.parametrize("variable, looks", [(None, True), ("LOCAL_RANK", False), (launch.CHECKED, False)])
