@@ -210,6 +210,22 @@ def test_the_tools_can_be_typed_as_the_readme_writes_them():
         assert os.access(ROOT / name, os.X_OK) and (ROOT / name).read_text().startswith("#!/usr/bin/env "), name
 
 
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        ([], "train.py: error: the following arguments are required: config"),
+        (
+            ["x.py", "--cfg-options", "epochs", "3"],
+            "train.py: error: argument --cfg-options: expected key=value, as in",
+        ),
+        (["x.py", "--cfg-options", "=3"], "train.py: error: argument --cfg-options: expected key=value, as in"),
+    ],
+)
+def test_arguments_that_are_none_are_told_in_one_line(arguments, line):
+    status, lines = tool("train.py", *arguments)
+    assert status == 2 and lines[-1].startswith(line) and "usage" not in lines[0]
+
+
 def test_a_config_that_is_not_there_is_told_with_the_nearest():
     status, lines = tool("train.py", "configs/lets/aux_deit_d.py")
     assert status == 2

@@ -25,6 +25,7 @@ from mmlearngene.engine.launch import add_arguments, is_to_check, load_config, r
 from mmlearngene.engine.untuned import use_learngene
 from mmlearngene.files import existing, is_learngene
 from mmlearngene.layouts.base import some
+from mmlearngene.parser import Parser
 
 
 def check_fit(model: nn.Module, path: str) -> None:
@@ -52,7 +53,7 @@ def check_fit(model: nn.Module, path: str) -> None:
 
 def load() -> tuple[argparse.Namespace, Config]:
     """The command line and the config it leads to, once everything that they need has been looked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file, or a learngene")
     parser.add_argument("--arch", metavar="SIZE", help="of a learngene: the size to evaluate, as in h6-l12")

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -15,11 +13,12 @@ from mmlearngene.engine.init_check import check_learngenes, check_teachers, drop
 from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.engine.work_dir import hold, set_aside
+from mmlearngene.parser import Parser
 
 
 def load() -> Config:
     """The config of the training that the command line asks for, once everything that it needs has been looked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add_arguments(parser)
     parser.add_argument(
         "--resume",

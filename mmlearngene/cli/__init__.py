@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
@@ -23,6 +22,7 @@ from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
 from ..papers import READERS, read_official
+from ..parser import Parser
 from ..spec import POOLS, ViTSpec
 from ..tables import one_line, printable, table
 from ..typed import check_types, settings_of
@@ -43,7 +43,7 @@ CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 where the input is wrong, 130 where Ctrl-C stopped it."""
-    early = _Parser(prog="mmlearngene", add_help=False, allow_abbrev=False)
+    early = Parser(prog="mmlearngene", add_help=False, allow_abbrev=False)
     early.add_argument("--import", dest="modules", action="append", default=[])
     early, argv = early.parse_known_args(argv)
     try:
@@ -63,13 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line; ``--help`` says the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
-
-
 def _import_modules(names: Sequence[str]) -> None:
     """Import the modules of methods from outside, from the folder that the command runs in, too.
 
@@ -87,7 +80,7 @@ def _import_modules(names: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="mmlearngene",
         description="A learngene is a compact file of weights. It initialises Vision Transformers of many sizes.",
         epilog="Start with `mmlearngene inspect GENE` to see what is in a file. `mmlearngene plan GENE --params 12M` "

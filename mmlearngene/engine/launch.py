@@ -32,13 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work-dir", help="where logs and checkpoints go; configs/a/b.py runs in work_dirs/a/b by default"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override the config: key=value, nested as a.b=value"
+        "--cfg-options", nargs="+", action=_Overrides, help="override the config: key=value, nested as a.b=value"
     )
     parser.add_argument(
         "--data", type=Path, help="classification: images of your own in FOLDER/train and FOLDER/val, a folder a class"
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+class _Overrides(DictAction):
+    """mmengine's, which has no words for what is no ``key=value``."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if not value.partition("=")[0] or "=" not in value:
+                raise argparse.ArgumentError(self, f"expected key=value, as in train_cfg.max_epochs=1, not {value!r}")
+        super().__call__(parser, namespace, values, option_string)
 
 
 def load_config(args: argparse.Namespace) -> Config:
