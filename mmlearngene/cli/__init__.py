@@ -376,6 +376,6 @@ def _text(described: dict) -> str:
     ]
     if described["classes"]:
         facts.append(("classes", f"{len(described['classes'])}: {', '.join(map(str, described['classes'][:10]))}"))
-    sizes = [("some sizes", "parameters", "GMACs")]
+    sizes = [("some sizes", "parameters", "GFLOPs")]
     sizes += [(row["size"], f"{row['params']:,}", f"{row['macs'] / 1e9:.3g}") for row in described["sizes"]]
     return f"{table(facts, '<<')}\n\n{table(sizes, '<>>')}"
