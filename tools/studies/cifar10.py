@@ -519,7 +519,7 @@ class Study:
         if figures:
             cost = {row: self.flops(row) / self.flops("lets") for row in TITLES if row in rows}
             shown = {f"{TITLES[row]}, cost {value:.1f}": rows[row] for row, value in cost.items()}
-            plot_family(shown, figures / "family_cifar10.png")
+            plot_family(shown, figures / "family_cifar10.png", "Twelve sizes, without any tuning")
 
     def _report_transfer(self, seeds: int) -> None:
         names = ("untuned", "1 epoch", "5 epochs", "CamVid val", "CamVid test")
@@ -565,14 +565,14 @@ class Study:
                 print(table_row(row, *values))
 
 
-def plot_family(rows: dict[str, dict[str, float]], path: Path) -> None:
+def plot_family(rows: dict[str, dict[str, float]], path: Path, title: str) -> None:
     """Accuracy of every size against its parameters, a line for each way."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for (row, found), marker in zip(rows.items(), "osD^v", strict=False):
         points = sorted((spec_of(size).num_params, value) for size, value in found.items())
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, linewidth=1, label=row)
-    axes.set(xlabel="parameters", ylabel="top-1 on CIFAR-10 in %", title="Twelve sizes, without any tuning")
+    axes.set(xlabel="parameters", ylabel="top-1 on CIFAR-10 in %", title=title)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

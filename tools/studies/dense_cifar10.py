@@ -35,7 +35,6 @@ from mmlearngene.layouts import build, layout_for
 from mmlearngene.models.feature_loss import cosine
 from mmlearngene.models.seg_sizes import linear_tuned, upernet
 from mmlearngene.probes import knn_accuracy, linear_accuracy
-from mmlearngene.size_map import plot_sizes
 from mmlearngene.spec import ViTSpec
 from mmlearngene.tokens import TokenModel, token_model
 
@@ -43,6 +42,13 @@ SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
 SEGMENTED = "h4-l6"
 TOKENS, LOGITS, OWN, SELECTION, SCRATCH = "tokens", "lets-uniform", "own", "weight-selection", "scratch"
 ROWS = (TOKENS, LOGITS, OWN, SELECTION, SCRATCH)
+TITLES = {
+    TOKENS: "elastic, from the ancestry's tokens, no labels",
+    LOGITS: "elastic, from the ancestry's logits",
+    OWN: "each size on its own, from tokens",
+    SELECTION: "weight selection of the ancestry, nothing trained",
+    SCRATCH: "random weights",
+}
 FEATURES = [dict(type="mmlearngene.RadioLoss")]
 BANK_EVERY = 5  # one training image in so many is in the bank
 
@@ -191,7 +197,8 @@ class Study(cifar10.Study):
                     maps[row] = means
             print()
         if figures and maps:
-            plot_sizes(maps, figures / "dense_cifar10.png", "20 nearest neighbours on CIFAR-10, features as they are")
+            shown = {TITLES[row]: found for row, found in maps.items()}
+            cifar10.plot_family(shown, figures / "dense_cifar10.png", "20 nearest neighbours, features as they are")
         print(table_row("CamVid, h4-l6", "linear head val", "test", "UperNet val", "test"))
         print(table_row(*["---"] * 5))
         for row in ROWS:
