@@ -15,9 +15,10 @@ from huggingface_hub import ModelCard, ModelCardData
 from . import files
 from .errors import LearngeneError
 from .layouts import Layout, build, built_anywhere
+from .layouts.modules import weightless
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
-from .preprocessing import image_processor, in_words
+from .preprocessing import image_processor, resizing
 from .spec import ViTSpec
 from .tables import printable
 from .version import __version__
@@ -185,7 +186,7 @@ def opening(expanded: Expanded, path: Path) -> str:
 
 def _hf_class(expanded: Expanded) -> str:
     """The class of transformers that opens the folder, with its classifier where there is one."""
-    return type(expanded.layout.make(expanded.weights.spec)).__name__
+    return type(weightless(lambda: expanded.layout.make(expanded.weights.spec))).__name__
 
 
 def _quoted(path: Path) -> str:
@@ -246,7 +247,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
         ("sizes trained", ", ".join(map(str, trained))),
         ("normalisation", _normalisation(learngene.preprocessing)),
-        ("resizing", learngene.preprocessing and in_words(learngene.preprocessing)),
+        ("resizing", learngene.preprocessing and resizing(learngene.preprocessing)),
         ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
         ("written by", f"mmlearngene {__version__}"),
     ]

@@ -93,7 +93,7 @@ def image_processor(told: dict, spec: ViTSpec):
     )
 
 
-def in_words(told: dict) -> str:
+def resizing(told: dict) -> str:
     """How images are resized, in words."""
     known = {**USUAL, **told}
     way = "to the size" if known["crop_mode"] == "squash" else "by the shorter side"

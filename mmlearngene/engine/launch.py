@@ -46,7 +46,8 @@ class _Overrides(DictAction):
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         for value in values:
-            if not value.partition("=")[0] or "=" not in value:
+            key, equals, _ = value.partition("=")
+            if not (key and equals):
                 raise argparse.ArgumentError(self, f"expected key=value, as in train_cfg.max_epochs=1, not {value!r}")
         super().__call__(parser, namespace, values, option_string)
 

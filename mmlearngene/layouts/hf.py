@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import LearngeneError
 from ..spec import ViTSpec
 from .base import ANY, Key, Layout, small_grid
-from .modules import act_name
+from .modules import act_name, ratio_of
 
 _ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "relu": "relu", "silu": "silu"}
 
@@ -400,7 +400,7 @@ def _make_swin(spec: ViTSpec) -> nn.Module:
         depths=list(spec.depths),
         num_heads=[spec.heads[layers[0]] for layers in spec.stages],
         window_size=spec.window_size,
-        mlp_ratio=(spec.feedforward_channels + 1e-3) / spec.embed_dims,
+        mlp_ratio=ratio_of(spec.feedforward_channels, spec.embed_dims),
         qkv_bias=spec.qkv_bias == "all",
         hidden_act=_ACTS[spec.act],
         layer_norm_eps=spec.norm_eps,

@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import LearngeneError
 from ..spec import ViTSpec
 from .base import ANY, Key, Layout, small_grid
-from .modules import act_name, known
+from .modules import act_name, known, ratio_of
 
 _ACTS = {
     "gelu": dict(type="GELU"),
@@ -144,7 +144,7 @@ def _swin_cfg(spec: ViTSpec) -> dict:
         window_size=spec.window_size,
     )
     if spec.feedforward_channels != 4 * spec.embed_dims:
-        cfg["stage_cfgs"] = dict(block_cfgs=dict(ffn_ratio=(spec.feedforward_channels + 1e-3) / spec.embed_dims))
+        cfg["stage_cfgs"] = dict(block_cfgs=dict(ffn_ratio=ratio_of(spec.feedforward_channels, spec.embed_dims)))
     if not ordinary:
         cfg |= dict(type="mmlearngene.ElasticSwin", num_heads=heads, head_dims=spec.head_dim)
     return cfg

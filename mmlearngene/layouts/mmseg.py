@@ -9,7 +9,7 @@ from torch import nn
 from ..spec import ViTSpec
 from . import mmpretrain
 from .base import ANY, Key, Layout
-from .modules import act_name, known
+from .modules import act_name, known, ratio_of
 
 
 def _make_vit(spec: ViTSpec) -> nn.Module:
@@ -108,7 +108,7 @@ def _make_swin(spec: ViTSpec) -> nn.Module:
         embed_dims=spec.embed_dims,
         patch_size=spec.patch_size,
         window_size=spec.window_size,
-        mlp_ratio=(spec.feedforward_channels + 1e-3) / spec.embed_dims,
+        mlp_ratio=ratio_of(spec.feedforward_channels, spec.embed_dims),
         depths=spec.depths,
         num_heads=[spec.heads[layers[0]] for layers in spec.stages],
         strides=(spec.patch_size, 2, 2, 2),

@@ -11,6 +11,8 @@ from torch import nn
 
 from ..errors import LearngeneError
 
+LITTLE = 1e-3  # so that int() finds the hidden width, whatever the ratio
+
 # attributes of modules that do not decide what they compute at inference
 _NO_MATTER = {
     "training", "inplace", "p", "fused_attn", "grad_checkpointing", "gradient_checkpointing", "init_values", "init_cfg",
@@ -38,6 +40,12 @@ def known(value: str, choices: Iterable[str], what: str) -> str:
     if value not in choices:
         raise LearngeneError(f"{what} {value!r} is not known here; expected one of {', '.join(filter(None, choices))}")
     return value
+
+
+def ratio_of(hidden: int, width: int) -> float:
+    """The ratio of which ``int(width * ratio)`` is the hidden width."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else (hidden + LITTLE) / width
 
 
 def act_name(module: nn.Module) -> str:

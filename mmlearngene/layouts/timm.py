@@ -18,7 +18,7 @@ from torch import nn
 from ..errors import LearngeneError
 from ..spec import WORDS, ViTSpec
 from .base import ANY, Key, Layout, small_grid
-from .modules import act_name, known, pool_name
+from .modules import LITTLE, act_name, known, pool_name, ratio_of
 
 _NO_DIFFERENCE = frozenset(  # how other sizes are served; pooling and positions of prefix tokens are read
     {
@@ -34,8 +34,6 @@ _NO_DIFFERENCE = frozenset(  # how other sizes are served; pooling and positions
         "qkv_bias_separate",
     }
 )
-
-_LITTLE = 1e-3  # so that int() finds the hidden width, whatever the ratio
 
 # ---------------------------------------------------------------------- VisionTransformer
 
@@ -77,12 +75,6 @@ def _norm_layer(spec: ViTSpec):
     return partial(nn.LayerNorm if spec.norm == "layernorm" else RmsNorm, eps=spec.norm_eps)
 
 
-def _ratio(hidden: int, width: int) -> float:
-    """The ratio of which ``int(width * ratio)`` is the hidden width."""
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else (hidden + _LITTLE) / width
-
-
 def _sizes(spec: ViTSpec) -> dict:
     """Arguments that all of timm's ViTs share."""
     return dict(
@@ -94,7 +86,7 @@ def _sizes(spec: ViTSpec) -> dict:
         embed_dim=spec.embed_dims,
         depth=spec.num_layers,
         num_heads=spec.num_heads if spec.is_ordinary else 1,
-        mlp_ratio=_ratio(spec.feedforward_channels, spec.embed_dims),
+        mlp_ratio=ratio_of(spec.feedforward_channels, spec.embed_dims),
         norm_layer=_norm_layer(spec),
         init_values=spec.init_values,
     )
@@ -128,7 +120,7 @@ def model_kwargs(spec: ViTSpec) -> dict:
     if spec.mlp == "swiglu":
         kwargs |= dict(mlp_layer=SwiGLU, act_layer="silu")
     elif spec.mlp == "swiglu_packed":
-        packed = _ratio(2 * spec.feedforward_channels, spec.embed_dims)
+        packed = ratio_of(2 * spec.feedforward_channels, spec.embed_dims)
         kwargs |= dict(mlp_layer=partial(GluMlp, gate_last=False), act_layer="silu", mlp_ratio=packed)
     return kwargs
 
@@ -263,7 +255,7 @@ def _eva_kwargs(spec: ViTSpec, attn_type: str = "eva", qkv_fused: bool = True) -
         use_fc_norm=spec.final_norm and spec.pool == "avg_norm",
         attn_pool_num_heads=spec.attn_pool_num_heads,
         attn_pool_mlp_ratio=spec.attn_pool_mlp_ratio
-        and (spec.attn_pool_mlp_ratio * spec.embed_dims + _LITTLE) / spec.embed_dims,
+        and (spec.attn_pool_mlp_ratio * spec.embed_dims + LITTLE) / spec.embed_dims,
     )
 
 
@@ -437,7 +429,7 @@ def _swin_kwargs(spec: ViTSpec) -> dict:
         num_heads=tuple(spec.heads[layers[0]] for layers in spec.stages),
         head_dim=spec.head_dim,
         window_size=spec.window_size,
-        mlp_ratio=_ratio(spec.feedforward_channels, spec.embed_dims),
+        mlp_ratio=ratio_of(spec.feedforward_channels, spec.embed_dims),
         norm_layer=_norm_layer(spec),
     )
 

@@ -286,10 +286,8 @@ class Learngene(nn.Module):
         aux = self.aux_spec
         fixed = ["head_dim", "in_channels", *(["embed_dims"] if self.keeps_width else [])]
         pairs = {name: (getattr(spec, name), getattr(aux, name)) for name in fixed}
-        hidden = spec.replace(
-            mlp_ratio=aux.mlp_ratio
-        ).feedforward_channels  # a whole number, which a ratio may not give
-        if spec.feedforward_channels != hidden:
+        # hidden widths are whole numbers, which a ratio may not give
+        if spec.feedforward_channels != spec.replace(mlp_ratio=aux.mlp_ratio).feedforward_channels:
             pairs["mlp_ratio"] = spec.mlp_ratio, aux.mlp_ratio
         ours = aux.features()
         pairs |= {name: (value, ours[name]) for name, value in spec.features().items()}
