@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmlearngene import Learngene, ViTSpec, ViTWeights, extract, initialize
 from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.engine.init_check import check_starts
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS
@@ -108,6 +109,7 @@ def test_a_config_trains(name, images, teacher, tmp_path):
         backbone = cfg.model.backbone
         heads, class_token = backbone.arch.num_heads, backbone.with_cls_token
         init.checkpoint = str(gene_for(init.checkpoint, heads, class_token, tmp_path))
+    check_starts(cfg)
     runner = Runner.from_cfg(cfg)
     before = {name: parameter.clone() for name, parameter in runner.model.named_parameters()}
     runner.train()

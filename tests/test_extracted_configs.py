@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlearngene import ViTSpec, ViTWeights, extract, load
+from mmlearngene.engine.init_check import check_starts
 from mmlearngene.files import save_tensors
 from mmlearngene.layouts.timm import VIT as TIMM
 
@@ -48,6 +49,7 @@ def test_a_config_trains(name, images, teacher, tmp_path):  # noqa: F811
     else:
         file = save_tensors(tmp_path / "ancestry.safetensors", TIMM.state_dict(tiny_ancestry("deit_s")))
         cfg.model.learngene = {**learngene, "ancestry": str(file), "like": tiny_ancestry("deit_s").spec}
+    check_starts(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert all(parameter.isfinite().all() for parameter in runner.model.parameters())

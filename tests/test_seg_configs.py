@@ -31,7 +31,7 @@ from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load
 from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes, drop_learngenes_if_resumed
+from mmlearngene.engine.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
 from mmlearngene.engine.visualization import SegPictureHook
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
@@ -98,6 +98,7 @@ def set_of(name: str, sets: dict[str, Path]) -> Path:
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
 def test_config_trains_and_evaluates(name, sets, gene, tmp_path):
     cfg = shrink(name, set_of(name, sets), tmp_path, gene)
+    check_starts(cfg)
     check_data(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -538,6 +539,21 @@ def test_a_learngene_that_cannot_be_used_is_told_first(gene, tmp_path, monkeypat
 
     hook["checkpoint"] = str(gene)
     check_learngenes(Config(dict(work_dir=str(tmp_path), custom_hooks=[hook])))
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_size_out_of_range_is_told_before_the_model_is_built(hooked, gene, sets, tmp_path):
+    cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, gene)
+    if hooked:
+        cfg.custom_hooks = [dict(type="mmlearngene.LearngeneInitHook", checkpoint=str(gene))]
+        cfg.model.init_cfg = None
+    state = torch.get_rng_state()
+    check_starts(cfg)
+    assert torch.equal(torch.get_rng_state(), state)
+    cfg.model.backbone.arch.update(num_heads=14, embed_dims=14 * HEAD_DIM, feedforward_channels=56 * HEAD_DIM)
+    place = "custom_hooks.0" if hooked else "model.init_cfg"
+    with pytest.raises(LearngeneError, match=f"not to h14-l12; the nearest size is h12-l12. .* learngene as {place}$"):
+        check_starts(cfg)
 
 
 def test_a_resumed_run_needs_no_learngene(tmp_path):

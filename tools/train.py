@@ -9,7 +9,13 @@ from mmengine.runner import Runner
 from mmlearngene.engine.classes import follow_classes
 from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes, check_teachers, drop_learngenes_if_resumed, drop_pretrained
+from mmlearngene.engine.init_check import (
+    check_learngenes,
+    check_starts,
+    check_teachers,
+    drop_learngenes_if_resumed,
+    drop_pretrained,
+)
 from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.engine.work_dir import hold, set_aside
@@ -48,6 +54,8 @@ def load() -> Config:
         check_teachers(cfg)
         check_data(cfg)
     follow_classes(cfg)
+    if is_to_check():
+        check_starts(cfg)
     fit_schedule(cfg)
     return cfg
 

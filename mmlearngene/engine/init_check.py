@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from mmengine.runner import find_latest_checkpoint
 
 from .. import files
 from ..errors import LearngeneError
+from ..initialize import initialize
+from ..layouts.modules import weightless
 from ..registry import MODELS
 from ..typed import settings_of
 
@@ -43,6 +47,26 @@ def check_learngenes(cfg: Config) -> None:
                 f"{error}. The config has it as {path}.checkpoint. What to do: {_maker(checkpoint)}name another file "
                 f"by --cfg-options {path}.checkpoint=FILE, or start from scratch with {path}=None"
             ) from error
+
+
+def check_starts(cfg: Config) -> None:
+    """Check that every learngene of ``cfg`` expands to what it initialises, with models that have no weights.
+
+    Raises:
+        LearngeneError: names what differs or is out of range, and where the config has the learngene.
+    """
+    for parent, key, path in _learngenes(cfg._cfg_dict):
+        settings = dict(parent[key])
+        hooked = settings.pop("type").endswith("LearngeneInitHook")
+        owner = cfg._cfg_dict
+        for name in ["model"] if hooked else path.rpartition(".init_cfg")[0].split("."):
+            owner = owner[int(name) if isinstance(owner, list | tuple) else name]
+        with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+            model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
+        try:
+            initialize(model, **{"learngene" if name == "checkpoint" else name: v for name, v in settings.items()})
+        except LearngeneError as error:
+            raise LearngeneError(f"{error}. The config has this learngene as {path}") from error
 
 
 def check_teachers(cfg: Config) -> None:

@@ -155,7 +155,7 @@ def weightless(make: Callable[[], nn.Module], buffers: bool = True) -> nn.Module
             model = make()
         if not buffers or next(model.buffers(), None) is None:
             return model
-    except RuntimeError:  # a class that reads numbers from tensors while it is made
+    except (RuntimeError, TypeError):  # a class that reads numbers from tensors while it is made
         pass
     with torch.random.fork_rng(devices=[]):  # start values that nobody sees must not move the run's random numbers
         model = make()
