@@ -49,7 +49,7 @@ from mmlearngene.tokens import token_model  # noqa: E402
 CONFIGS = Path("configs/study")
 VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=False, pool="avg_norm")
 ANCESTRY = "h6-l8"
-IMAGES, BATCH = 50_000, 128
+IMAGES, TEST_IMAGES, BATCH = 50_000, 10_000, 128
 SIZES = tuple(f"h{heads}-l{layers}" for heads in (3, 4, 5, 6) for layers in (4, 6, 8))
 COMPARED = ("h3-l4", "h4-l6", "h5-l6", "h6-l4", "h6-l6", "h6-l8")  # three narrower than the ancestry, three as wide
 LETS = dict(type="mmlearngene.LeTs", learngene="h3-l4", aux=ANCESTRY, groups=2, rows=2, repeats=2)
@@ -126,7 +126,8 @@ class Protocol:
         pre_fin: epochs of a size's own pre-training by labels; as many as the ancestry has.
         scratch: epochs of a size that starts at random, long enough to be compared with one epoch of the others.
         iterations: on CamVid.
-        every: one image in so many is used for training.
+        every: one image in so many is used, for training and for tests.
+        compared: sizes that every way is tuned at.
     """
 
     ancestry: int = 12
@@ -135,9 +136,11 @@ class Protocol:
     scratch: int = 12
     iterations: int = 600
     every: int = 1
+    compared: tuple[str, ...] = COMPARED
 
 
-FULL, QUICK = Protocol(), Protocol(ancestry=4, epochs=2, pre_fin=4, scratch=4, iterations=60, every=5)
+FULL = Protocol()
+QUICK = Protocol(ancestry=4, epochs=2, pre_fin=4, scratch=4, iterations=60, every=5, compared=("h4-l6", "h6-l8"))
 
 
 @dataclass(frozen=True)
@@ -410,6 +413,7 @@ class Study:
         cfg.train_dataloader.batch_size = BATCH
         if self.protocol.every > 1:
             cfg.train_dataloader.dataset.indices = list(range(0, IMAGES, self.protocol.every))
+            cfg.val_dataloader.dataset.indices = list(range(0, TEST_IMAGES, self.protocol.every))
         steps = self.steps
         cfg.optim_wrapper.optimizer.update(lr=lr, fused=True)
         cfg.optim_wrapper.clip_grad = None  # one norm over all sizes would tie those that train side by side
@@ -543,9 +547,10 @@ class Study:
     def _report_compared(self) -> None:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
         cells: dict[str, list[str]] = {}
-        sizes = [size for size in COMPARED if self.result(Job("tuned", SCRATCH, size, 0, self.protocol.scratch))]
+        epochs = self.protocol.scratch
+        sizes = [size for size in self.protocol.compared if self.result(Job("tuned", SCRATCH, size, 0, epochs))]
         for size in sizes:
-            scratch = self.result(Job("tuned", SCRATCH, size, 0, self.protocol.scratch))["accuracy"]
+            scratch = self.result(Job("tuned", SCRATCH, size, 0, epochs))["accuracy"]
             for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED):
                 found = self.result(Job("tuned", row, size, 0, 1))
                 if not found:
@@ -600,7 +605,7 @@ def learngene_cfg(way: Way) -> dict:
     }
 
 
-def jobs(seeds: int) -> list[Job]:
+def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     """The whole study, what is asked for first coming first."""
     todo = [Job("untuned", row) for row in TITLES if row != OWN]
     todo += [Job("own"), *(Job("cost", size=size) for size in SIZES)]
@@ -611,8 +616,8 @@ def jobs(seeds: int) -> list[Job]:
             todo += [Job("camvid", row, "h4-l6", seed)]
     rows = [*TRAINED, *EXTRACTED]
     todo += [Job("untuned", row) for row in rows]
-    for size in COMPARED:
-        todo += [Job("tuned", SCRATCH, size, 0, FULL.scratch)]
+    for size in protocol.compared:
+        todo += [Job("tuned", SCRATCH, size, 0, protocol.scratch)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows)]
     return todo
 
@@ -632,10 +637,10 @@ def arguments(what: str) -> argparse.ArgumentParser:
     return parser
 
 
-def work(kind: type[Study], todo: list[Job], args: argparse.Namespace, protocol: Protocol = FULL) -> None:
+def work(kind: type[Study], todo: list[Job], args: argparse.Namespace, protocol: Protocol) -> None:
     """Do the runs that are asked for, and report."""
     results = args.results or args.work_dir / "results"
-    study = kind(args.work_dir, args.data, results, QUICK if args.quick else protocol)
+    study = kind(args.work_dir, args.data, results, protocol)
     if not args.report:
         unpack_cifar10(args.data, args.work_dir / "images")
         chosen = [job for job in todo if any(fnmatch(job.name, pattern) for pattern in args.only)]
@@ -647,7 +652,8 @@ def work(kind: type[Study], todo: list[Job], args: argparse.Namespace, protocol:
 def main() -> None:
     """Run the study."""
     args = arguments(__doc__).parse_args()
-    work(Study, jobs(args.seeds), args)
+    protocol = QUICK if args.quick else FULL
+    work(Study, jobs(args.seeds, protocol), args, protocol)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import cifar10
 import torch
-from cifar10 import ANCESTRY, FULL, Job, spec_of
+from cifar10 import ANCESTRY, FULL, QUICK, Job, spec_of
 from common import PackedImages, step_seconds, table_row, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -244,9 +244,10 @@ def jobs(seeds: int) -> list[Job]:
 def main() -> None:
     """Run the study."""
     parser = cifar10.arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=FULL.epochs, help="of every distillation")
+    parser.add_argument("--epochs", type=int, help="of every distillation")
     args = parser.parse_args()
-    cifar10.work(Study, jobs(args.seeds), args, replace(FULL, epochs=args.epochs))
+    protocol = QUICK if args.quick else FULL
+    cifar10.work(Study, jobs(args.seeds), args, replace(protocol, epochs=args.epochs or protocol.epochs))
 
 
 if __name__ == "__main__":
