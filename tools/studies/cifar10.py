@@ -444,7 +444,7 @@ class Study:
 
     def _expands(self, row: str, size: str, seed: int) -> bool:
         try:
-            load(self.gene_file(row, "", seed)).target(size)
+            load(self.gene_file(row, "", seed)).target(spec_of(size))
         except LearngeneError:
             return False
         return True
