@@ -109,7 +109,10 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
     written = first.stat().st_mtime_ns
     monkeypatch.setattr(sweep, "run_sizes", real)
     assert run(*command) == 0
-    assert "1 of 2 sizes are in" in capsys.readouterr().err and first.stat().st_mtime_ns == written
+    said = capsys.readouterr().err
+    assert (
+        "1 of 2 sizes are in" in said and "1 size to run, 1 at a time" in said and first.stat().st_mtime_ns == written
+    )
     assert len(json.loads((out / "results.json").read_text())["sizes"]) == 2
 
 

@@ -190,6 +190,8 @@ def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path
     if not todo:
         return results, failed
     jobs = min(len(todo), arguments.jobs or max(1, torch.cuda.device_count()))
+    if not console.is_terminal:  # where no bar moves
+        console.print(f"{len(todo)} size{'s' * (len(todo) > 1)} to run, {jobs} at a time")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("sizes", total=len(costs), completed=len(results))

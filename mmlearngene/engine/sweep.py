@@ -299,7 +299,7 @@ def run_sizes(
     places = context.Queue()
     for place in range(jobs):
         places.put(place)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads, others = max(1, (os.cpu_count() or 1) // jobs), set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads)) as pool:
         futures = {
             pool.submit(run_size, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec for spec in sizes
@@ -317,7 +317,7 @@ def run_sizes(
                 yield spec, error or future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():  # a size under way is not waited for
+            for process in set(multiprocessing.active_children()) - others:  # a size under way is not waited for
                 process.terminate()
                 process.join()
             raise

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import cycle
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -574,7 +575,7 @@ def plot_family(rows: dict[str, dict[str, float]], path: Path, title: str) -> No
     """Accuracy of every size against its parameters, a line for each way."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (row, found), marker in zip(rows.items(), "osD^v", strict=False):
+    for (row, found), marker in zip(rows.items(), cycle("osD^vX"), strict=False):
         points = sorted((spec_of(size).num_params, value) for size, value in found.items())
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, linewidth=1, label=row)
     axes.set(xlabel="parameters", ylabel="top-1 on CIFAR-10 in %", title=title)

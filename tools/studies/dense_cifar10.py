@@ -5,6 +5,7 @@
 Ancestry, images, schedule and files are those of cifar10.py, in the same work dir. From the ancestry h6-l8 come
 
 * ``tokens``: an elastic LeTs, distilled from the ancestry's tokens (``RadioLoss``), without labels;
+* ``tokens-3x``: the same, for three times the epochs;
 * ``lets-uniform``: the same learngene and sizes, distilled from its logits, as in cifar10.py;
 * ``own``: each size distilled from the tokens on its own, for as many images;
 * ``weight-selection``: channels and layers of the ancestry, nothing trained;
@@ -40,10 +41,14 @@ from mmlearngene.tokens import TokenModel, token_model
 
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
 SEGMENTED = "h4-l6"
-TOKENS, LOGITS, OWN, SELECTION, SCRATCH = "tokens", "lets-uniform", "own", "weight-selection", "scratch"
-ROWS = (TOKENS, LOGITS, OWN, SELECTION, SCRATCH)
+TOKENS, LONGER, LOGITS, OWN, SELECTION, SCRATCH = (
+    "tokens", "tokens-3x", "lets-uniform", "own", "weight-selection", "scratch"
+)  # fmt: skip
+ROWS = (TOKENS, LONGER, LOGITS, OWN, SELECTION, SCRATCH)
+ELASTIC = {TOKENS: 1, LONGER: 3}  # times the usual epochs
 TITLES = {
     TOKENS: "elastic, from the ancestry's tokens, no labels",
+    LONGER: "the same, three times the epochs",
     LOGITS: "elastic, from the ancestry's logits",
     OWN: "each size on its own, from tokens",
     SELECTION: "weight selection of the ancestry, nothing trained",
@@ -67,7 +72,7 @@ class Study(cifar10.Study):
         return super().needs(job)
 
     def products(self, job: Job) -> list[Path]:
-        if job.kind == "judged" and job.row in (TOKENS, OWN):
+        if job.kind == "judged" and job.row in (*ELASTIC, OWN):
             sizes = SIZES if job.row == OWN else [""]
             return [self.dense_file(job.row, size, job.seed) for size in sizes]
         return super().products(job)
@@ -82,7 +87,7 @@ class Study(cifar10.Study):
         """Train, where the row is trained here, and judge the features of every size."""
         if job.row == "ancestry":
             return dict(sizes={ANCESTRY: self._judge(token_model(build(self._ancestry(), "timm")))})
-        trained = {TOKENS: self._elastic, OWN: self._each}.get(job.row)
+        trained = {**dict.fromkeys(ELASTIC, self._elastic), OWN: self._each}.get(job.row)
         models, cost = trained(job) if trained else ({size: self._plain(job, size) for size in SIZES}, {})
         return dict(sizes={size: self._judge(model) for size, model in models.items()}, **cost)
 
@@ -98,7 +103,7 @@ class Study(cifar10.Study):
         student = {"type": "mmlearngene.AuxNet", **way.student, "learngene": learngene}
         runner, cost = self._train(job, student=student)
         gene = runner.model.student.learngene
-        self._write(gene.with_classes(0), self.dense_file(TOKENS, "", job.seed))
+        self._write(gene.with_classes(0), self.dense_file(job.row, "", job.seed))
         with torch.no_grad():
             return {size: token_model(build(gene.expand(size), "timm"), class_token=False) for size in SIZES}, cost
 
@@ -113,7 +118,7 @@ class Study(cifar10.Study):
         return {size: token_model(student) for size, student in runner.model.students.items()}, cost
 
     def _train(self, job: Job, **model) -> tuple:
-        epochs = self.protocol.epochs
+        epochs = ELASTIC.get(job.row, 1) * self.protocol.epochs
         cfg = self._config(epochs, seed=job.seed)
         cfg.model = {**self._distiller(**model), "features": FEATURES}
         del cfg.model["distill"]
@@ -136,7 +141,7 @@ class Study(cifar10.Study):
         return self._segment(job, upernet, self._start(job.row, job.size, 0))
 
     def _start(self, row: str, size: str, seed: int) -> dict | None:
-        if row not in (TOKENS, OWN):
+        if row not in (*ELASTIC, OWN):
             return super()._start(row, size, seed)
         return dict(type="Learngene", checkpoint=str(self.dense_file(row, size if row == OWN else "", seed)))
 
