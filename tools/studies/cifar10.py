@@ -46,6 +46,7 @@ from mmlearngene.models.sizes import Step, build_sizes  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 from mmlearngene.spec import ViTSpec  # noqa: E402
 from mmlearngene.tokens import token_model  # noqa: E402
+from mmlearngene.weights import PARTS  # noqa: E402
 
 CONFIGS = Path("configs/study")
 VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=False, pool="avg_norm")
@@ -82,6 +83,7 @@ TRAINED = {
 }
 
 
+ABLATED = "lets-uniform-3x"
 ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
 
 
@@ -234,6 +236,8 @@ class Study:
         """What has to be done before a run."""
         if job.kind == "ancestry" or job.row == SCRATCH:
             return []
+        if job.kind == "skipped":
+            return [Job("gene", ABLATED)]
         if job.kind not in ("untuned", "tuned", "camvid"):
             return [] if job.kind == "pretrain" else [Job("ancestry")]
         seed = self.source_seed(job)
@@ -344,11 +348,13 @@ class Study:
         """Train a descendant by labels; its accuracy after every epoch. None where the learngene has no such size."""
         if job.row in (*TRAINED, *EXTRACTED) and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
-        cfg = self._config(job.epochs, lr=LR.get(job.row, TUNED_LR), seed=job.seed)
-        cfg.model = self._classifier(job.size, init_cfg=self._start(job.row, job.size, self.source_seed(job)))
-        runner, _ = train(cfg, self.root / job.name)
-        logged = runner.message_hub.get_scalar("val/accuracy/top1").data
-        return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
+        start = self._start(job.row, job.size, self.source_seed(job))
+        return self._tune(job, start, LR.get(job.row, TUNED_LR))
+
+    def skipped(self, job: Job) -> dict:
+        """``ABLATED`` without one part of what a descendant inherits, as it is and trained by labels."""
+        start = {**self._start(ABLATED, job.size, 0), "skip": job.row}
+        return dict(untuned=self._test(job.size, start, job.name), **self._tune(job, start, TUNED_LR))
 
     def camvid(self, job: Job) -> dict:
         """UperNet on a descendant; mIoU on the validation and test images."""
@@ -393,6 +399,13 @@ class Study:
         cfg.merge_from_dict({**changed, "param_scheduler.1.end": length, "default_hooks.checkpoint.interval": length})
         runner, metrics = train(cfg, self.root / job.name)
         return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
+
+    def _tune(self, job: Job, start: dict | None, lr: float) -> dict:
+        cfg = self._config(job.epochs, lr=lr, seed=job.seed)
+        cfg.model = self._classifier(job.size, init_cfg=start)
+        runner, _ = train(cfg, self.root / job.name)
+        logged = runner.message_hub.get_scalar("val/accuracy/top1").data
+        return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
 
     def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
         extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
@@ -452,12 +465,14 @@ class Study:
 
     def _accuracy(self, row: str, size: str, seed: int) -> float:
         """Top-1 on the test images, in %, of what a learngene file gives as it is."""
+        return self._test(size, self._start(row, size, seed), f"{row}_{size}_s{seed}")
+
+    def _test(self, size: str, start: dict, name: str) -> float:
         cfg = self._config(1)
-        cfg.model = self._classifier(size, init_cfg=self._start(row, size, seed))
-        for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-            cfg[name] = None
-        name = f"val_{row}_{size}_s{seed}"
-        cfg.update(work_dir=str(self.root / "val"), experiment_name=name, log_level="WARNING")
+        cfg.model = self._classifier(size, init_cfg=start)
+        for part in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+            cfg[part] = None
+        cfg.update(work_dir=str(self.root / "val"), experiment_name=f"val_{name}", log_level="WARNING")
         runner = Runner.from_cfg(adapt_to_device(cfg))
         runner.model.init_weights()
         return float(runner.val()["accuracy/top1"])
@@ -503,6 +518,7 @@ class Study:
         self._report_elastic(figures)
         self._report_transfer(seeds)
         self._report_compared()
+        self._report_skipped()
 
     def _report_elastic(self, figures: Path | None) -> None:
         own = self.accuracy(OWN)
@@ -570,6 +586,19 @@ class Study:
             for row, values in cells.items():
                 print(table_row(row, *values))
 
+    def _report_skipped(self) -> None:
+        """What each part that is inherited is worth."""
+        size = "h4-l6"
+        rows = {part: self.result(Job("skipped", part, size, 0, 1)) for part in PARTS}
+        whole = self.result(Job("tuned", ABLATED, size, 0, 1))
+        if not (whole and all(rows.values())):
+            return
+        print(table_row(f"{ABLATED}, {size}", "untuned", "1 epoch"))
+        print(table_row("---", "---", "---"))
+        print(table_row("all", f"{self.accuracy(ABLATED)[size]:.1f}", f"{whole['accuracy'][-1]:.1f}"))
+        for part, found in rows.items():
+            print(table_row(f"without {part}", f"{found['untuned']:.1f}", f"{found['accuracy'][-1]:.1f}"))
+
 
 def plot_family(rows: dict[str, dict[str, float]], path: Path, title: str) -> None:
     """Accuracy of every size against its parameters, a line for each way."""
@@ -620,7 +649,7 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     for size in protocol.compared:
         todo += [Job("tuned", SCRATCH, size, 0, protocol.scratch)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows)]
-    return todo
+    return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS]
 
 
 def arguments(what: str) -> argparse.ArgumentParser:
