@@ -1,4 +1,4 @@
-# These commands do everything on a fresh machine that has Python 3.10 to 3.13 with venv:
+# These commands do everything on a fresh machine that has Python 3.10 to 3.14 with venv:
 #   make demo    the whole learngene chain on handwritten digits, with a table and pictures under work_dirs/demo
 #   make test    the tests
 #   make study   CIFAR-10 and CamVid, hours; STUDY=quick shows in minutes that it works. DATA names their folder
@@ -22,7 +22,7 @@ timed = @echo '$(1)'; start=$$(date +%s); $(2); status=$$?; echo "$(1): $$(($$(d
 env: $(STAMP)
 
 $(STAMP): requirements.txt setup.py mmlearngene/version.py
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another one: make PYTHON=python3.13 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 14) else f"Python 3.10 to 3.14 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another one: make PYTHON=python3.13 ...")'
 	@rm -rf $(VENV) $(LOG)
 	$(call quietly,creating $(VENV) with $(PYTHON),$(PYTHON) -m venv $(VENV))
 	$(call quietly,upgrading pip,$(BIN)/python -m pip install --upgrade pip setuptools wheel)

@@ -40,7 +40,7 @@ setup(
     package_data={"mmlearngene": ["family.html.j2"]},
     license="Apache-2.0",
     python_requires=">=3.10",
-    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],  # those that were tried
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)],  # those that were tried
     install_requires=CORE,
     extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "docs": DOCS, "dev": [*DEV, *HF, *ONNX, *DOCS]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
