@@ -14,7 +14,7 @@ def version() -> str:
 
 
 CORE = ["torch>=2.6", "numpy", "safetensors>=0.4", "timm>=1.0.31,<2", "pydantic>=2.5", "scikit-learn", "rich>=13"]
-HF = ["transformers>=5.23"]
+HF = ["transformers>=5.20"]
 MM = [
     "torchvision",
     "onedl-mmengine>=0.10.8",
@@ -41,6 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)],  # those that were tried
+    options={"editable_wheel": {"mode": "compat"}},  # a path: else a folder named mmlearngene hides the package
     install_requires=CORE,
     extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "docs": DOCS, "dev": [*DEV, *HF, *ONNX, *DOCS]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},

@@ -18,7 +18,7 @@ from .layouts import Layout, build, built_anywhere
 from .layouts.modules import weightless
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
-from .preprocessing import image_processor, resizing
+from .preprocessing import image_processor, pretrained_cfg, resizing
 from .spec import ViTSpec
 from .tables import printable
 from .version import __version__
@@ -201,6 +201,14 @@ def _open_in_timm(expanded: Expanded, path: Path) -> str:
         lines.append(f'model = mmlearngene.build(mmlearngene.load_ancestry({_quoted(path)}), "timm")')
         return "\n".join([*lines, *([f"model.reset_classifier({spec.num_classes})"] * bool(expanded.missing))])
     imports, text = call
+    told = {**pretrained_cfg(expanded.learngene.preprocessing, spec), "label_names": tuple(_class_names(expanded))}
+    overlay = ", ".join(f"{name}={value!r}" for name, value in told.items() if value)
+    text += f", pretrained_cfg_overlay=dict({overlay})"  # what timm.data.resolve_model_data_config says
+    if "mean" not in told:
+        imports = [
+            *imports,
+            "# how images were normalised is not known: timm's mean and std of this name need not be right",
+        ]
     if not expanded.missing:
         return "\n".join([*imports, f"model = {text}, checkpoint_path={_quoted(path)})"])
     load = f"timm.models.load_checkpoint(model, {_quoted(path)}, strict=False)  # what is missing starts fresh"
@@ -259,7 +267,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         f"{'been tuned' if expanded.tuned else 'not been tuned'} since{expanded.tuned and f': {expanded.tuned}'}.",
         "\n".join(["| | |", "|---|---|", *rows]),
         *filter(None, [missing, *expanded.notes]),
-        f"## Open it\n\n```python\n{opening(expanded, Path(path.name))}\n```",
+        f"## Open it\n\nFrom the folder of this card:\n\n```python\n{opening(expanded, Path(path.name))}\n```",
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(text) + "\n"))
 
@@ -268,7 +276,7 @@ def _outputs(expanded: Expanded) -> str:
     classes, names = expanded.weights.spec.num_classes, _class_names(expanded)
     if not classes:
         return "features"
-    return f"{classes} classes: {', '.join(names)}" if 0 < len(names) <= 20 else f"{classes} classes"
+    return f"{classes} classes: {', '.join(names)}" if 0 < len(names) <= 100 else f"{classes} classes"
 
 
 def _normalisation(preprocessing: dict) -> str | None:

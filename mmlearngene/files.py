@@ -203,10 +203,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
     except (SafetensorError, OSError) as error:
         raise LearngeneError(f"{path} is truncated or not a safetensors file ({error})") from error
     if _KEY not in metadata:
+        like = "" if "spec" in metadata else " --like MODEL"  # what `expand` has written says what it is
         raise LearngeneError(
             f"{path} is a safetensors file but not a learngene: its header has no {_KEY!r} entry; "
             "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints, and "
-            f"`mmlearngene extract --method pre-fin --ancestry {path} --like MODEL -o FILE` any ViT's)"
+            f"`mmlearngene extract --method pre-fin --ancestry {path}{like} -o FILE` any ViT's)"
         )
     return _checked(path, tensors, metadata[_KEY])
 

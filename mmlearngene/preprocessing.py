@@ -93,6 +93,18 @@ def image_processor(told: dict, spec: ViTSpec):
     )
 
 
+def pretrained_cfg(told: dict, spec: ViTSpec) -> dict:
+    """The same in timm's words, for ``timm.create_model(..., pretrained_cfg_overlay=...)``.
+
+    Args:
+        told: those of :data:`NAMES` that are known; where mean and std are, :data:`USUAL` for the rest.
+        spec: the ViT.
+    """
+    known = {**USUAL, **told} if told else {}
+    known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return dict(input_size=(spec.in_channels, *spec.img_size), **known)
+
+
 def resizing(told: dict) -> str:
     """How images are resized, in words."""
     known = {**USUAL, **told}

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
@@ -148,11 +149,24 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     with torch.no_grad():
         tuned = 100 * float((model(images).argmax(1) == labels).float().mean())
     assert row["tuned"] == pytest.approx(tuned, abs=0.01)
+    opened = {}
+    exec(row["command"], opened)  # which makes the tuned size, not the untuned one
+    assert torch.equal(opened["model"].head.weight, model.head.weight)
+    told = timm.data.resolve_model_data_config(opened["model"])
+    assert told["input_size"] == (1, 8, 8) and told["mean"] == pytest.approx((77.65 / 255,))
+    printed = capsys.readouterr().out
+    assert row["command"] in printed and "40 test images: one of them is 2.5 points" in printed
+
+    tuned_file, pre_fin = out / "weights" / "h2-l2.safetensors", tmp_path / "tuned.safetensors"
+    hint = f"extract --method pre-fin --ancestry {tuned_file} -o FILE"  # its way to other layouts
+    assert hint in fails(capsys, "expand", tuned_file, "--arch", "h2-l2", "-o", tmp_path / "no.safetensors")
+    assert run("extract", "--method", "pre-fin", "--ancestry", tuned_file, "-o", pre_fin) == 0
+    assert torch.equal(load(pre_fin).expand("h2-l2").stem()["head.weight"], model.head.weight)
     small.write_text(small.read_text().replace("indices=40", "indices=30"))
     capsys.readouterr()
     again = "sweep", gene, "--data", small, "--arch", "h1..2-l2", "--epochs", 1, "-o", out
     assert f"with what {small} said before it was changed; expected a folder for each" in fails(capsys, *again)
-    assert "been tuned since: 1 epochs" in (out / "weights" / "h2-l2.safetensors.md").read_text()
+    assert "been tuned since: 1 epoch." in (out / "weights" / "h2-l2.safetensors.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -201,14 +215,14 @@ def test_features_that_only_timm_has_are_swept_too(tmp_path):
 
 
 def test_a_trained_learngene_knows_how_its_images_were_normalised():
-    from mmlearngene.engine.hooks import _preprocessing
+    from mmlearngene.engine.hooks import normalisation_of
     from mmlearngene.models.timm_classifier import any_classifier_cfg
 
     cfg = any_classifier_cfg(ViTSpec(2, 2, **DIGITS), data_preprocessor=dict(mean=[51.0], std=[127.5]))
-    found = _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"}))["preprocessing"]
+    found = normalisation_of(MODELS.build({**cfg, "_scope_": "mmpretrain"}))
     assert found == {"mean": [pytest.approx(0.2)], "std": [pytest.approx(0.5)]}
     cfg.pop("data_preprocessor")
-    assert _preprocessing(MODELS.build({**cfg, "_scope_": "mmpretrain"})) == {}
+    assert normalisation_of(MODELS.build({**cfg, "_scope_": "mmpretrain"})) == {}
 
 
 def test_what_is_done_with_the_images_of_a_folder(tmp_path):

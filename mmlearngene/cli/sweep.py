@@ -143,7 +143,8 @@ def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tupl
         if wrong := given(arguments, "lr", "batch_size", "workers", "mean", "std", "crop_pct"):
             raise LearngeneError(f"--{next(iter(wrong)).replace('_', '-')} is for a folder; {data} says it itself")
         config = sweep.taken_config(data, arguments.epochs)
-    classes = sweep.check_images(config, spec, data)
+    classes, images = sweep.check_images(config, spec, data)
+    notes.append(f"{images:,} test images: one of them is {100 / images:.2g} points of accuracy")
     _check_classes(arguments, classes, learngene.aux_spec.num_classes)
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
     costs = within(costs, arguments.params, arguments.macs)
@@ -224,7 +225,7 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
         tuned = result["tuned"] and _score(result["tuned"], metric)
         command = expand_command(arguments.gene, spec, _fields(arguments, classes))
         if tuned is not None:
-            command = f"# tuned weights: {arguments.output / 'weights' / f'{spec}.safetensors'}\n{command}"
+            command = result["open"]  # not expand, which would write what is not tuned
         members.append(
             Member(
                 size=str(spec),
@@ -241,7 +242,7 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
         )
     named = metric or ("accuracy/top1" if "accuracy/top1" in next(iter(results.values()))["untuned"] else "score")
     words = "top-1 accuracy in %" if named == "accuracy/top1" else named
-    when = f"after {arguments.epochs} epochs" if arguments.epochs else "without any tuning"
+    when = f"after {arguments.epochs} epoch{'s' * (arguments.epochs > 1)}" if arguments.epochs else "without any tuning"
     name = f"{learngene.method} learngene {Path(arguments.gene).name.partition('.')[0]}"
     title = f"{len(members)} size{'s' * (len(members) > 1)} of the {name} on {Path(arguments.data).name}, {when}"
     family = Family(title, words, notes, members)
@@ -270,5 +271,7 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
         f"the best{' within ' + ' and '.join(budget) if budget else ''}: {best.size} with {best.score:.2f} "
         f"({words}), {best.params:,} parameters"
     )
+    if equal := [member.size for member in members if member.score == best.score and member is not best]:
+        print(f"as good, and larger: {', '.join(equal)}")
     print(best.command)
     print(f"see {out / _PAGE}, {out / _PICTURE}, {out / _TABLE} and {out / _RESULTS}")

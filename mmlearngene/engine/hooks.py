@@ -132,8 +132,9 @@ class LearngeneExportHook(Hook):
         learngene.load_state_dict({name.removeprefix(path): t for name, t in state.items() if name.startswith(path)})
         try:
             own = getattr(unwrapped(runner), "provenance", {})
-            seen = _preprocessing(unwrapped(runner))
-            learngene.provenance = {**own, **seen, **self.provenance, "epochs": epochs, "iterations": iterations}
+            seen = normalisation_of(unwrapped(runner))
+            own = {**own, "preprocessing": seen} if seen else own
+            learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
             exported, note = learngene, ""
             if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier
                 exported = learngene.with_classes(0)
@@ -156,12 +157,12 @@ class LearngeneExportHook(Hook):
         raise TypeError(f"LearngeneExportHook: {type(unwrapped(runner)).__name__} holds no learngene to export")
 
 
-def _preprocessing(model: nn.Module) -> dict:
+def normalisation_of(model: nn.Module) -> dict:
     """Mean and deviation of each channel that a model's preprocessor normalises by, in images scaled to [0, 1]."""
     own = getattr(model, "data_preprocessor", None)
     if not getattr(own, "_enable_normalize", False):
         return {}
-    return {"preprocessing": {name: (getattr(own, name).flatten() / 255).tolist() for name in ("mean", "std")}}
+    return {name: (getattr(own, name).flatten() / 255).tolist() for name in ("mean", "std")}
 
 
 @HOOKS.register_module()

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 
 from ..datasets.folders import read_folders, write_list
 from ..errors import LearngeneError
-from ..export import Expanded, write
+from ..export import Expanded, opening, write
 from ..files import existing, save_bytes
 from ..layouts import find_vit, first_layout, weights_of
 from ..learngenes import Learngene, load
@@ -31,7 +31,7 @@ from ..models.timm_classifier import any_classifier_cfg
 from ..spec import ViTSpec
 from .data_check import check_data
 from .device import adapt_to_device
-from .hooks import unwrapped
+from .hooks import normalisation_of, unwrapped
 from .schedule import fit_schedule
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -121,6 +121,7 @@ def folder_config(
     ]
     cfg = dict(
         default_scope="mmpretrain",
+        preprocessing={**norm, "interpolation": "bicubic", "crop_pct": images.crop_pct, "crop_mode": "center"},
         data_preprocessor=dict(
             num_classes=len(found.classes),
             mean=[255 * value for value in norm["mean"]],
@@ -190,8 +191,11 @@ def taken_config(path: Path, epochs: int) -> Config:
     return with_imports(Config(taken))
 
 
-def check_images(cfg: Config, spec: ViTSpec, source: object) -> int:
-    """Look at the data before any size is run; the number of classes.
+def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[int, int]:
+    """Look at the data before any size is run.
+
+    Returns:
+        The number of classes, and of test images.
 
     Raises:
         LearngeneError: files are missing, classes are not known, or images have another size than the descendants.
@@ -208,7 +212,7 @@ def check_images(cfg: Config, spec: ViTSpec, source: object) -> int:
     classes = dataset.metainfo.get("classes") or (cfg.get("data_preprocessor") or {}).get("num_classes")
     if not classes:
         raise LearngeneError(f"{source} does not say its classes; expected metainfo.classes in its val_dataloader")
-    return classes if isinstance(classes, int) else len(classes)
+    return classes if isinstance(classes, int) else len(classes), len(dataset)
 
 
 # ---------------------------------------------------------------------- one size
@@ -237,11 +241,12 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
         folder: where logs go, to ``runs``, and tuned weights, to ``weights``.
 
     Returns:
-        ``untuned`` and ``tuned`` (None without tuning): the metrics; ``inherited``: share of the backbone; ``seconds``.
+        ``untuned`` and ``tuned`` (None without tuning): the metrics; ``inherited``: share of the backbone; ``seconds``;
+        ``open``: Python that opens the tuned weights.
     """
     start, spec = time.time(), ViTSpec.parse(fields)
     cfg = Config.fromfile(config)
-    tuned_model = cfg.pop("tuned_model", None) or {}
+    tuned_model, preprocessing = cfg.pop("tuned_model", None) or {}, cfg.pop("preprocessing", None)
     cfg.model = any_classifier_cfg(spec, **tuned_model, init_cfg=dict(type="Learngene", checkpoint=gene))
     cfg.work_dir = str(Path(folder, "runs", str(spec)))
     cfg.experiment_name = str(spec)
@@ -257,11 +262,11 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
         for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"):
             cfg.pop(name, None)
     runner = Runner.from_cfg(adapt_to_device(cfg))
-    recorder = _Recorder()
+    recorder, opened = _Recorder(), ""
     runner.register_hook(recorder)
     if epochs:
         runner.train()
-        _keep(runner, gene, Path(folder, "weights", f"{spec}.safetensors"), f"{epochs} epochs")
+        opened = _keep(runner, gene, Path(folder, "weights", f"{spec}.safetensors"), epochs, preprocessing)
     else:
         unwrapped(runner).init_weights()  # which only a training would do
         runner.val()
@@ -270,16 +275,22 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
         "tuned": recorder.metrics[-1] if epochs else None,
         "inherited": unwrapped(runner).load_report.share,
         "seconds": round(time.time() - start, 1),
+        "open": opened,
     }
 
 
-def _keep(runner: Runner, gene: str, path: Path, tuned: str) -> None:
-    """Write the tuned weights of a size as ``mmlearngene expand`` writes untuned ones."""
+def _keep(runner: Runner, gene: str, path: Path, epochs: int, preprocessing: dict | None) -> str:
+    """Write the tuned weights of a size as ``mmlearngene expand`` writes untuned ones; Python that opens them."""
     model = unwrapped(runner).cpu()
+    told = dict(preprocessing) if preprocessing else normalisation_of(model)
     weights = weights_of(find_vit(model), model)
     learngene = load(gene)
     learngene.classes = runner.val_dataloader.dataset.metainfo.get("classes")
-    write(Expanded(learngene, Path(gene).name, weights, first_layout(weights.spec), tuned=tuned), path)
+    learngene.provenance = {**learngene.provenance, "preprocessing": told}  # what it was tuned with
+    tuned = f"{epochs} epoch{'s' * (epochs > 1)}"
+    expanded = Expanded(learngene, Path(gene).name, weights, first_layout(weights.spec), tuned=tuned)
+    write(expanded, path)
+    return opening(expanded, path)
 
 
 # ---------------------------------------------------------------------- all sizes

@@ -453,7 +453,11 @@ class Layout:
             choices = [rows] if bare else [rows - prefix] if bare is False else [rows - prefix, rows]
             patches = next((count for count in choices if count > 0 and math.isqrt(count) ** 2 == count), None)
             if patches is None:
-                raise LearngeneError(f"{rows} positions are no square grid; give img_size=(height, width)")
+                counts = " or ".join(map(str, choices))
+                raise LearngeneError(
+                    f"{rows} positions leave {counts} for patches, with {prefix} tokens before them: no square grid; "
+                    "expected other tokens before them (class token, registers), or img_size=(height, width)"
+                )
             size = (math.isqrt(patches) * patch,) * 2
         return dict(img_size=size, no_embed_class=bool(prefix) and rows == patches)
 
