@@ -41,7 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)],  # those that were tried
-    options={"editable_wheel": {"mode": "compat"}},  # a path: else a folder named mmlearngene hides the package
+    package_dir={"": "."},  # an editable install is then a path, which a folder named mmlearngene does not hide
     install_requires=CORE,
     extras_require={"mm": MM, "hf": HF, "onnx": ONNX, "docs": DOCS, "dev": [*DEV, *HF, *ONNX, *DOCS]},
     entry_points={"console_scripts": ["mmlearngene = mmlearngene.cli:main"]},
