@@ -563,28 +563,30 @@ class Study:
 
     def _report_compared(self) -> None:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
-        cells: dict[str, list[str]] = {}
-        epochs = self.protocol.scratch
-        sizes = [size for size in self.protocol.compared if self.result(Job("tuned", SCRATCH, size, 0, epochs))]
-        for size in sizes:
-            scratch = self.result(Job("tuned", SCRATCH, size, 0, epochs))["accuracy"]
-            for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED):
-                found = self.result(Job("tuned", row, size, 0, 1))
-                if not found:
-                    continue
-                if not found["accuracy"]:
-                    cells.setdefault(row, []).append("")
-                    continue
-                tuned, untuned = found["accuracy"][-1], self.accuracy(row).get(size)
-                needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= tuned), None)
-                as_good = f"{needed}" if needed else f"> {len(scratch)}"
-                start = "" if untuned is None else f"{untuned:.1f} → "
-                cells.setdefault(row, []).append(f"{start}{tuned:.1f} ({as_good})")
-        if sizes:
+        sizes = self.protocol.compared
+        jobs = {size: Job("tuned", SCRATCH, size, 0, self.protocol.scratch) for size in sizes}
+        scratch = {size: found["accuracy"] for size, job in jobs.items() if (found := self.result(job))}
+        rows = {
+            row: [self._compared(row, size, scratch.get(size, [])) for size in sizes]
+            for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED)
+        }
+        if any(map(any, rows.values())):
             print(table_row("way", *sizes))
             print(table_row(*["---"] * (1 + len(sizes))))
-            for row, values in cells.items():
-                print(table_row(row, *values))
+        for row, cells in rows.items():
+            if any(cells):
+                print(table_row(row, *cells))
+
+    def _compared(self, row: str, size: str, scratch: list[float]) -> str:
+        found = self.result(Job("tuned", row, size, 0, 1))
+        if not (found and found["accuracy"]):
+            return ""
+        tuned, untuned = found["accuracy"][-1], self.accuracy(row).get(size)
+        if row == PRE_FIN:
+            untuned = self.result(Job("pretrain", size=size))["accuracy"]
+        start = "" if untuned is None else f"{untuned:.1f} → "
+        needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= tuned), f"> {len(scratch)}")
+        return f"{start}{tuned:.1f}" + (f" ({needed})" if scratch else "")
 
     def _report_skipped(self) -> None:
         """What each part that is inherited is worth."""
