@@ -56,15 +56,15 @@ def check_starts(cfg: Config) -> None:
         LearngeneError: names what differs or is out of range, and where the config has the learngene.
     """
     for parent, key, path in _learngenes(cfg._cfg_dict):
-        settings = dict(parent[key])
-        hooked = settings.pop("type").endswith("LearngeneInitHook")
+        options = dict(parent[key])
+        checkpoint, hooked = options.pop("checkpoint"), options.pop("type").endswith("LearngeneInitHook")
         owner = cfg._cfg_dict
         for name in ["model"] if hooked else path.rpartition(".init_cfg")[0].split("."):
             owner = owner[int(name) if isinstance(owner, list | tuple) else name]
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
             model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
         try:
-            initialize(model, **{"learngene" if name == "checkpoint" else name: v for name, v in settings.items()})
+            initialize(model, checkpoint, **options)
         except LearngeneError as error:
             raise LearngeneError(f"{error}. The config has this learngene as {path}") from error
 
