@@ -85,19 +85,19 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     small = dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6"), ABLATED="lets-uniform", PARTS=("msa",))
     for name, value in small.items():
         monkeypatch.setattr(cifar10, name, value)
-    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
+    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, iterations=2))
     wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row")]
     wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
     wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
     wanted += [cifar10.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     wanted += [cifar10.Job("skipped", "msa", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 5
+    assert ordered[0] == cifar10.PRETRAINED and len(ordered) == len(wanted) + 5
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
-    assert results["gene_lets_s0"]["params"] < study.do(cifar10.Job("ancestry"))["params"]
+    assert results["gene_lets_s0"]["params"] < study.do(cifar10.PRETRAINED)["params"]
     assert study.all_of(wanted) == []  # all is done
     study.gene_file("lets", "", 0).unlink()  # which its descendants need once more, but not their tests
     assert study.all_of([cifar10.Job("untuned", "lets")]) == []
@@ -114,7 +114,7 @@ def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkey
     monkeypatch.setattr(cifar10, "IMAGES", 20)
     monkeypatch.setattr(cifar10, "BATCH", 10)
     study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1))
-    study.do(cifar10.Job("ancestry"))
+    study.do(cifar10.PRETRAINED)
     start = MODELS.build(study._classifier("h4-l4")).state_dict()
     ends = []
     for sizes in (("h4-l4",), ("h4-l4", "h3-l4")):
@@ -139,11 +139,11 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
         (dense_cifar10, "BANK_EVERY", 1), (dense_cifar10, "SIZES", ("h3-l4", "h4-l6")),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    study = dense_cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, 1, 1, iterations=2))
+    study = dense_cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, iterations=2))
     wanted = [cifar10.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
     wanted += [cifar10.Job("seg_linear", "own", "h4-l6")]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10.Job("ancestry") and len(ordered) == len(wanted) + 2
+    assert ordered[0] == cifar10.PRETRAINED and len(ordered) == len(wanted) + 2
     results = {job.name: study.do(job) for job in ordered}
     for row, names in (("tokens", 4), ("own", 4), ("weight-selection", 2), ("scratch", 2)):
         found = results[f"judged_{row}_s0"]["sizes"]

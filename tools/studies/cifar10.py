@@ -84,6 +84,7 @@ TRAINED = {
 
 
 ABLATED = "lets-uniform-3x"
+CLAIMED = (ABLATED, "weight-selection")  # of which there are several seeds at every size
 ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
 
 
@@ -124,26 +125,22 @@ class Protocol:
     """How long everything takes.
 
     Attributes:
-        ancestry: epochs of the ancestry.
+        scratch: epochs of a size that is trained by labels from the start, of which the ancestry is one.
         epochs: of every distillation.
-        pre_fin: epochs of a size's own pre-training by labels; as many as the ancestry has.
-        scratch: epochs of a size that starts at random, long enough to be compared with one epoch of the others.
         iterations: on CamVid.
         every: one image in so many is used, for training and for tests.
         compared: sizes that every way is tuned at.
     """
 
-    ancestry: int = 12
-    epochs: int = 6
-    pre_fin: int = 12
     scratch: int = 12
+    epochs: int = 6
     iterations: int = 600
     every: int = 1
     compared: tuple[str, ...] = COMPARED
 
 
 FULL = Protocol()
-QUICK = Protocol(ancestry=4, epochs=2, pre_fin=4, scratch=4, iterations=60, every=5, compared=("h4-l6", "h6-l8"))
+QUICK = Protocol(scratch=4, epochs=2, iterations=60, every=5, compared=("h4-l6", "h6-l8"))
 
 
 @dataclass(frozen=True)
@@ -161,6 +158,9 @@ class Job:
         """Also the name of its result and its folder."""
         parts = (self.row, self.size, f"e{self.epochs}" if self.epochs else "", f"s{self.seed}")
         return "_".join([self.kind, *filter(None, parts)])
+
+
+PRETRAINED = Job("scratch", size=ANCESTRY)  # what is the ancestry of all the others
 
 
 @MODELS.register_module()
@@ -215,11 +215,10 @@ class Study:
 
     def products(self, job: Job) -> list[Path]:
         """Files that a run leaves for others."""
-        if job.kind == "ancestry":
-            return [self._checkpoint(job.name, self.protocol.ancestry)]
-        rows = {"gene": (job.row, [""]), "own": (OWN, SIZES), "pretrain": (PRE_FIN, [job.size])}
+        rows = {"gene": (job.row, [""]), "own": (OWN, SIZES), "scratch": (PRE_FIN, [job.size])}
         row, sizes = rows.get(job.kind, ("", []))
-        return [self.gene_file(row, size, job.seed) for size in sizes]
+        files = [self.gene_file(row, size, job.seed) for size in sizes]
+        return [*files, self.ancestry_file] if job == PRETRAINED else files
 
     def finished(self, job: Job) -> bool:
         """Whether a run has its result, and what it leaves for others is still there."""
@@ -234,17 +233,17 @@ class Study:
 
     def needs(self, job: Job) -> list[Job]:
         """What has to be done before a run."""
-        if job.kind == "ancestry" or job.row == SCRATCH:
+        if SCRATCH in (job.kind, job.row):
             return []
         if job.kind == "skipped":
             return [Job("gene", ABLATED)]
         if job.kind not in ("untuned", "tuned", "camvid"):
-            return [] if job.kind == "pretrain" else [Job("ancestry")]
+            return [PRETRAINED]
         seed = self.source_seed(job)
         if job.row == OWN:
             return [Job("own", seed=seed)]
         if job.row == PRE_FIN:
-            return [Job("pretrain", size=job.size, seed=seed)]
+            return [Job("scratch", size=job.size, seed=seed)]
         return [Job("gene", job.row, seed=seed)]
 
     @staticmethod
@@ -276,20 +275,18 @@ class Study:
 
     # ------------------------------------------------------------------ kinds of runs
 
-    def ancestry(self, job: Job) -> dict:
-        """Train the ancestry by labels."""
-        cfg = self._config(1)
-        cfg.model = self._classifier(ANCESTRY)
-        cfg.dump(self.root / "ancestry.py")  # for those who need it as a teacher
-        return self._by_labels(job, ANCESTRY, self.protocol.ancestry)
-
-    def pretrain(self, job: Job) -> dict:
-        """Train a size by labels as the ancestry is trained, and keep it as a learngene of its own size."""
-        result = self._by_labels(job, job.size, self.protocol.pre_fin)
-        self._keep(
-            self._checkpoint(job.name, self.protocol.pre_fin), job.size, self.gene_file(PRE_FIN, job.size, job.seed)
-        )
-        return result
+    def scratch(self, job: Job) -> dict:
+        """Train a size by labels, and keep it as a learngene of its own size; its accuracy after every epoch."""
+        epochs = self.protocol.scratch
+        cfg = self._config(epochs, seed=job.seed)
+        cfg.model = self._classifier(job.size)
+        if job == PRETRAINED:
+            cfg.dump(self.root / "ancestry.py")  # for those who need it as a teacher
+        runner, _ = train(cfg, self.root / job.name)
+        checkpoint = self._checkpoint(job.name, epochs)
+        extract("pre-fin", checkpoint, like=spec_of(job.size)).save(self.gene_file(PRE_FIN, job.size, job.seed))
+        params = sum(parameter.numel() for parameter in runner.model.parameters())
+        return dict(accuracy=accuracies(runner), epochs=epochs, step_seconds=step_seconds(runner), params=params)
 
     def gene(self, job: Job) -> dict:
         """Train a learngene in its Aux-Net, or take it out of the ancestry."""
@@ -297,8 +294,7 @@ class Study:
         if job.row in EXTRACTED:
             taken = EXTRACTED[job.row]
             images = dict(data=str(self.root / "ancestry.py")) if taken.method == "cluster" else {}
-            source = self._checkpoint("ancestry_s0", self.protocol.ancestry)
-            learngene = extract(taken.method, source, like=spec_of(ANCESTRY), **images, **taken.extract)
+            learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.extract)
             learngene.save(target)
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
         way = TRAINED[job.row]
@@ -327,7 +323,7 @@ class Study:
         for size, student in runner.model.students.items():
             file = self.root / job.name / f"{size}.pth"
             torch.save(student.state_dict(), file)
-            self._keep(file, size, self.gene_file(OWN, size, job.seed))
+            extract("pre-fin", file, like=spec_of(size)).save(self.gene_file(OWN, size, job.seed))
             accuracy[size] = self._accuracy(OWN, size, job.seed)
         return dict(accuracy=accuracy, epochs=epochs, step_seconds=step_seconds(runner))
 
@@ -367,6 +363,11 @@ class Study:
         """Steps of an epoch."""
         return math.ceil(IMAGES / self.protocol.every / BATCH)
 
+    @property
+    def ancestry_file(self) -> Path:
+        """Checkpoint of the ancestry."""
+        return self._checkpoint(PRETRAINED.name, self.protocol.scratch)
+
     def gene_file(self, row: str, size: str, seed: int) -> Path:
         """The learngene of a row; of a size where each has its own."""
         return self.root / "genes" / ("_".join([row, *filter(None, [size]), f"s{seed}"]) + SUFFIX)
@@ -404,19 +405,7 @@ class Study:
         cfg = self._config(job.epochs, lr=lr, seed=job.seed)
         cfg.model = self._classifier(job.size, init_cfg=start)
         runner, _ = train(cfg, self.root / job.name)
-        logged = runner.message_hub.get_scalar("val/accuracy/top1").data
-        return dict(accuracy=[float(value) for value in logged[0]], step_seconds=step_seconds(runner))
-
-    def _keep(self, checkpoint: Path, size: str, target: Path) -> None:
-        extract("pre-fin", checkpoint, like=spec_of(size)).save(target)
-
-    def _by_labels(self, job: Job, size: str, epochs: int) -> dict:
-        cfg = self._config(epochs, seed=job.seed)
-        cfg.model = self._classifier(size)
-        runner, metrics = train(cfg, self.root / job.name)
-        params = sum(parameter.numel() for parameter in runner.model.parameters())
-        accuracy = metrics["accuracy/top1"]
-        return dict(accuracy=accuracy, epochs=epochs, step_seconds=step_seconds(runner), params=params)
+        return dict(accuracy=accuracies(runner), step_seconds=step_seconds(runner))
 
     def _config(self, epochs: int, lr: float = 2e-3, seed: int = 0) -> Config:
         """Data, schedule and runtime on CIFAR-10: an epoch of warm-up, a tenth in tuning, then a cosine."""
@@ -447,7 +436,7 @@ class Study:
         teacher = dict(
             type="mmlearngene.ClassifierTeacher",
             config=str(self.root / "ancestry.py"),
-            checkpoint=str(self._checkpoint("ancestry_s0", self.protocol.ancestry)),
+            checkpoint=str(self.ancestry_file),
         )
         return {
             "type": "mmlearngene.LearngeneDistiller",
@@ -484,40 +473,52 @@ class Study:
         found = self.result(Job("own", seed=seed) if row == OWN else Job("untuned", row, seed=seed))
         return found["accuracy"] if found else {}
 
-    def seconds(self, row: str) -> float | None:
-        """Processor seconds of a row's distillations, one thread; of all sizes together where each has its own."""
-        steps = self.steps * self.protocol.epochs
-        if row != OWN:
-            found = self.result(Job("gene", row))
-            return found and found["step_seconds"] * self.steps * found["epochs"]
-        costs = [self.result(Job("cost", size=size)) for size in SIZES]
-        return sum(cost["step_seconds"] for cost in costs) * steps if all(costs) else None
+    def epochs(self, row: str, sizes: tuple[str, ...] = SIZES) -> int:
+        """Epochs of a row's trainings; of ``sizes`` together where each has its own."""
+        if row == PRE_FIN:
+            return len(sizes) * self.protocol.scratch
+        times = len(sizes) if row == OWN else TRAINED[row].factor if row in TRAINED else 0
+        return times * self.protocol.epochs
 
-    def flops(self, row: str) -> float:
-        """Floating-point operations of a row's distillations: the networks, backward twice forward, and the teacher.
+    def seconds(self, row: str, sizes: tuple[str, ...] = SIZES) -> float | None:
+        """Processor seconds of a row's trainings, one thread; of ``sizes`` together where each has its own."""
+        runs = [Job("gene", row)]
+        if row in (OWN, PRE_FIN):
+            runs = [Job("cost" if row == OWN else "scratch", size=size) for size in sizes]
+        found = list(map(self.result, runs))
+        if not all(found):
+            return None
+        epochs = self.protocol.epochs if row == OWN else found[0]["epochs"]  # a run of costs is short
+        return sum(run["step_seconds"] for run in found) * self.steps * epochs
+
+    def flops(self, row: str, sizes: tuple[str, ...] = SIZES) -> float:
+        """Floating-point operations of a row's trainings: the networks, backward twice forward, and the teacher.
 
         The draws of sizes are a run's own. The expansion is left out: its work is a small part for batches of 128.
         """
-        teacher, images = spec_of(ANCESTRY).flops, self.steps * BATCH * self.protocol.epochs
-        if row == OWN:
-            return images * sum(3 * spec_of(size).flops + teacher for size in SIZES)
+        images, teacher = self.steps * BATCH * self.epochs(row, sizes), spec_of(ANCESTRY).flops
+        if row in (OWN, PRE_FIN):
+            students = statistics.mean(3 * spec_of(size).flops for size in sizes)
+            return images * (students + teacher * (row == OWN))
+        if row in EXTRACTED:
+            return 0
         way = TRAINED[row]
-        steps = way.factor * self.protocol.epochs * self.steps
+        steps = self.epochs(row) * self.steps
         drawn = [[spec_of(ANCESTRY)]]
-        if sizes := way.student.get("sizes"):
-            learngene = MODELS.build(learngene_cfg(way))
-            sampler = build_sizes(sizes, learngene)
+        if sampled := way.student.get("sizes"):
+            sampler = build_sizes(sampled, MODELS.build(learngene_cfg(way)))
             drawn = [sampler.draw(Step(0, step, steps)) for step in range(min(steps, 2000))]
         students = statistics.mean(3 * sum(spec.flops for spec in specs) for specs in drawn)
-        return way.factor * images * (students + teacher)
+        return images * (students + teacher)
 
     def report(self, seeds: int, figures: Path | None) -> None:
         """Tables of what is finished, in Markdown, and the figures."""
-        if found := self.result(Job("ancestry")):
-            print(f"ancestry {ANCESTRY}: {found['accuracy']:.1f} % after {found['epochs']} epochs")
+        if found := self.result(PRETRAINED):
+            print(f"ancestry {ANCESTRY}: {found['accuracy'][-1]:.1f} % after {found['epochs']} epochs")
         self._report_elastic(figures)
         self._report_transfer(seeds)
-        self._report_compared()
+        self._report_compared(seeds)
+        self._report_costs()
         self._report_skipped()
 
     def _report_elastic(self, figures: Path | None) -> None:
@@ -559,16 +560,13 @@ class Study:
                     values["CamVid val"].append(found["val"])
                     values["CamVid test"].append(found["test"])
             if any(values.values()):
-                print(table_row(row, max(map(len, values.values())), *map(_mean, values.values())))
+                print(table_row(row, max(map(len, values.values())), *map(with_spread, values.values())))
 
-    def _report_compared(self) -> None:
+    def _report_compared(self, seeds: int) -> None:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
         sizes = self.protocol.compared
-        jobs = {size: Job("tuned", SCRATCH, size, 0, self.protocol.scratch) for size in sizes}
-        scratch = {size: found["accuracy"] for size, job in jobs.items() if (found := self.result(job))}
         rows = {
-            row: [self._compared(row, size, scratch.get(size, [])) for size in sizes]
-            for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED)
+            row: [self._compared(row, size, seeds) for size in sizes] for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED)
         }
         if any(map(any, rows.values())):
             print(table_row("way", *sizes))
@@ -576,17 +574,47 @@ class Study:
         for row, cells in rows.items():
             if any(cells):
                 print(table_row(row, *cells))
+        for size in sizes:
+            if runs := self._all_seeds("scratch", "", size, 0, seeds):
+                print(f"scratch, {size}: {with_spread([run['accuracy'][-1] for run in runs])} of {len(runs)} runs")
 
-    def _compared(self, row: str, size: str, scratch: list[float]) -> str:
-        found = self.result(Job("tuned", row, size, 0, 1))
-        if not (found and found["accuracy"]):
+    def _all_seeds(self, kind: str, row: str, size: str, epochs: int, seeds: int) -> list[dict]:
+        found = [self.result(Job(kind, row, size, seed, epochs)) for seed in range(seeds)]
+        return [run for run in found if run and run["accuracy"]]
+
+    def _compared(self, row: str, size: str, seeds: int) -> str:
+        # what was trained by labels as long as the ancestry, at the ancestry's size, is the ancestry
+        same = "weight-selection" if (row, size) == (PRE_FIN, ANCESTRY) else row
+        runs = self._all_seeds("tuned", same, size, 1, seeds)
+        if not runs:
             return ""
-        tuned, untuned = found["accuracy"][-1], self.accuracy(row).get(size)
-        if row == PRE_FIN:
-            untuned = self.result(Job("pretrain", size=size))["accuracy"]
+        tuned, untuned = [run["accuracy"][-1] for run in runs], self.accuracy(same).get(size)
+        curves = [run["accuracy"] for run in self._all_seeds("scratch", "", size, 0, seeds)]
+        scratch = [statistics.mean(values) for values in zip(*curves, strict=True)]
+        if row == PRE_FIN and scratch:
+            untuned = scratch[-1]
         start = "" if untuned is None else f"{untuned:.1f} → "
-        needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= tuned), f"> {len(scratch)}")
-        return f"{start}{tuned:.1f}" + (f" ({needed})" if scratch else "")
+        after = statistics.mean(tuned)
+        needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= after), f"> {len(scratch)}")
+        return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch else "")
+
+    def _report_costs(self) -> None:
+        """What all the sizes that are compared store and cost, the ancestry in it, the tuning left out."""
+        sizes, ancestry = self.protocol.compared, (ANCESTRY,)
+        print(table_row("way", "stored parameters", "epochs", "PFLOP", "seconds"))
+        print(table_row(*["---"] * 5))
+        before = [measure(PRE_FIN, ancestry) for measure in (self.epochs, self.flops, self.seconds)]
+        for row in (*TRAINED, OWN, PRE_FIN, *EXTRACTED):
+            gene = self.result(Job("gene", row))
+            stored = (
+                sum(spec_of(size).num_params for size in sizes) if row in (OWN, PRE_FIN) else gene and gene["params"]
+            )
+            cost = [measure(row, sizes) for measure in (self.epochs, self.flops, self.seconds)]
+            if None in (stored, *cost, *before):
+                continue
+            if row != PRE_FIN:  # whose sizes nobody teaches
+                cost = list(map(sum, zip(cost, before, strict=True)))
+            print(table_row(row, f"{stored:,}", cost[0], f"{cost[1] / 1e15:.2f}", f"{cost[2]:,.0f}"))
 
     def _report_skipped(self) -> None:
         """What each part that is inherited is worth."""
@@ -616,17 +644,22 @@ def plot_family(rows: dict[str, dict[str, float]], path: Path, title: str) -> No
     figure.savefig(path, dpi=110)
 
 
-def _mean(values: list[float]) -> str:
+def with_spread(values: list[float], digits: int = 1) -> str:
     """Mean and deviation, where there are several."""
     if not values:
         return ""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def spec_of(size: str) -> ViTSpec:
     """The ViT of a size in this study."""
     return ViTSpec.parse(size, **VIT)
+
+
+def accuracies(runner: Runner) -> list[float]:
+    """Top-1 in % after every epoch."""
+    return [float(value) for value in runner.message_hub.get_scalar("val/accuracy/top1").data[0]]
 
 
 def learngene_cfg(way: Way) -> dict:
@@ -649,8 +682,12 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     rows = [*TRAINED, *EXTRACTED]
     todo += [Job("untuned", row) for row in rows]
     for size in protocol.compared:
-        todo += [Job("tuned", SCRATCH, size, 0, protocol.scratch)]
-        todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows)]
+        todo += [Job("scratch", size=size)]
+        todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows) if (row, size) != (PRE_FIN, ANCESTRY)]
+    # what the page claims
+    for seed in range(1, seeds):
+        todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
+        todo += [Job("tuned", row, size, seed, 1) for row in CLAIMED for size in protocol.compared]
     return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS]
 
 

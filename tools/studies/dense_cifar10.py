@@ -6,7 +6,7 @@ Ancestry, images, schedule and files are those of cifar10.py, in the same work d
 
 * ``tokens``: an elastic LeTs, distilled from the ancestry's tokens (``RadioLoss``), without labels;
 * ``tokens-3x``: the same, for three times the epochs;
-* ``lets-uniform``: the same learngene and sizes, distilled from its logits, as in cifar10.py;
+* ``lets-uniform``, ``lets-uniform-3x``: the same learngene, sizes and epochs, from its logits, as in cifar10.py;
 * ``own``: each size distilled from the tokens on its own, for as many images;
 * ``weight-selection``: channels and layers of the ancestry, nothing trained;
 * ``scratch``: random weights.
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import cifar10
 import torch
-from cifar10 import ANCESTRY, FULL, QUICK, Job, spec_of
+from cifar10 import ANCESTRY, FULL, PRETRAINED, QUICK, Job, spec_of, with_spread
 from common import PackedImages, step_seconds, table_row, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -41,15 +41,16 @@ from mmlearngene.tokens import TokenModel, token_model
 
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
 SEGMENTED = "h4-l6"
-TOKENS, LONGER, LOGITS, OWN, SELECTION, SCRATCH = (
-    "tokens", "tokens-3x", "lets-uniform", "own", "weight-selection", "scratch"
+TOKENS, LONGER, LOGITS, LOGITS_LONGER, OWN, SELECTION, SCRATCH = ROWS = (
+    "tokens", "tokens-3x", "lets-uniform", "lets-uniform-3x", "own", "weight-selection", "scratch"
 )  # fmt: skip
-ROWS = (TOKENS, LONGER, LOGITS, OWN, SELECTION, SCRATCH)
+GENES = (LOGITS, LOGITS_LONGER, SELECTION)  # made by cifar10.py
 ELASTIC = {TOKENS: 1, LONGER: 3}  # times the usual epochs
 TITLES = {
     TOKENS: "elastic, from the ancestry's tokens, no labels",
     LONGER: "the same, three times the epochs",
     LOGITS: "elastic, from the ancestry's logits",
+    LOGITS_LONGER: "from logits, three times the epochs",
     OWN: "each size on its own, from tokens",
     SELECTION: "weight selection of the ancestry, nothing trained",
     SCRATCH: "random weights",
@@ -65,10 +66,10 @@ class Study(cifar10.Study):
         if job.row == SCRATCH:
             return []
         if job.kind == "judged":
-            return [Job("gene", job.row, seed=job.seed)] if job.row in (LOGITS, SELECTION) else [Job("ancestry")]
+            return [Job("gene", job.row, seed=job.seed)] if job.row in GENES else [PRETRAINED]
         if job.kind.startswith("seg"):
-            source = "gene" if job.row in (LOGITS, SELECTION) else "judged"
-            return [Job(source, job.row)]
+            source = "gene" if job.row in GENES else "judged"
+            return [Job(source, job.row, seed=self.source_seed(job))]
         return super().needs(job)
 
     def products(self, job: Job) -> list[Path]:
@@ -103,7 +104,7 @@ class Study(cifar10.Study):
         student = {"type": "mmlearngene.AuxNet", **way.student, "learngene": learngene}
         runner, cost = self._train(job, student=student)
         gene = runner.model.student.learngene
-        self._write(gene.with_classes(0), self.dense_file(job.row, "", job.seed))
+        gene.with_classes(0).save(self.dense_file(job.row, "", job.seed))
         with torch.no_grad():
             return {size: token_model(build(gene.expand(size), "timm"), class_token=False) for size in SIZES}, cost
 
@@ -112,9 +113,7 @@ class Study(cifar10.Study):
         students = {size: cifar10.classifier_cfg(spec_of(size).replace(num_classes=width)) for size in SIZES}
         runner, cost = self._train(job, type="mmlearngene.SideBySide", students=students)
         for size, student in runner.model.students.items():
-            self._write(
-                extract("pre-fin", load_ancestry(student)).with_classes(0), self.dense_file(OWN, size, job.seed)
-            )
+            extract("pre-fin", load_ancestry(student)).with_classes(0).save(self.dense_file(OWN, size, job.seed))
         return {size: token_model(student) for size, student in runner.model.students.items()}, cost
 
     def _train(self, job: Job, **model) -> tuple:
@@ -128,17 +127,18 @@ class Study(cifar10.Study):
         runner, _ = train(cfg, self.root / f"dense_{job.row}_s{job.seed}")
         return runner, dict(epochs=epochs, step_seconds=step_seconds(runner))
 
-    def _write(self, learngene, target: Path) -> None:
-        target.parent.mkdir(exist_ok=True)
-        learngene.save(target)
-
     def seg_linear(self, job: Job) -> dict:
         """A linear head on a descendant, trained end to end; mIoU on CamVid."""
-        return self._segment(job, linear_head, self._start(job.row, job.size, 0))
+        return self._segment(job, linear_head, self._start(job.row, job.size, self.source_seed(job)))
 
     def seg_upernet(self, job: Job) -> dict:
         """UperNet on a descendant, likewise."""
-        return self._segment(job, upernet, self._start(job.row, job.size, 0))
+        return self._segment(job, upernet, self._start(job.row, job.size, self.source_seed(job)))
+
+    @staticmethod
+    def source_seed(job: Job) -> int:
+        """A seed is that of the distillation too, of which weight selection has none."""
+        return 0 if job.row == SELECTION else job.seed
 
     def _start(self, row: str, size: str, seed: int) -> dict | None:
         if row not in (*ELASTIC, OWN):
@@ -148,8 +148,7 @@ class Study(cifar10.Study):
     # ------------------------------------------------------------------ judging
 
     def _ancestry(self):
-        checkpoint = self._checkpoint("ancestry_s0", self.protocol.ancestry)
-        return load_ancestry(checkpoint, like=spec_of(ANCESTRY))
+        return load_ancestry(self.ancestry_file, like=spec_of(ANCESTRY))
 
     @torch.no_grad()
     def _judge(self, model: TokenModel) -> dict[str, float]:
@@ -194,12 +193,12 @@ class Study(cifar10.Study):
                 found = [sizes for sizes in found if name in sizes[SIZES[0]]]
                 if not found:
                     continue
-                means = {size: statistics.mean(sizes[size][name] for sizes in found) for size in SIZES}
+                values = [[sizes[size][name] for sizes in found] for size in SIZES]
+                overall = list(map(statistics.mean, zip(*values, strict=True)))
                 digits = 3 if name.startswith("cosine") else 1
-                shown = [f"{value:.{digits}f}" for value in (*means.values(), statistics.mean(means.values()))]
-                print(table_row(row, len(found), *shown))
+                print(table_row(row, len(found), *(with_spread(seeds_of, digits) for seeds_of in (*values, overall))))
                 if name == "knn":
-                    maps[row] = means
+                    maps[row] = dict(zip(SIZES, map(statistics.mean, values), strict=True))
             print()
         if figures and maps:
             shown = {TITLES[row]: found for row, found in maps.items()}
@@ -210,7 +209,7 @@ class Study(cifar10.Study):
             cells = []
             for kind in ("seg_linear", "seg_upernet"):
                 runs = [run for seed in range(seeds) if (run := self.result(Job(kind, row, SEGMENTED, seed)))]
-                cells += [f"{statistics.mean(run[key] for run in runs):.1f}" if runs else "" for key in ("val", "test")]
+                cells += [with_spread([run[key] for run in runs]) for key in ("val", "test")]
             if any(cells):
                 print(table_row(row, *cells))
 
