@@ -30,7 +30,7 @@ class Member:
         macs: multiply-accumulates of an image.
         trained: whether the learngene was trained at this size.
         inherited: share of the backbone that comes from the learngene.
-        untuned: the score before any tuning.
+        untuned: the score before any tuning; None where the classifier starts fresh.
         tuned: the score after it; None where nobody tuned.
         command: what makes the size.
     """
@@ -42,7 +42,7 @@ class Member:
     macs: int
     trained: bool
     inherited: float
-    untuned: float
+    untuned: float | None
     tuned: float | None
     command: str
 
@@ -96,7 +96,7 @@ def table_of(family: Family) -> str:
         scores = [member.untuned, *([member.tuned] if family.is_tuned else [])]
         rows.append(
             [member.size, f"{member.params:,}", f"{member.macs / 1e9:.3g}", "yes" if member.trained else ""]
-            + [f"{score:.2f}" for score in scores]
+            + ["–" if score is None else f"{score:.2f}" for score in scores]
             + ["*" if member in front else ""]
         )
     return table(rows, "<>><" + ">" * (len(columns) - 5) + "<")

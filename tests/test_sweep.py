@@ -68,23 +68,31 @@ def in_process(monkeypatch):
 
     def run_sizes(sizes, config, gene, epochs, folder, jobs):
         for spec in sizes:
-            result = sweep.run_size(str(config), str(gene), spec.asdict(), epochs, str(folder))
+            told = []
+            result = sweep.run_size(str(config), str(gene), spec.asdict(), epochs, str(folder), told.append)
+            assert told == sorted(told) and told[-1] == 1
             files.save_bytes(sweep.size_file(folder, spec), json.dumps(result).encode())
+            yield from ((spec, share) for share in told)
             yield spec, result
 
     monkeypatch.setattr(sweep, "run_sizes", run_sizes)
 
 
-def test_sizes_are_evaluated_in_processes_and_the_best_is_named(gene, folder, tmp_path, capsys):
+def test_sizes_are_evaluated_in_processes_and_the_best_is_named(gene, folder, tmp_path, capsys, monkeypatch):
+    seen, real = [], sweep.run_sizes
+    monkeypatch.setattr(sweep, "run_sizes", lambda *args: (seen.append(event) or event for event in real(*args)))
     out = tmp_path / "out"
     command = ["sweep", gene, "--data", folder, "--arch", "h1..2-l2", "--params", "10k", *NORM, "--jobs", 2, "-o", out]
     assert run(*command) == 0
     captured = capsys.readouterr()
+    assert sum(isinstance(result, dict) for _, result in seen) == 2
+    assert 1.0 in [result for _, result in seen]  # all of a size's images are done
 
     images, labels = (torch.tensor(array[:60]) for array in load_split("test"))
     images = (images[:, None] / 255 - 0.3045) / 0.376
     results = json.loads((out / "results.json").read_text())
     assert [row["size"] for row in results["sizes"]] == ["h2-l2", "h1-l2"]
+    assert results["classes"] == list(CLASSES)
     for row in results["sizes"]:
         assert row["untuned"] == pytest.approx(accuracy(gene, row["size"], images, labels), abs=0.01)
         assert row["tuned"] is None and row["inherited"] == 1.0
@@ -118,10 +126,10 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
 
 
 def test_an_interrupted_sweep_waits_for_no_size(gene, tmp_path, monkeypatch):
-    def interrupted(futures):
+    def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "as_completed", interrupted)
+    monkeypatch.setattr(sweep, "wait", interrupted)
     sizes = [ViTSpec.parse(size, **DIGITS) for size in ("h1-l2", "h2-l2", "h3-l2")]
     with pytest.raises(KeyboardInterrupt):
         list(sweep.run_sizes(sizes, CONFIG, gene, 0, tmp_path, 1))
@@ -189,12 +197,21 @@ def test_bad_input_is_told_before_any_run(gene, folder, tmp_path, capsys, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_a_head_that_would_guess_is_refused_unless_it_is_tuned(gene, tmp_path, capsys):
+def test_a_head_that_would_guess_is_refused_unless_it_is_tuned(gene, tmp_path, capsys, in_process):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.new("L", (8, 8)).save(tmp_path / "pets" / name / "1.png")
     message = fails(capsys, "sweep", gene, "--data", tmp_path / "pets", "-o", tmp_path / "out")
     assert "has 2 classes and the learngene 10: an untuned head would guess; expected --epochs 1 or more" in message
+    for number in range(4):
+        for name in ("cat", "dog"):
+            Image.new("L", (8, 8), 50 * number).save(tmp_path / "pets" / name / f"{number}.png")
+    out = tmp_path / "tuned"
+    assert run("sweep", gene, "--data", tmp_path / "pets", "--arch", "h2-l2", "--epochs", 1, *NORM, "-o", out) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["classes"] == ["cat", "dog"] and results["sizes"][0]["untuned"] is None
+    assert "–" in (out / "table.txt").read_text() and "<td>–</td>" in (out / "family.html").read_text()
+    assert "there is no score before tuning" in capsys.readouterr().out
 
 
 def test_features_that_only_timm_has_are_swept_too(tmp_path):

@@ -94,8 +94,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be more than 0 and at most 1")
 
 
-def _fields(arguments: argparse.Namespace, classes: int) -> dict:
-    return {**given(arguments, "img_size", "patch_size"), "num_classes": classes}
+def _fields(arguments: argparse.Namespace, classes: list[str]) -> dict:
+    return {**given(arguments, "img_size", "patch_size"), "num_classes": len(classes)}
 
 
 def _check_classes(arguments: argparse.Namespace, classes: int, own: int) -> None:
@@ -130,7 +130,7 @@ def _checked_settings(arguments: argparse.Namespace, gene: Path) -> dict:
     return settings
 
 
-def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tuple[list[Cost], list[str], int]:
+def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tuple[list[Cost], list[str], list[str]]:
     """Look at everything and write the config that all sizes share: the sizes, what to say, and the classes."""
     out, data, notes = arguments.output, Path(arguments.data).expanduser(), []
     costs = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size"))
@@ -145,7 +145,10 @@ def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tupl
         config = sweep.taken_config(data, arguments.epochs)
     classes, images = sweep.check_images(config, spec, data)
     notes.append(f"{images:,} test images: one of them is {100 / images:.2g} points of accuracy")
-    _check_classes(arguments, classes, learngene.aux_spec.num_classes)
+    own = learngene.aux_spec.num_classes
+    _check_classes(arguments, len(classes), own)
+    if len(classes) != own:
+        notes.append("the classifiers start fresh: there is no score before tuning")
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
     costs = within(costs, arguments.params, arguments.macs)
     _keep_config(out, config.pretty_text, data)
@@ -196,14 +199,18 @@ def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("sizes", total=len(costs), completed=len(results))
+        shares = dict.fromkeys(results, 1.0)
         for spec, result in sweep.run_sizes(todo, out / _CONFIG, gene, arguments.epochs, out, jobs):
+            shares[str(spec)] = max(shares.get(str(spec), 0), result) if isinstance(result, float) else 1.0
+            progress.update(task, completed=sum(shares.values()))
+            if isinstance(result, float):
+                continue
             if isinstance(result, Exception):
                 failed[str(spec)] = str(result).splitlines()[0] if str(result) else type(result).__name__
             else:
                 results[str(spec)] = result
                 last = result["tuned"] or result["untuned"]
                 progress.console.print(f"{spec}: {_score(last, arguments.metric):.2f}")
-            progress.advance(task)
     return results, failed
 
 
@@ -214,7 +221,7 @@ def _score(metrics: dict[str, float], name: str | None) -> float:
     return metrics[name]
 
 
-def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: int) -> None:
+def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: list[str]) -> None:
     """Write and print all that the results come to."""
     from ..family import Family, Member, page_of, plot_family, table_of
 
@@ -235,12 +242,13 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
                 macs=cost.macs,
                 trained=cost.trained,
                 inherited=result["inherited"],
-                untuned=_score(result["untuned"], metric),
+                untuned=result["untuned"] and _score(result["untuned"], metric),
                 tuned=tuned,
                 command=command,
             )
         )
-    named = metric or ("accuracy/top1" if "accuracy/top1" in next(iter(results.values()))["untuned"] else "score")
+    measured = next(iter(results.values()))
+    named = metric or ("accuracy/top1" if "accuracy/top1" in (measured["tuned"] or measured["untuned"]) else "score")
     words = "top-1 accuracy in %" if named == "accuracy/top1" else named
     when = f"after {arguments.epochs} epoch{'s' * (arguments.epochs > 1)}" if arguments.epochs else "without any tuning"
     name = f"{learngene.method} learngene {Path(arguments.gene).name.partition('.')[0]}"
@@ -250,6 +258,7 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
     described = {
         "learngene": arguments.gene,
         "data": arguments.data,
+        "classes": classes,
         "epochs": arguments.epochs,
         "metric": named,
         "notes": notes,

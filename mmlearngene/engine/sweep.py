@@ -9,8 +9,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,11 +191,11 @@ def taken_config(path: Path, epochs: int) -> Config:
     return with_imports(Config(taken))
 
 
-def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[int, int]:
+def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[list[str], int]:
     """Look at the data before any size is run.
 
     Returns:
-        The number of classes, and of test images.
+        The names of the classes, by number where there are none, and the number of test images.
 
     Raises:
         LearngeneError: files are missing, classes are not known, or images have another size than the descendants.
@@ -212,7 +212,7 @@ def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[int, int]:
     classes = dataset.metainfo.get("classes") or (cfg.get("data_preprocessor") or {}).get("num_classes")
     if not classes:
         raise LearngeneError(f"{source} does not say its classes; expected metainfo.classes in its val_dataloader")
-    return classes if isinstance(classes, int) else len(classes), len(dataset)
+    return list(map(str, range(classes) if isinstance(classes, int) else classes)), len(dataset)
 
 
 # ---------------------------------------------------------------------- one size
@@ -230,8 +230,31 @@ class _Recorder(Hook):
         self.metrics.append({name: float(value) for name, value in metrics.items()})
 
 
-def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> dict:
+class _Progress(Hook):
+    """Tells which share of its steps a size has done; of its test images where it is not tuned."""
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self.tell, self.told = tell, 0.0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._tell((runner.iter + 1) / runner.max_iters)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not runner.cfg.get("train_cfg"):
+            self._tell((batch_idx + 1) / len(runner.val_dataloader))
+
+    def _tell(self, share: float) -> None:
+        if share >= self.told + 0.005:
+            self.told = share
+            self.tell(share)
+
+
+def run_size(
+    config: str, gene: str, fields: dict, epochs: int, folder: str, tell: Callable[[float], None] | None = None
+) -> dict:
     """Initialise one size from the learngene, evaluate it, tune it if asked, and evaluate it again.
+
+    What is inherited has a score before tuning; where the head starts fresh, as for other classes, it would only guess.
 
     Args:
         config: the config that all sizes share.
@@ -239,12 +262,14 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
         fields: the size's spec.
         epochs: of tuning.
         folder: where logs go, to ``runs``, and tuned weights, to ``weights``.
+        tell: called with the share of the work that is done, now and then.
 
     Returns:
-        ``untuned`` and ``tuned`` (None without tuning): the metrics; ``inherited``: share of the backbone; ``seconds``;
-        ``open``: Python that opens the tuned weights.
+        ``untuned`` (None where the head starts fresh) and ``tuned`` (None without tuning): the metrics; ``inherited``:
+        share of the backbone; ``seconds``; ``open``: Python that opens the tuned weights.
     """
-    start, spec = time.time(), ViTSpec.parse(fields)
+    start, spec, learngene = time.time(), ViTSpec.parse(fields), load(gene)
+    is_scored = not epochs or spec.num_classes == learngene.aux_spec.num_classes
     cfg = Config.fromfile(config)
     tuned_model, preprocessing = cfg.pop("tuned_model", None) or {}, cfg.pop("preprocessing", None)
     cfg.model = any_classifier_cfg(spec, **tuned_model, init_cfg=dict(type="Learngene", checkpoint=gene))
@@ -257,21 +282,26 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
         cfg.train_cfg.max_epochs = epochs
         cfg.train_cfg.val_interval = epochs
         fit_schedule(cfg)
-        cfg.custom_hooks = [*cfg.custom_hooks, dict(type="mmlearngene.InitialValHook")]
+        cfg.custom_hooks = [dict(type="mmlearngene.InitialValHook")] if is_scored else []
     else:
         for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"):
             cfg.pop(name, None)
     runner = Runner.from_cfg(adapt_to_device(cfg))
     recorder, opened = _Recorder(), ""
     runner.register_hook(recorder)
+    if tell:
+        runner.register_hook(_Progress(tell))
     if epochs:
         runner.train()
-        opened = _keep(runner, gene, Path(folder, "weights", f"{spec}.safetensors"), epochs, preprocessing)
+        expanded = _tuned(runner, learngene, Path(gene).name, epochs, preprocessing)
+        file = Path(folder, "weights", f"{spec}.safetensors")
+        write(expanded, file)
+        opened = opening(expanded, file)
     else:
         unwrapped(runner).init_weights()  # which only a training would do
         runner.val()
     return {
-        "untuned": recorder.metrics[0],
+        "untuned": recorder.metrics[0] if is_scored else None,
         "tuned": recorder.metrics[-1] if epochs else None,
         "inherited": unwrapped(runner).load_report.share,
         "seconds": round(time.time() - start, 1),
@@ -279,18 +309,15 @@ def run_size(config: str, gene: str, fields: dict, epochs: int, folder: str) -> 
     }
 
 
-def _keep(runner: Runner, gene: str, path: Path, epochs: int, preprocessing: dict | None) -> str:
-    """Write the tuned weights of a size as ``mmlearngene expand`` writes untuned ones; Python that opens them."""
+def _tuned(runner: Runner, learngene: Learngene, name: str, epochs: int, preprocessing: dict | None) -> Expanded:
+    """The tuned weights of a size, as ``mmlearngene expand`` has untuned ones."""
     model = unwrapped(runner).cpu()
     told = dict(preprocessing) if preprocessing else normalisation_of(model)
     weights = weights_of(find_vit(model), model)
-    learngene = load(gene)
     learngene.classes = runner.val_dataloader.dataset.metainfo.get("classes")
     learngene.provenance = {**learngene.provenance, "preprocessing": told}  # what it was tuned with
     tuned = f"{epochs} epoch{'s' * (epochs > 1)}"
-    expanded = Expanded(learngene, Path(gene).name, weights, first_layout(weights.spec), tuned=tuned)
-    write(expanded, path)
-    return opening(expanded, path)
+    return Expanded(learngene, name, weights, first_layout(weights.spec), tuned=tuned)
 
 
 # ---------------------------------------------------------------------- all sizes
@@ -298,34 +325,42 @@ def _keep(runner: Runner, gene: str, path: Path, epochs: int, preprocessing: dic
 
 def run_sizes(
     sizes: Sequence[ViTSpec], config: Path, gene: Path, epochs: int, folder: Path, jobs: int
-) -> Iterator[tuple[ViTSpec, dict | Exception]]:
-    """Run sizes in processes of their own, each on a GPU of its own where there are any; yields each when it is done.
+) -> Iterator[tuple[ViTSpec, dict | Exception | float]]:
+    """Run sizes in processes of their own, each on a GPU of its own where there are any.
 
-    What is finished is kept in ``folder/sizes``, one JSON file a size.
+    Yields a size with the share of it that is done, again and again, and then with its result. What is finished is kept
+    in ``folder/sizes``, one JSON file a size.
 
     Raises:
         LearngeneError: a process was killed.
     """
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
-    places = context.Queue()
+    places, shares = context.Queue(), context.Queue()
     for place in range(jobs):
         places.put(place)
     threads, others = max(1, (os.cpu_count() or 1) // jobs), set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, shares, threads)) as pool:
         futures = {
-            pool.submit(run_size, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec for spec in sizes
+            pool.submit(_run_size, number, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec
+            for number, spec in enumerate(sizes)
         }
+        waiting = set(futures)
         try:
-            for future in as_completed(futures):
-                spec, error = futures[future], future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise LearngeneError(
-                        f"a process was killed while sizes were run, as happens where memory is short; those in "
-                        f"{folder / 'sizes'} are kept. What to do: start again, with fewer --jobs"
-                    ) from error
-                if error is None:
-                    save_bytes(size_file(folder, spec), json.dumps(future.result(), indent=1).encode())
-                yield spec, error or future.result()
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not shares.empty():
+                    number, share = shares.get()
+                    yield sizes[number], share
+                for future in done:
+                    spec, error = futures[future], future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise LearngeneError(
+                            f"a process was killed while sizes were run, as happens where memory is short; those in "
+                            f"{folder / 'sizes'} are kept. What to do: start again, with fewer --jobs"
+                        ) from error
+                    if error is None:
+                        save_bytes(size_file(folder, spec), json.dumps(future.result(), indent=1).encode())
+                    yield spec, error or future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:  # a size under way is not waited for
@@ -339,8 +374,15 @@ def size_file(folder: Path, spec: ViTSpec) -> Path:
     return folder / "sizes" / f"{spec}.json"
 
 
-def _start(places, threads: int) -> None:
+def _run_size(number: int, *arguments) -> dict:
+    """:func:`run_size` in a process of the pool, which tells how far it is under the size's number."""
+    return run_size(*arguments, tell=lambda share: _shares.put((number, share)))
+
+
+def _start(places, shares, threads: int) -> None:
     """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end at once at Ctrl-C."""
+    global _shares
+    _shares = shares
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if count := torch.cuda.device_count():
         torch.cuda.set_device(places.get() % count)
