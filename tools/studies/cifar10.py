@@ -140,7 +140,7 @@ class Protocol:
 
 
 FULL = Protocol()
-QUICK = Protocol(scratch=4, epochs=2, iterations=60, every=5, compared=("h4-l6", "h6-l8"))
+QUICK = Protocol(scratch=4, epochs=2, iterations=60, every=10, compared=("h4-l6", "h6-l8"))
 
 
 @dataclass(frozen=True)
@@ -698,7 +698,7 @@ def arguments(what: str) -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
     parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
-    parser.add_argument("--quick", action="store_true", help="a fifth of the images, few epochs: only to see it work")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, few epochs: only to see it work")
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")
