@@ -82,7 +82,9 @@ def images(tmp_path) -> Path:
 
 
 def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
-    small = dict(IMAGES=20, BATCH=10, SIZES=("h3-l4", "h4-l6"), ABLATED="lets-uniform", PARTS=("msa",))
+    small = dict(
+        IMAGES=20, RATES=(1e-3, 2e-3), BATCH=10, SIZES=("h3-l4", "h4-l6"), ABLATED="lets-uniform", PARTS=("msa",)
+    )
     for name, value in small.items():
         monkeypatch.setattr(cifar10, name, value)
     study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, iterations=2))
@@ -90,7 +92,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
     wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
     wanted += [cifar10.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
-    wanted += [cifar10.Job("skipped", "msa", "h4-l6", 0, 1)]
+    wanted += [cifar10.Job("skipped", "msa", "h4-l6", 0, 1), cifar10.Job("rates", "pre-fin", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
     assert ordered[0] == cifar10.PRETRAINED and len(ordered) == len(wanted) + 5
     results = {job.name: study.do(job) for job in ordered}
@@ -106,6 +108,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     study.report(1, images)
     printed = capsys.readouterr().out
     assert "lets-uniform / own" in printed and "| scratch | 1 |" in printed and "| without msa |" in printed
+    assert "| pre-fin, h4-l6, 1 epoch |" in printed
     assert (images / "family_cifar10.png").stat().st_size > 1000
 
 

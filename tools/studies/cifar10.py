@@ -109,8 +109,10 @@ EXTRACTED = {
 }  # fmt: skip
 # a training for each size: distilled, by labels, and none before tuning
 OWN, PRE_FIN, SCRATCH = "own", "pre-fin", "scratch"
-LR = {SCRATCH: 2e-3, **dict.fromkeys(EXTRACTED, 1e-3)}  # of tuning; what was trained for its place takes less
+SCRATCH_LR = 2e-3  # also of every distillation
+LR = dict.fromkeys(EXTRACTED, 1e-3)  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # whether another one would have been better
 TITLES = {  # of what the figure shows, each with its cost
     OWN: "each size distilled on its own",
     "lets-uniform-3x": "elastic: one random size a step, three times the paper's epochs",
@@ -237,7 +239,7 @@ class Study:
             return []
         if job.kind == "skipped":
             return [Job("gene", ABLATED)]
-        if job.kind not in ("untuned", "tuned", "camvid"):
+        if job.kind not in ("untuned", "tuned", "rates", "camvid"):
             return [PRETRAINED]
         seed = self.source_seed(job)
         if job.row == OWN:
@@ -347,6 +349,12 @@ class Study:
         start = self._start(job.row, job.size, self.source_seed(job))
         return self._tune(job, start, LR.get(job.row, TUNED_LR))
 
+    def rates(self, job: Job) -> dict:
+        """Train a descendant by labels at several learning rates; its accuracy at the end of each."""
+        start = self._start(job.row, job.size, self.source_seed(job))
+        ends = {f"{lr:g}": self._tune(job, start, lr, f"_{lr:g}")["accuracy"][-1] for lr in RATES}
+        return dict(accuracy=ends)
+
     def skipped(self, job: Job) -> dict:
         """``ABLATED`` without one part of what a descendant inherits, as it is and trained by labels."""
         start = {**self._start(ABLATED, job.size, 0), "skip": job.row}
@@ -401,13 +409,13 @@ class Study:
         runner, metrics = train(cfg, self.root / job.name)
         return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
 
-    def _tune(self, job: Job, start: dict | None, lr: float) -> dict:
+    def _tune(self, job: Job, start: dict | None, lr: float, folder: str = "") -> dict:
         cfg = self._config(job.epochs, lr=lr, seed=job.seed)
         cfg.model = self._classifier(job.size, init_cfg=start)
-        runner, _ = train(cfg, self.root / job.name)
+        runner, _ = train(cfg, self.root / f"{job.name}{folder}")
         return dict(accuracy=accuracies(runner), step_seconds=step_seconds(runner))
 
-    def _config(self, epochs: int, lr: float = 2e-3, seed: int = 0) -> Config:
+    def _config(self, epochs: int, lr: float = SCRATCH_LR, seed: int = 0) -> Config:
         """Data, schedule and runtime on CIFAR-10: an epoch of warm-up, a tenth in tuning, then a cosine."""
         cfg = Config.fromfile(CONFIGS / "camvid_cifar10.py")
         for split, loader in (("train", cfg.train_dataloader), ("test", cfg.val_dataloader)):
@@ -420,7 +428,7 @@ class Study:
         steps = self.steps
         cfg.optim_wrapper.optimizer.update(lr=lr, fused=True)
         cfg.optim_wrapper.clip_grad = None  # one norm over all sizes would tie those that train side by side
-        warmup = max(1, min(steps // 10 if lr < 2e-3 else steps, epochs * steps // 2))
+        warmup = max(1, min(steps // 10 if lr < SCRATCH_LR else steps, epochs * steps // 2))
         cfg.param_scheduler = [
             dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=warmup),
             dict(type="CosineAnnealingLR", eta_min=1e-5, by_epoch=False, begin=warmup, end=epochs * steps),
@@ -520,6 +528,7 @@ class Study:
         self._report_compared(seeds)
         self._report_costs()
         self._report_skipped()
+        self._report_rates()
 
     def _report_elastic(self, figures: Path | None) -> None:
         own = self.accuracy(OWN)
@@ -629,6 +638,17 @@ class Study:
         for part, found in rows.items():
             print(table_row(f"without {part}", f"{found['untuned']:.1f}", f"{found['accuracy'][-1]:.1f}"))
 
+    def _report_rates(self) -> None:
+        """Whether the learning rate of a row is fair to it."""
+        found = {job: run for job in rates(self.protocol) if (run := self.result(job))}
+        if found:
+            print(table_row("learning rate", *(f"{lr:g}" for lr in RATES), "ours"))
+            print(table_row(*["---"] * (2 + len(RATES))))
+        for job, run in found.items():
+            used = SCRATCH_LR if job.row == SCRATCH else LR.get(job.row, TUNED_LR)
+            name = f"{job.row}, {job.size}, {job.epochs} epoch{'s' * (job.epochs > 1)}"
+            print(table_row(name, *(f"{run['accuracy'][f'{lr:g}']:.1f}" for lr in RATES), f"{used:g}"))
+
 
 def plot_family(rows: dict[str, dict[str, float]], path: Path, title: str) -> None:
     """Accuracy of every size against its parameters, a line for each way."""
@@ -670,6 +690,12 @@ def learngene_cfg(way: Way) -> dict:
     }
 
 
+def rates(protocol: Protocol) -> list[Job]:
+    """Runs at several learning rates."""
+    tuned = [Job("rates", row, "h4-l6", 0, 1) for row in (*CLAIMED, PRE_FIN)]
+    return [*tuned, Job("rates", SCRATCH, protocol.compared[0], 0, protocol.scratch)]
+
+
 def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     """The whole study, what is asked for first coming first."""
     todo = [Job("untuned", row) for row in TITLES if row != OWN]
@@ -688,7 +714,7 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     for seed in range(1, seeds):
         todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
         todo += [Job("tuned", row, size, seed, 1) for row in CLAIMED for size in protocol.compared]
-    return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS]
+    return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS] + rates(protocol)
 
 
 def arguments(what: str) -> argparse.ArgumentParser:
