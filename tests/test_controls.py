@@ -134,7 +134,7 @@ def test_half_of_the_heads_of_deit_s_are_18_million():
     kind=st.sampled_from(KINDS),
     choice=st.sampled_from(["first", "uniform"]),
 )
-def test_law_weight_selection_is_the_direct_statement(small, more, kind, choice):
+def test_law_weight_selection_of_heads_is_the_direct_statement(small, more, kind, choice):
     heads, depth = small[0] + more[0], small[1] + more[1]
     ancestry = make_ancestry(f"h{heads}-l{depth}", **kind)
     weights = extract("weight-selection", ancestry).expand(f"h{small[0]}-l{small[1]}", depth=choice)
@@ -165,6 +165,26 @@ def test_law_weight_selection_is_the_direct_statement(small, more, kind, choice)
         assert name == "cls_token" and name not in old or torch.equal(stem[name], old[name][..., width])
     assert torch.equal(stem["head.bias"], old["head.bias"])
     make_model(weights.spec).load_state_dict(TIMM.state_dict(weights))
+
+
+@pytest.mark.parametrize("size", ["h1-l2", "h2-l1", "h3-l2", "h4-l2"])
+def test_law_weight_selection_of_rows_is_the_published_code(size):
+    """Every axis of timm's tensors by itself: q, k and v are one axis, heads and their channels another one."""
+    ancestry = make_ancestry("h5-l2", class_token=True)
+    weights = extract("weight-selection", ancestry).expand(size, unit="row")
+
+    def selected(tensor, shape):
+        for axis, (among, count) in enumerate(zip(tensor.shape, shape, strict=True)):
+            index = torch.linspace(0, among - 1, count).round().long()
+            if among % count == 0:
+                index = torch.arange(count) * (among // count)
+            tensor = tensor.index_select(axis, index)
+        return tensor
+
+    found, source = TIMM.state_dict(weights), TIMM.state_dict(ancestry)
+    assert any("qkv" in name for name in found)
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, selected(source[name], tensor.shape), rtol=0, atol=0)
 
 
 # ---------------------------------------------------------------- FRONT

@@ -1,6 +1,7 @@
 """The studies, their runs cut to a few steps."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "studies"))
 
 import cifar10  # noqa: E402
+import cifar10_runs  # noqa: E402
 import dense_cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
 
@@ -86,38 +88,41 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
         IMAGES=20, RATES=(1e-3, 2e-3), BATCH=10, SIZES=("h3-l4", "h4-l6"), ABLATED="lets-uniform", PARTS=("msa",)
     )
     for name, value in small.items():
-        monkeypatch.setattr(cifar10, name, value)
-    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, iterations=2))
-    wanted = [cifar10.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row")]
-    wanted += [cifar10.Job("own"), *(cifar10.Job("cost", size=size) for size in cifar10.SIZES)]
-    wanted += [cifar10.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets-uniform", "pre-fin")]
-    wanted += [cifar10.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
-    wanted += [cifar10.Job("skipped", "msa", "h4-l6", 0, 1), cifar10.Job("rates", "pre-fin", "h4-l6", 0, 1)]
+        monkeypatch.setattr(cifar10_runs, name, value)
+    protocol = cifar10_runs.Protocol(1, 1, iterations=2, compared=("h4-l6",))
+    study = cifar10_runs.Study(images, images, images / "results", protocol)
+    wanted = [cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row", "cluster")]
+    wanted += [cifar10_runs.Job("cost", row) for row in ("lets", "lets-uniform", "own")]
+    wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
+    wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets", "lets-uniform", "pre-fin")]
+    wanted += [cifar10_runs.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
+    wanted += [cifar10_runs.Job("skipped", "msa", "h4-l6", 0, 1), cifar10_runs.Job("rates", "own", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10.PRETRAINED and len(ordered) == len(wanted) + 5
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 6
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
-    assert results["gene_lets_s0"]["params"] < study.do(cifar10.PRETRAINED)["params"]
+    assert results["gene_lets_s0"]["params"] < study.do(cifar10_runs.PRETRAINED)["params"]
     assert study.all_of(wanted) == []  # all is done
     study.gene_file("lets", "", 0).unlink()  # which its descendants need once more, but not their tests
-    assert study.all_of([cifar10.Job("untuned", "lets")]) == []
-    redone = study.run([cifar10.Job("tuned", "lets", "h4-l6", 0, 1)], processes=1)
+    assert study.all_of([cifar10_runs.Job("untuned", "lets")]) == []
+    redone = study.run([cifar10_runs.Job("tuned", "lets", "h4-l6", 0, 2)], processes=1)
     assert [job.kind for job, _ in redone] == ["gene", "tuned"]
-    study.report(1, images)
-    printed = capsys.readouterr().out
-    assert "lets-uniform / own" in printed and "| scratch | 1 |" in printed and "| without msa |" in printed
-    assert "| pre-fin, h4-l6, 1 epoch |" in printed
+    tables = cifar10.Tables(study, seeds=1)
+    made = tables.all()
+    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 8
+    assert "| elastic LeTs, 6 epochs | " in made["family"] and "| without msa |" in made["parts"]
+    cifar10.draw(tables, images)
     assert (images / "family_cifar10.png").stat().st_size > 1000
 
 
 def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkeypatch):
     """Alone or beside another: the same steps from the same start."""
-    monkeypatch.setattr(cifar10, "IMAGES", 20)
-    monkeypatch.setattr(cifar10, "BATCH", 10)
-    study = cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1))
-    study.do(cifar10.PRETRAINED)
+    monkeypatch.setattr(cifar10_runs, "IMAGES", 20)
+    monkeypatch.setattr(cifar10_runs, "BATCH", 10)
+    study = cifar10_runs.Study(images, images, images / "results", cifar10_runs.Protocol(1, 1))
+    study.do(cifar10_runs.PRETRAINED)
     start = MODELS.build(study._classifier("h4-l4")).state_dict()
     ends = []
     for sizes in (("h4-l4",), ("h4-l4", "h3-l4")):
@@ -128,6 +133,7 @@ def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkey
         cfg.update(work_dir=str(images / "-".join(sizes)), log_level="WARNING")
         runner = Runner.from_cfg(cfg)
         runner.model.init_weights()
+        assert all(student.backbone.pos_embed.std() > 0.01 for student in runner.model.students.values())
         runner.model.students["h4-l4"].load_state_dict(start)
         runner.train()
         ends.append(runner.model.students["h4-l4"].state_dict())
@@ -138,22 +144,40 @@ def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkey
 
 def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     for module, name, value in (
-        (cifar10, "IMAGES", 20), (cifar10, "BATCH", 10), (cifar10, "SIZES", ("h3-l4",)),
+        (cifar10_runs, "IMAGES", 20), (cifar10_runs, "BATCH", 10), (cifar10_runs, "SIZES", ("h3-l4",)),
         (dense_cifar10, "BANK_EVERY", 1), (dense_cifar10, "SIZES", ("h3-l4", "h4-l6")),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    study = dense_cifar10.Study(images, images, images / "results", cifar10.Protocol(1, 1, iterations=2))
-    wanted = [cifar10.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
-    wanted += [cifar10.Job("seg_linear", "own", "h4-l6")]
+    study = dense_cifar10.Study(images, images, images / "results", cifar10_runs.Protocol(1, 1, iterations=2))
+    wanted = [cifar10_runs.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
+    wanted += [cifar10_runs.Job("seg_linear", "own", "h4-l6")]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10.PRETRAINED and len(ordered) == len(wanted) + 2
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 2
     results = {job.name: study.do(job) for job in ordered}
     for row, names in (("tokens", 4), ("own", 4), ("weight-selection", 2), ("scratch", 2)):
         found = results[f"judged_{row}_s0"]["sizes"]
         assert list(found) == ["h3-l4", "h4-l6"] and all(len(scores) == names for scores in found.values())
     assert results["judged_ancestry_s0"]["sizes"]["h6-l8"].keys() == {"knn", "linear"}
     assert study.all_of(wanted) == []
-    study.report(1, images)
-    printed = capsys.readouterr().out
-    assert "cosine_patches" in printed and "| own | 1 |" in printed
-    assert (images / "dense_cifar10.png").stat().st_size > 1000
+    made = dense_cifar10.Tables(study, seeds=1).all()
+    assert all(
+        "| each size on its own, tokens, 6 epochs | 1 |" in made[name] for name in ("knn", "cosine_patches", "camvid")
+    )
+
+
+@pytest.mark.parametrize("page", ["elastic", "which_method", "dense"])
+def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkeypatch, capsys):
+    """Written by the commands that the pages name, from the results that are committed."""
+    copy = tmp_path / f"{page}.md"
+    text = (ROOT / "docs" / copy.name).read_text()
+    copy.write_text(re.sub(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", text, flags=re.DOTALL))
+    results = ROOT / "docs" / "results" / "cifar10"
+    for script in (cifar10, dense_cifar10):
+        command = ["study", "--report", "--results", results, "--figures", tmp_path, "--pages", copy]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        script.main()
+        assert (tmp_path / f"{'family' if script is cifar10 else 'dense'}_cifar10.png").stat().st_size > 1000
+    assert copy.read_text() == text, (
+        f"python tools/studies/... --report --results docs/results/cifar10 --pages docs/{page}.md"
+    )
+    assert text.count("<!-- end -->") >= 3

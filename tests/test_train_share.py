@@ -81,6 +81,7 @@ def test_it_is_for_classification(folder):
 def test_the_config_of_a_run_is_not_divided_twice(folder, tmp_path):
     cfg = config(folder, "train_share=0.5")
     cfg.dump(tmp_path / "again.py")
-    again = config(None, "train_share=0.25", name=tmp_path / "again.py")
-    assert again.train_dataloader.dataset.share == 0.25
+    assert cfg.train_dataloader.dataset.seed == 0
+    again = config(None, "train_share=0.25", "train_share_seed=1", name=tmp_path / "again.py")
+    assert again.train_dataloader.dataset.share == 0.25 and again.train_dataloader.dataset.seed == 1
     assert again.train_dataloader.dataset.dataset.type == "CustomDataset"

@@ -7,5 +7,8 @@ _base_ = [
 ]
 
 model = dict(
-    init_cfg=dict(checkpoint="work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors"),
+    init_cfg=dict(
+        checkpoint="work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors",
+        rows=[0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7],  # the released rows for 12 layers
+    ),
 )

@@ -93,6 +93,8 @@ def use_folder(cfg: Config, folder: Path) -> None:
 def take_share(cfg: Config) -> None:
     """Train on ``train_share`` of the images of every class, see :func:`mmlearngene.datasets.BalancedSubset`.
 
+    ``train_share_seed`` (0) chooses which.
+
     Raises:
         LearngeneError: it is no share, or the config is not one of classification.
     """
@@ -100,13 +102,13 @@ def take_share(cfg: Config) -> None:
     check_share(share, "train_share")
     if share == 1 or not cfg.get("train_dataloader"):
         return
-    dataset = cfg.train_dataloader.dataset
+    dataset, chosen = cfg.train_dataloader.dataset, dict(share=share, seed=cfg.get("train_share_seed", 0))
     if dataset.type == "mmlearngene.BalancedSubset":  # the config that another run has written
-        dataset.share = share
+        dataset.update(chosen)
         return
     if "PackInputs" not in [transform["type"] for transform in dataset.get("pipeline") or []]:
         raise LearngeneError(f"train_share={share}: train_dataloader is not of mmpretrain's classification")
-    cfg.train_dataloader.dataset = dict(type="mmlearngene.BalancedSubset", dataset=dataset, share=share)
+    cfg.train_dataloader.dataset = dict(type="mmlearngene.BalancedSubset", dataset=dataset, **chosen)
 
 
 def default_work_dir(config: str | Path) -> Path:

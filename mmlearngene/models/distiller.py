@@ -216,7 +216,8 @@ class LearngeneDistiller(BaseClassifier):
         """The mean over the sizes of a step of the losses of the student's tokens against the teacher's."""
         if not self._said:
             self._said = True
-            print_log(f"the teacher gives {describe(self.teacher.token_model, target)}", logger="current")
+            gives = describe(self.teacher.token_model, target)
+            print_log(f"the teacher gives {gives}; it sees {self.teacher.sees}", logger="current")
         restore = self.standardiser.restore if self.standardiser else lambda tokens: tokens
         if self.standardiser:
             if self.training:

@@ -71,6 +71,13 @@ class Teacher(nn.Module):
         """
         return self._view[0]
 
+    @property
+    def sees(self) -> str:
+        """The images it takes, in words: ``'224 x 224 images, mean 124 116 104, std 58 57 57'`` (of 255)."""
+        size = "{} x {} images".format(*self.input_size) if self.input_size else "images of the student's size"
+        mean, std = (" ".join(f"{value:.3g}" for value in part.flatten().tolist()) for part in (self.mean, self.std))
+        return f"{size}, mean {mean}, std {std}"
+
     @cached_property
     def _view(self) -> tuple[TokenModel]:  # in a tuple: no second name of the model's parameters
         return (token_model(self.model),)

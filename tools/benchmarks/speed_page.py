@@ -9,19 +9,13 @@ scripts of these names, each by ``--out``.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
+
+from mmlearngene.tables import fill, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "speed.md"
-
-
-def rows_of(header: str, rows: list[list[str]]) -> str:
-    """A table of markdown."""
-    count = header.count("|") + 1
-    lines = [f"| {header} |", f"|{'---|' * count}", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines)
 
 
 def steps() -> str:
@@ -39,7 +33,7 @@ def steps() -> str:
                 more = [f"{kind[what]:.2f}" if what in kind else "" for what in ("flops", "peak")]
                 rows.append([where, name, step, passes, *more])
                 where = ""
-    return rows_of("run | kind | step | forward and backward | FLOPs | peak memory", rows)
+    return markdown(["run", "kind", "step", "forward and backward", "FLOPs", "peak memory"], rows)
 
 
 def pipeline() -> str:
@@ -50,8 +44,8 @@ def pipeline() -> str:
         f"JPEGs of {found['jpeg_bytes'] / 1e3:.0f} kB: {found['train']:.0f} images a second a core in training, "
         f"{found['val']:.0f} in validation ({found['date']})."
     )
-    head = f"Aux-Net | images a second for {found['gpus']} GPUs at {found['tflops']:.0f} TFLOP/s | cores"
-    return f"{text}\n\n{rows_of(head, rows)}"
+    head = ["Aux-Net", f"images a second for {found['gpus']} GPUs at {found['tflops']:.0f} TFLOP/s", "cores"]
+    return f"{text}\n\n{markdown(head, rows)}"
 
 
 def communication() -> str:
@@ -66,8 +60,8 @@ def communication() -> str:
         ]
         for row in found["communication"]
     ]
-    columns = " | ".join(f"{n} GPUs at {rate:.0f} GB/s" for n, rate in found["bus"].items())
-    return rows_of(f"Aux-Net | gradients of a step | plain ViT | {columns}", rows)
+    columns = [f"{n} GPUs at {rate:.0f} GB/s" for n, rate in found["bus"].items()]
+    return markdown(["Aux-Net", "gradients of a step", "plain ViT", *columns], rows)
 
 
 def family() -> str:
@@ -76,18 +70,12 @@ def family() -> str:
     names = [name for name in found["eflops"][0] if name != "sizes"]
     rows = [[str(row["sizes"]), *(f"{row[name]:.0f}" for name in names)] for row in found["eflops"]]
     pays = ", ".join(f"{name} from {n} sizes on" for name, n in found["pays_from"].items())
-    return f"{rows_of(' | '.join(('sizes', *names)), rows)}\n\nA learngene costs less than {pays}."
+    return f"{markdown(['sizes', *names], rows)}\n\nA learngene costs less than {pays}."
 
 
 def page(text: str) -> str:
     """The page with its tables written anew."""
-    for make in (steps, pipeline, communication, family):
-        name = make.__name__
-        table = f"<!-- {name} -->\n{make()}\n<!-- end -->"
-        text, count = re.subn(f"<!-- {name} -->.*?<!-- end -->", lambda _, table=table: table, text, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{PAGE} has {count} places for the table {name}, expected <!-- {name} --> <!-- end -->")
-    return text
+    return fill(text, {make.__name__: make() for make in (steps, pipeline, communication, family)})
 
 
 if __name__ == "__main__":

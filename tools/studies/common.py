@@ -98,11 +98,6 @@ def read_json(path: Path) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def table_row(*cells: object) -> str:
-    """A row of a table in Markdown."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
 @DATASETS.register_module()
 class PackedImages(CustomDataset):
     """A small set of images in class folders, decoded once and kept in memory."""

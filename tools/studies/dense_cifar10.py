@@ -19,14 +19,16 @@ leaves a JSON file; what is finished is not done again, and the report is made o
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import cifar10
+import cifar10_runs
 import torch
-from cifar10 import ANCESTRY, FULL, PRETRAINED, QUICK, Job, spec_of, with_spread
-from common import PackedImages, step_seconds, table_row, train
+from cifar10 import with_spread
+from cifar10_runs import ANCESTRY, FULL, PRETRAINED, QUICK, Job, spec_of
+from common import PackedImages, step_seconds, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
@@ -37,6 +39,7 @@ from mmlearngene.models.feature_loss import cosine
 from mmlearngene.models.seg_sizes import linear_tuned, upernet
 from mmlearngene.probes import knn_accuracy, linear_accuracy
 from mmlearngene.spec import ViTSpec
+from mmlearngene.tables import markdown
 from mmlearngene.tokens import TokenModel, token_model
 
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
@@ -46,24 +49,30 @@ TOKENS, LONGER, LOGITS, LOGITS_LONGER, OWN, SELECTION, SCRATCH = ROWS = (
 )  # fmt: skip
 GENES = (LOGITS, LOGITS_LONGER, SELECTION)  # made by cifar10.py
 ELASTIC = {TOKENS: 1, LONGER: 3}  # times the usual epochs
-TITLES = {
-    TOKENS: "elastic, from the ancestry's tokens, no labels",
-    LONGER: "the same, three times the epochs",
-    LOGITS: "elastic, from the ancestry's logits",
-    LOGITS_LONGER: "from logits, three times the epochs",
-    OWN: "each size on its own, from tokens",
-    SELECTION: "weight selection of the ancestry, nothing trained",
+NAMES = {
+    TOKENS: "one training, tokens, no labels, 6 epochs",
+    LONGER: "one training, tokens, no labels, 18 epochs",
+    LOGITS: "one training, logits, 6 epochs",
+    LOGITS_LONGER: "one training, logits, 18 epochs",
+    OWN: "each size on its own, tokens, 6 epochs",
+    SELECTION: "weight selection, nothing trained",
     SCRATCH: "random weights",
+}
+MEASURES = {
+    "knn": "20 nearest neighbours, %",
+    "linear": "linear layer, %",
+    "cosine_summary": "cosine, summary",
+    "cosine_patches": "cosine, patches",
 }
 FEATURES = [dict(type="mmlearngene.RadioLoss")]
 BANK_EVERY = 5  # one training image in so many is in the bank
 
 
-class Study(cifar10.Study):
+class Study(cifar10_runs.Study):
     """The runs of cifar10.py that are needed, and those of tokens."""
 
     def needs(self, job: Job) -> list[Job]:
-        if job.row == SCRATCH:
+        if job.row == SCRATCH and job.kind != "judged":
             return []
         if job.kind == "judged":
             return [Job("gene", job.row, seed=job.seed)] if job.row in GENES else [PRETRAINED]
@@ -99,8 +108,8 @@ class Study(cifar10.Study):
         return token_model(build(load(self.gene_file(job.row, "", job.seed)).expand(size), "timm"))
 
     def _elastic(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
-        way = cifar10.TRAINED[LOGITS]
-        learngene = dict(cifar10.learngene_cfg(way), num_classes=0)
+        way = cifar10_runs.TRAINED[LOGITS]
+        learngene = dict(cifar10_runs.learngene_cfg(way), num_classes=0)
         student = {"type": "mmlearngene.AuxNet", **way.student, "learngene": learngene}
         runner, cost = self._train(job, student=student)
         gene = runner.model.student.learngene
@@ -110,7 +119,7 @@ class Study(cifar10.Study):
 
     def _each(self, job: Job) -> tuple[dict[str, TokenModel], dict]:
         width = spec_of(ANCESTRY).embed_dims
-        students = {size: cifar10.classifier_cfg(spec_of(size).replace(num_classes=width)) for size in SIZES}
+        students = {size: cifar10_runs.classifier_cfg(spec_of(size).replace(num_classes=width)) for size in SIZES}
         runner, cost = self._train(job, type="mmlearngene.SideBySide", students=students)
         for size, student in runner.model.students.items():
             extract("pre-fin", load_ancestry(student)).with_classes(0).save(self.dense_file(OWN, size, job.seed))
@@ -176,42 +185,56 @@ class Study(cifar10.Study):
         result = dict(knn=knn_accuracy(*sides), linear=linear_accuracy(*sides))
         return result | {f"cosine_{name}": float(torch.cat(kept).mean()) for name, kept in cosines.items() if kept}
 
-    # ------------------------------------------------------------------ the report
 
-    def report(self, seeds: int, figures: Path | None) -> None:
-        """Tables of what is finished, in Markdown, and the figure."""
-        if found := self.result(Job("judged", "ancestry")):
-            best = found["sizes"][ANCESTRY]
-            print(f"the ancestry: {best['knn']:.1f} % by neighbours, {best['linear']:.1f} % by a linear layer\n")
-        maps = {}
-        for name in ("knn", "linear", "cosine_summary", "cosine_patches"):
-            print(f"{name}\n")
-            print(table_row("way", "seeds", *SIZES, "mean"))
-            print(table_row(*["---"] * (len(SIZES) + 3)))
-            for row in ROWS:
-                found = [run["sizes"] for seed in range(seeds) if (run := self.result(Job("judged", row, seed=seed)))]
-                found = [sizes for sizes in found if name in sizes[SIZES[0]]]
-                if not found:
-                    continue
-                values = [[sizes[size][name] for sizes in found] for size in SIZES]
-                overall = list(map(statistics.mean, zip(*values, strict=True)))
-                digits = 3 if name.startswith("cosine") else 1
-                print(table_row(row, len(found), *(with_spread(seeds_of, digits) for seeds_of in (*values, overall))))
-                if name == "knn":
-                    maps[row] = dict(zip(SIZES, map(statistics.mean, values), strict=True))
-            print()
-        if figures and maps:
-            shown = {TITLES[row]: found for row, found in maps.items()}
-            cifar10.plot_family(shown, figures / "dense_cifar10.png", "20 nearest neighbours, features as they are")
-        print(table_row("CamVid, h4-l6", "linear head val", "test", "UperNet val", "test"))
-        print(table_row(*["---"] * 5))
+@dataclass(frozen=True)
+class Tables(cifar10.Tables):
+    """What is finished, in Markdown."""
+
+    def all(self) -> dict[str, str]:
+        measured = ("knn", "linear", "cosine_summary", "cosine_patches")
+        return {**{each: self.judged(each) for each in measured}, "tokens": self.costs(), "camvid": self.camvid()}
+
+    def judged(self, measure: str) -> str:
+        """One measure of the features of every size, mean and deviation of the seeds."""
+        digits, cells = 3 if measure.startswith("cosine") else 1, []
         for row in ROWS:
-            cells = []
-            for kind in ("seg_linear", "seg_upernet"):
-                runs = [run for seed in range(seeds) if (run := self.result(Job(kind, row, SEGMENTED, seed)))]
-                cells += [with_spread([run[key] for run in runs]) for key in ("val", "test")]
-            if any(cells):
-                print(table_row(row, *cells))
+            values = self.values(row, measure)
+            if values:
+                overall = list(map(statistics.mean, zip(*values.values(), strict=True)))
+                shown = (with_spread(found, digits) for found in (*values.values(), overall))
+                cells.append([name(row), len(overall), *shown])
+        return markdown([MEASURES[measure], "seeds", *SIZES, "mean"], cells)
+
+    def values(self, row: str, measure: str) -> dict[str, list[float]]:
+        """Size -> the measure of each seed."""
+        found = [run["sizes"] for run in self.of_seeds("judged", row, "") if measure in run["sizes"][SIZES[0]]]
+        return {size: [sizes[size][measure] for sizes in found] for size in SIZES} if found else {}
+
+    def costs(self) -> str:
+        """Epochs and processor seconds of the first seed's trainings."""
+        cells = []
+        for row in ROWS:
+            found = self.study.result(Job("gene" if row in GENES else "judged", row)) or {}
+            if found.get("epochs"):
+                seconds = found["step_seconds"] * found["epochs"] * self.study.steps
+                cells.append([name(row), f"{seconds:,.0f}"])
+        return markdown(["trained", "processor seconds"], cells)
+
+    def camvid(self) -> str:
+        """The size h4-l6 as a backbone, mean and deviation of the seeds."""
+        cells = []
+        for row in ROWS:
+            runs = {kind: self.of_seeds(kind, row, SEGMENTED) for kind in ("seg_linear", "seg_upernet")}
+            if any(runs.values()):
+                shown = [with_spread([run[key] for run in found]) for found in runs.values() for key in ("val", "test")]
+                cells.append([name(row), max(map(len, runs.values())), *shown])
+        head = ["linear head, validation", "test", "UperNet, validation", "test"]
+        return markdown([f"backbone {SEGMENTED} from", "seeds", *head], cells)
+
+
+def name(row: str) -> str:
+    """A row's name on the pages."""
+    return NAMES[row]
 
 
 @cache
@@ -221,7 +244,7 @@ def images_in(folder: Path, every: int = 1) -> tuple[Tensor, Tensor]:
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         data = PackedImages(data_root=str(folder), indices=list(range(0, files, every)), pipeline=[])
     pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).flip(1).float()
-    given = Config.fromfile(cifar10.CONFIGS / "camvid_cifar10.py").data_preprocessor
+    given = Config.fromfile(cifar10_runs.CONFIGS / "camvid_cifar10.py").data_preprocessor
     mean, std = (torch.tensor(given[name]).view(3, 1, 1) for name in ("mean", "std"))
     return (pixels - mean) / std, torch.tensor([data.get_data_info(i)["gt_label"] for i in range(len(data))])
 
@@ -251,7 +274,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of every distillation")
     args = parser.parse_args()
     protocol = QUICK if args.quick else FULL
-    cifar10.work(Study, jobs(args.seeds), args, replace(protocol, epochs=args.epochs or protocol.epochs))
+    protocol = replace(protocol, epochs=args.epochs or protocol.epochs)
+    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", protocol)
+    cifar10.work(study, jobs(args.seeds), args)
+    if found := study.result(Job("judged", "ancestry")):
+        best = found["sizes"][ANCESTRY]
+        print(f"the ancestry: {best['knn']:.1f} % by neighbours, {best['linear']:.1f} % by a linear layer\n")
+    tables = Tables(study, args.seeds)
+    cifar10.show(tables.all(), args.pages)
+    shown = {name(row): tables.values(row, "knn") for row in ROWS}
+    if shown := {row: {size: statistics.mean(v) for size, v in found.items()} for row, found in shown.items() if found}:
+        title = "20 nearest neighbours, features as they are"
+        cifar10.plot_family(shown, args.figures / "dense_cifar10.png", title)
 
 
 if __name__ == "__main__":
