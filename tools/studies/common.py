@@ -48,8 +48,8 @@ def unpack_cifar10(data: Path, target: Path) -> None:
 class Stopwatch(Hook):
     """Processor seconds of every training step, without validation and checkpoints; and all metrics of the validations.
 
-    A machine that does other things too does not change processor time much. The seconds are in the message hub, whose
-    history a resumed run goes on with.
+    Processor time leaves out what other processes take, not what they cost in caches and clock: only what was measured
+    one after another can be compared. The seconds are in the message hub, whose history a resumed run goes on with.
     """
 
     priority = "LOWEST"  # after SizesValHook has added every size

@@ -10,7 +10,7 @@ The demo's ancestry h6-l8 teaches a learngene h3-l4 in the Aux-Net h6-l8, in one
 * ``sandwich``: every step trains the Aux-Net and one drawn size; as many steps.
 
 Then all twenty sizes are expanded and tested as they are. How long an epoch takes is told by the seconds of processor
-time of the training steps, one thread each, of the first seed: a machine that does other things too does not change it.
+time of the training steps, one thread each, of the first seed: measured one after another on one machine.
 Every run leaves a JSON file; what is finished is not done again, what was interrupted is resumed. Table and figure are
 made from these files, also of the seeds that are finished so far.
 """
