@@ -91,7 +91,11 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
         monkeypatch.setattr(cifar10_runs, name, value)
     protocol = cifar10_runs.Protocol(1, 1, iterations=2, compared=("h4-l6",))
     study = cifar10_runs.Study(images, images, images / "results", protocol)
-    wanted = [cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row", "cluster")]
+    wanted = [cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row")]
+    wanted += [
+        cifar10_runs.Job("untuned", "cluster-origin"),
+        cifar10_runs.Job("tuned", "cluster-origin", "h6-l6", 0, 1),
+    ]
     wanted += [cifar10_runs.Job("cost", row) for row in ("lets", "lets-uniform", "own")]
     wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets", "lets-uniform", "pre-fin")]
@@ -111,7 +115,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     assert [job.kind for job, _ in redone] == ["gene", "tuned"]
     tables = cifar10.Tables(study, seeds=1)
     made = tables.all()
-    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 8
+    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 9
     assert "| elastic LeTs, 6 epochs | " in made["family"] and "| without msa |" in made["parts"]
     cifar10.draw(tables, images)
     assert (images / "family_cifar10.png").stat().st_size > 1000

@@ -45,7 +45,14 @@ NAMES = {
     "tleg": "TLEG, 6 epochs",
     "sws": "SWS, 6 epochs",
     "cluster": "Cluster",
+    "cluster-merged": "Cluster, eps 0.4, in order of priority",
+    "cluster-origin": "Cluster, eps 0.4, in the ancestry's order",
+    "cluster-increasing": "Cluster, eps 0.4, in order of increasing distance",
+    "cluster-decreasing": "Cluster, eps 0.4, in order of decreasing distance",
+    "cluster-average": "Cluster, eps 0.4, averages of heads",
     "peg": "PEG",
+    "peg-linear": "PEG, linear maps",
+    "peg-uniform": "PEG, uniform mixtures",
     "weight-selection": "weight selection, heads",
     "weight-selection-row": "weight selection, published rows",
     "front": "FRONT",
@@ -68,8 +75,8 @@ class Tables:
 
     def all(self) -> dict[str, str]:
         """Name -> table."""
-        made = (self.sizes, self.family, self.transfer, self.compared, self.costs, self.equal, self.parts, self.rates)
-        return {table.__name__: table() for table in made}
+        names = ("sizes", "family", "transfer", "compared", "costs", "equal", "parts", "settings", "rates")
+        return {table: getattr(self, table)() for table in names}
 
     # ------------------------------------------------------------------ what they are made of
 
@@ -217,6 +224,16 @@ class Tables:
             for part, run in [("all", all_of_them), *((f"without {part}", run) for part, run in found.items())]:
                 cells.append([part, f"{run['untuned']:.1f}", f"{run['accuracy'][-1]:.1f}"])
         return markdown([f"{name(runs.ABLATED)}, {size}", "untuned", "1 epoch"], cells)
+
+    def settings(self) -> str:
+        """Settings of the papers' ablations."""
+        size, cells = "h6-l6", []
+        for row in ("cluster", *runs.SETTINGS, "peg"):
+            if found := self.of_seeds("tuned", row, size, 1):
+                untuned = self.accuracy(row).get(size)
+                shown = ["" if value is None else f"{value:.1f}" for value in (untuned, found[0]["accuracy"][-1])]
+                cells.append([name(row), *shown])
+        return markdown([size, "untuned", "1 epoch"], cells)
 
     def rates(self) -> str:
         """Whether the learning rate of a row is fair to it."""

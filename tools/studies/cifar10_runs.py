@@ -95,10 +95,21 @@ EXTRACTED = {
         )
     },
 }  # fmt: skip
+_MERGED = dict(num_images=500, eps=0.4)  # fewer than half of some layers' heads stay
+SETTINGS = {  # of the papers' ablations, those that take no training
+    "cluster-merged": Taken("cluster", _MERGED),
+    "cluster-origin": Taken("cluster", _MERGED, dict(order="origin")),
+    "cluster-increasing": Taken("cluster", _MERGED, dict(order="increasing")),
+    "cluster-decreasing": Taken("cluster", _MERGED, dict(order="decreasing")),
+    "cluster-average": Taken("cluster", {**_MERGED, "centroid": "average"}),
+    "peg-linear": Taken("peg", dict(linear=True)),
+    "peg-uniform": Taken("peg", dict(sampling="uniform")),
+}
+TAKEN = {**EXTRACTED, **SETTINGS}
 # a training for each size: distilled, by labels, and none before tuning
 OWN, PRE_FIN, SCRATCH = "own", "pre-fin", "scratch"
 SCRATCH_LR = 2e-3  # also of every distillation
-LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(EXTRACTED, 1e-3)}  # of tuning; what was trained for its place takes less
+LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(TAKEN, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # whether another one would have been better
 
@@ -277,8 +288,8 @@ class Study:
     def gene(self, job: Job) -> dict:
         """Train a learngene in its Aux-Net, or take it out of the ancestry."""
         target = self.gene_file(job.row, "", job.seed)
-        if job.row in EXTRACTED:
-            taken = EXTRACTED[job.row]
+        if job.row in TAKEN:
+            taken = TAKEN[job.row]
             images = dict(data=str(self.root / "training_images.py")) if taken.method == "cluster" else {}
             learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.extract)
             learngene.save(target)
@@ -327,7 +338,7 @@ class Study:
 
     def tuned(self, job: Job) -> dict:
         """Train a descendant by labels; its accuracy after every epoch. None where the learngene has no such size."""
-        if job.row in (*TRAINED, *EXTRACTED) and not self._expands(job.row, job.size, self.source_seed(job)):
+        if job.row in (*TRAINED, *TAKEN) and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
         start = self._start(job.row, job.size, self.source_seed(job))
         return self._tune(job, start, LR.get(job.row, TUNED_LR))
@@ -373,7 +384,7 @@ class Study:
         """The ``init_cfg`` of a descendant."""
         if row == SCRATCH:
             return None
-        options = EXTRACTED[row].expand if row in EXTRACTED else {}
+        options = TAKEN[row].expand if row in TAKEN else {}
         return dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)), **options)
 
     def _segment(self, job: Job, model: Callable[..., dict], start: dict | None) -> dict:
@@ -511,6 +522,8 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("scratch", size=size)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows, SCRATCH)]
         todo += [Job("tuned", "weight-selection", size, 0, 3)]  # for what an elastic training costs
+    for row in SETTINGS:
+        todo += [Job("untuned", row), Job("tuned", row, "h6-l6", 0, 1)]
     # what the page claims
     for seed in range(1, seeds):
         todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
