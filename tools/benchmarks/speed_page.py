@@ -27,6 +27,7 @@ def steps() -> str:
             where = (
                 f"{measured['method']} {measured['size']}, {run['device']}, {run['precision']}, batch {run['batch']}"
             )
+            where += ", to compare with compiled" if "compiled" in measured["kinds"] else ""
             for name, kind in measured["kinds"].items():
                 step = "{:.2f} ({:.2f} to {:.2f})".format(*kind["step"])
                 passes = "{:.2f}".format(kind["passes"][0])
@@ -70,7 +71,8 @@ def family() -> str:
     names = [name for name in found["eflops"][0] if name != "sizes"]
     rows = [[str(row["sizes"]), *(f"{row[name]:.0f}" for name in names)] for row in found["eflops"]]
     pays = ", ".join(f"{name} from {n} sizes on" for name, n in found["pays_from"].items())
-    return f"{markdown(['sizes', *names], rows)}\n\nA learngene costs less than {pays}."
+    note = "These are costs at the papers' lengths, not equal accuracies."
+    return f"{markdown(['sizes', *names], rows)}\n\nA learngene costs less than {pays}. {note}"
 
 
 def page(text: str) -> str:
