@@ -91,7 +91,9 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
         monkeypatch.setattr(cifar10_runs, name, value)
     protocol = cifar10_runs.Protocol(1, 1, iterations=2, compared=("h4-l6",))
     study = cifar10_runs.Study(images, images, images / "results", protocol)
-    wanted = [cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "weight-selection-row")]
+    wanted = [
+        cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "lets-labels", "weight-selection-row")
+    ]
     wanted += [
         cifar10_runs.Job("untuned", "cluster-origin"),
         cifar10_runs.Job("tuned", "cluster-origin", "h6-l6", 0, 1),
@@ -102,7 +104,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     wanted += [cifar10_runs.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     wanted += [cifar10_runs.Job("skipped", "msa", "h4-l6", 0, 1), cifar10_runs.Job("rates", "own", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 6
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 7
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]

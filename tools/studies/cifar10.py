@@ -35,6 +35,8 @@ NAMES = {
     PRE_FIN: "Pre-Fin: each size by labels, 12 epochs",
     SCRATCH: "scratch",
     "lets": "LeTs as in the paper, 6 epochs",
+    "lets-2x": "LeTs as in the paper, 12 epochs",
+    "lets-labels": "elastic LeTs, 18 epochs, half of the loss by labels",
     "lets-uniform": "elastic LeTs, 6 epochs",
     "lets-uniform-2x": "elastic LeTs, 12 epochs",
     "lets-uniform-3x": "elastic LeTs, 18 epochs",

@@ -48,20 +48,23 @@ RANGE = dict(heads=[3, 6], layers=[4, 8])
 
 @dataclass(frozen=True)
 class Way:
-    """A learngene trained in its Aux-Net: overrides of the Aux-Net, and how many times the usual epochs."""
+    """A learngene trained in its Aux-Net: overrides of it, how many times the usual epochs, and the teacher's share."""
 
     student: dict
     factor: int = 1
+    alpha: float = 1.0
 
 
 UNIFORM = dict(type="mmlearngene.UniformSizes", **RANGE)
 SANDWICH = dict(type="mmlearngene.SandwichSizes", count=1, smallest=False, **RANGE)
 TRAINED = {
     "lets": Way(dict(learngene=LETS)),
+    "lets-2x": Way(dict(learngene=LETS), factor=2),
     "lets-uniform": Way(dict(learngene=LETS, sizes=UNIFORM)),
     "lets-uniform-2x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=2),
     # what each size trained on its own has more: one thing changed at a time
     "lets-uniform-3x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3),
+    "lets-labels": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3, alpha=0.5),
     "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
     "lets-rows": Way(dict(learngene={**LETS, "rows": 4, "repeats": 1}, sizes=UNIFORM), factor=2),
@@ -435,9 +438,8 @@ class Study:
         return classifier_cfg(spec_of(size), **overrides)
 
     def _aux_net(self, way: Way) -> dict:
-        return self._distiller(
-            student=dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene_cfg(way)})
-        )
+        student = dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene_cfg(way)})
+        return self._distiller(student=student, alpha=way.alpha)
 
     def _side_by_side(self) -> dict:
         students = {size: self._classifier(size) for size in SIZES}
