@@ -87,6 +87,15 @@ class Tables:
         found = self.study.result(Job("own", seed=seed) if row == OWN else Job("untuned", row, seed=seed))
         return found["accuracy"] if found else {}
 
+    def untuned(self, row: str) -> dict[str, list[float]]:
+        """Size -> untuned top-1 in % of each seed that is finished; empty where there is none."""
+        found = [values for seed in range(self.seeds) if (values := self.accuracy(row, seed))]
+        return {size: [values[size] for values in found] for size in found[0]} if found else {}
+
+    def mean_untuned(self, row: str) -> dict[str, float]:
+        """Size -> their mean."""
+        return {size: statistics.mean(values) for size, values in self.untuned(row).items()}
+
     def of_seeds(self, kind: str, row: str, size: str, epochs: int = 0) -> list[dict]:
         """What all seeds of a run came to, as far as they are finished."""
         found = [self.study.result(Job(kind, row, size, seed, epochs)) for seed in range(self.seeds)]
@@ -136,15 +145,15 @@ class Tables:
 
     def sizes(self) -> str:
         """Untuned, every size."""
-        rows = {row: found for row in DRAWN if (found := self.accuracy(row))}
-        cells = [[size, *(f"{found[size]:.1f}" for found in rows.values())] for size in runs.SIZES if rows]
+        rows = {row: found for row in DRAWN if (found := self.untuned(row))}
+        cells = [[size, *(with_spread(found[size]) for found in rows.values())] for size in runs.SIZES if rows]
         return markdown(["top-1 in %, untuned", *map(name, rows)], cells)
 
     def family(self) -> str:
         """Untuned, what a family of twelve sizes is worth and costs."""
-        own, cells = self.accuracy(OWN), []
+        own, cells = self.mean_untuned(OWN), []
         for row in (*runs.ELASTIC, OWN):
-            if not (found := self.accuracy(row)):
+            if not (found := self.mean_untuned(row)):
                 continue
             ratios = [found[size] / own[size] for size in runs.SIZES] if own else []
             shares = [f"{min(ratios):.3f}", f"{statistics.mean(ratios):.3f}"] if ratios else ["", ""]
@@ -261,7 +270,7 @@ class Tables:
     def _before_tuning(self, row: str, size: str) -> float | None:
         if row == PRE_FIN:
             return next(iter(self._scratch(size)[-1:]), None)
-        return self.accuracy(row).get(size)
+        return self.mean_untuned(row).get(size)
 
     def _compared(self, row: str, size: str) -> str:
         tuned = [run["accuracy"][-1] for run in self.of_seeds("tuned", row, size, 1)]
@@ -271,7 +280,7 @@ class Tables:
         start = "" if untuned is None else f"{untuned:.1f} → "
         after = statistics.mean(tuned)
         needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= after), f"> {len(scratch)}")
-        return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch else "")
+        return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch and row not in (PRE_FIN, SCRATCH) else "")
 
 
 def name(row: str) -> str:
@@ -289,7 +298,7 @@ def with_spread(values: Sequence[float], digits: int = 1) -> str:
 
 def draw(tables: Tables, figures: Path) -> None:
     """The figure of the twelve sizes, as far as they are finished."""
-    found = {row: values for row in DRAWN if (values := tables.accuracy(row))}
+    found = {row: values for row in DRAWN if (values := tables.mean_untuned(row))}
     if found:
         shown = {f"{name(row)}: cost {tables.relative_cost(row):.1f}": values for row, values in found.items()}
         plot_family(shown, figures / "family_cifar10.png", "Twelve sizes, without any tuning")
