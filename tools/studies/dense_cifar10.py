@@ -214,14 +214,11 @@ class Tables(cifar10.Tables):
         return {size: [sizes[size][measure] for sizes in found] for size in SIZES} if found else {}
 
     def costs(self) -> str:
-        """Epochs and processor seconds of the first seed's trainings."""
-        cells = []
-        for row in ROWS:
-            found = self.study.result(Job("gene" if row in GENES else "judged", row)) or {}
-            if found.get("epochs"):
-                seconds = found["step_seconds"] * found["epochs"] * self.study.steps
-                cells.append([name(row), f"{seconds:,.0f}"])
-        return markdown(["trained", "processor seconds"], cells)
+        """FLOPs of a training of these six sizes, by the largest one's distillation of 6 epochs."""
+        both = {TOKENS: LOGITS, LONGER: LOGITS_LONGER}  # the projection to the teacher's width is a small part
+        rows = {row: self.flops(both.get(row, row), SIZES) for row in ROWS[:5] if self.values(row, "knn")}
+        cells = [[name(row), f"{flops / self.flops('lets'):.2f}"] for row, flops in rows.items()]
+        return markdown(["six sizes", "trainings of the largest size"], cells)
 
     def camvid(self) -> str:
         """Descendants as backbones, mean and deviation of the seeds."""
