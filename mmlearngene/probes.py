@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from .ancestry import load_ancestry
 from .attention import BATCH_SIZE
 from .errors import LearngeneError
-from .files import SUFFIX, existing
+from .files import SUFFIX, existing, is_learngene
 from .layouts import built_anywhere
 from .learngenes import load
 from .preprocessing import preprocessing_of
@@ -130,12 +130,13 @@ def models_of(
     for source in sources:
         known = preprocessing_of(source)
         name = Path(source).name
-        if name.endswith(SUFFIX):
+        if is_learngene(source):
             learngene = load(source)
             known |= learngene.preprocessing
             specs = [learngene.target(size or None).replace(**image) for size in sizes or [""]]
             with torch.no_grad():
-                found = [(f"{name.removesuffix(SUFFIX)} {spec}", learngene.expand(spec)) for spec in specs]
+                title = name.removesuffix(SUFFIX).removesuffix(".safetensors")
+                found = [(f"{title} {spec}", learngene.expand(spec)) for spec in specs]
         else:
             weights = load_ancestry(source)
             found = [(name, weights.resample(weights.spec.replace(**image)))]

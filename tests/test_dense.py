@@ -863,6 +863,8 @@ def test_the_tool_judges_sizes_of_a_learngene_and_a_trained_vit(photos, tmp_path
     gene = MODELS.build({**GENES["lets"], "num_classes": 0})
     gene.provenance = dict(preprocessing=dict(mean=[0.2, 0.4, 0.6], std=[0.1, 0.2, 0.4]))
     file = gene.save(tmp_path / "gene.learngene.safetensors")
+    (model,) = models_of([str(gene.save(tmp_path / "any_name.safetensors"))], ["h1-l2"])  # told by what is in it
+    assert model.name == "any_name h1-l2"
     spec = ViTSpec.parse("h2-l2", **VIT)
     torch.save(build(ViTWeights(spec, {}), "timm").state_dict(), tmp_path / "vit.pth")
     found = list(models_of([str(file)], ["h1-l2", "h2-l3"]))
