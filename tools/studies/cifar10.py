@@ -53,7 +53,6 @@ NAMES = {
     "cluster-decreasing": "Cluster, eps 0.4, in order of decreasing distance",
     "cluster-average": "Cluster, eps 0.4, averages of heads",
     "peg": "PEG",
-    "peg-linear": "PEG, linear maps",
     "peg-uniform": "PEG, uniform mixtures",
     "weight-selection": "weight selection, heads",
     "weight-selection-row": "weight selection, published rows",

@@ -105,7 +105,6 @@ SETTINGS = {  # of the papers' ablations, those that take no training
     "cluster-increasing": Taken("cluster", _MERGED, dict(order="increasing")),
     "cluster-decreasing": Taken("cluster", _MERGED, dict(order="decreasing")),
     "cluster-average": Taken("cluster", {**_MERGED, "centroid": "average"}),
-    "peg-linear": Taken("peg", dict(linear=True)),
     "peg-uniform": Taken("peg", dict(sampling="uniform")),
 }
 TAKEN = {**EXTRACTED, **SETTINGS}
