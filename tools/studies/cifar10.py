@@ -186,7 +186,7 @@ class Tables:
         sizes, cells = self.study.protocol.compared, []
         for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH):
             found = [self._compared(row, size) for size in sizes]
-            cells += [[name(row), *found]] if any(found) else []
+            cells += [[f"{name(row)}{', 1 epoch' * (row == SCRATCH)}", *found]] if any(found) else []
         ends = [[run["accuracy"][-1] for run in self.of_seeds("scratch", "", size)] for size in sizes]
         cells += [[f"scratch, {self.study.protocol.scratch} epochs", *map(with_spread, ends)]] if any(ends) else []
         return markdown(["way", *sizes], cells)
