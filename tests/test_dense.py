@@ -786,7 +786,7 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
     log = next((tmp_path / "run").glob("*/*.log")).read_text()
     tokens = dict(elastic_dinov2_b="a class token, 16 x 16", elastic_dinov3_b="a class token and 4 more, 14 x 14")
     assert f"the teacher gives {tokens.get(name, 'no class token, 4 x 4')} patches" in log
-    assert "; it sees " in log and " images, mean " in log
+    assert "; it sees " in log and ", mean " in log
     width = 24 if imagenet else 96
     assert f"learngene.safetensors, without its projection to the teacher's {width} channels" in log
     scalars = [

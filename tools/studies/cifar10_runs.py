@@ -329,7 +329,8 @@ class Study:
             cfg.model = self._aux_net(TRAINED[job.row])
         else:
             cfg.model = self._classifier(job.size) if job.size else self._side_by_side()
-        cfg.train_dataloader.dataset.indices = 60 * cfg.train_dataloader.batch_size
+        steps = max(1, min(60, self.steps // 4))  # few where only a look is wanted
+        cfg.train_dataloader.dataset.indices = steps * cfg.train_dataloader.batch_size
         runner, _ = train(cfg, self.root / job.name)
         return dict(step_seconds=step_seconds(runner))
 
