@@ -223,15 +223,16 @@ class Tables(cifar10.Tables):
     def camvid(self) -> str:
         """Descendants as backbones, mean and deviation of the seeds."""
         cells = []
+        sizes = [size for size in SEGMENTED if any(self.of_seeds("seg_linear", row, size) for row in ROWS)]
         for row in (*ROWS, LOGITS_TWICE):
-            linear = {size: self.of_seeds("seg_linear", row, size) for size in SEGMENTED}
+            linear = {size: self.of_seeds("seg_linear", row, size) for size in sizes}
             upernet = self.of_seeds("seg_upernet", row, MIDDLE)
             upernet = upernet or self.of_seeds("camvid", row, MIDDLE)  # the same run, where cifar10.py has it
             values = [[run["test"] for run in found] for found in linear.values()]
             values += [[run[key] for run in upernet] for key in ("val", "test")]
             if any(values):
                 cells.append([name(row), max(map(len, values)), *map(with_spread, values)])
-        head = [f"linear head, {size}, test" for size in SEGMENTED]
+        head = [f"linear head, {size}, test" for size in sizes]
         return markdown(["backbone from", "seeds", *head, f"UperNet, {MIDDLE}, validation", "test"], cells)
 
 
