@@ -268,7 +268,8 @@ def run_size(
         ``untuned`` (None where the head starts fresh) and ``tuned`` (None without tuning): the metrics; ``inherited``:
         share of the backbone; ``seconds``; ``open``: Python that opens the tuned weights.
     """
-    start, spec, learngene = time.time(), ViTSpec.parse(fields), load(gene)
+    start, spec = time.time(), ViTSpec.parse(fields)
+    learngene = load(gene) if epochs else None
     is_scored = not epochs or spec.num_classes == learngene.aux_spec.num_classes
     cfg = Config.fromfile(config)
     tuned_model, preprocessing = cfg.pop("tuned_model", None) or {}, cfg.pop("preprocessing", None)

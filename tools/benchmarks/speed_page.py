@@ -77,7 +77,11 @@ def family() -> str:
 
 def page(text: str) -> str:
     """The page with its tables written anew."""
-    return fill(text, {make.__name__: make() for make in (steps, pipeline, communication, family)})
+    tables = {make.__name__: make() for make in (steps, pipeline, communication, family)}
+    for name in tables:
+        if (count := text.count(f"<!-- {name} -->")) != 1:
+            raise SystemExit(f"{PAGE} has {count} places for the table {name}, expected <!-- {name} --> <!-- end -->")
+    return fill(text, tables)
 
 
 if __name__ == "__main__":

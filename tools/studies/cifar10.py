@@ -102,7 +102,7 @@ class Tables:
 
     def epochs(self, row: str) -> int:
         """Passes over the images that a row's trainings of all sizes take; those side by side share theirs."""
-        if row in (PRE_FIN, SCRATCH):
+        if row == PRE_FIN:
             return self.study.protocol.scratch
         return self.study.protocol.epochs * (row == OWN or (row in TRAINED and TRAINED[row].factor))
 
