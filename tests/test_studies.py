@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv import imread
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
+from mmpretrain.utils import register_all_modules
 from PIL import Image
 
 from mmlearngene.registry import MODELS
@@ -85,7 +88,13 @@ def images(tmp_path) -> Path:
 
 def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     small = dict(
-        IMAGES=20, RATES=(1e-3, 2e-3), BATCH=10, SIZES=("h3-l4", "h4-l6"), ABLATED="lets-uniform", PARTS=("msa",)
+        IMAGES=20,
+        RATES=(1e-3, 2e-3),
+        BATCH=10,
+        SIZES=("h3-l4", "h4-l6"),
+        ABLATED="lets-uniform",
+        PARTS=("msa",),
+        SHARES=(50,),
     )
     for name, value in small.items():
         monkeypatch.setattr(cifar10_runs, name, value)
@@ -101,14 +110,16 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     wanted += [cifar10_runs.Job("cost", row) for row in ("lets", "lets-uniform", "own")]
     wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets", "lets-uniform", "pre-fin")]
+    wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, 5, share=50) for row in ("scratch", "weight-selection")]
     wanted += [cifar10_runs.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     wanted += [cifar10_runs.Job("skipped", "msa", "h4-l6", 0, 1), cifar10_runs.Job("rates", "own", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 7
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 8
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
+    assert len(results["tuned_scratch_h4-l6_e5_p50_s0"]["accuracy"]) == 5
     assert results["gene_lets_s0"]["params"] < study.do(cifar10_runs.PRETRAINED)["params"]
     assert study.all_of(wanted) == []  # all is done
     study.gene_file("lets", "", 0).unlink()  # which its descendants need once more, but not their tests
@@ -117,10 +128,23 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     assert [job.kind for job, _ in redone] == ["gene", "tuned"]
     tables = cifar10.Tables(study, seeds=1)
     made = tables.all()
-    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 9
-    assert "| elastic LeTs, 6 epochs | " in made["family"] and "| without msa |" in made["parts"]
+    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 10
+    assert "| elastic LeTs, 1 epoch | " in made["family"] and "| without msa |" in made["parts"]
     cifar10.draw(tables, images)
     assert (images / "family_cifar10.png").stat().st_size > 1000
+
+
+def test_a_subset_of_packed_images_has_its_own_images(images):
+    register_all_modules()
+    whole = dict(type="PackedImages", data_root=str(images / "images" / "train"), pipeline=[])
+    subset = DATASETS.build(dict(type="mmlearngene.BalancedSubset", dataset=whole, share=0.5, seed=1))
+    assert len(subset) == 10
+    for i in range(len(subset)):
+        sample = subset[i]
+        assert (
+            np.array_equal(sample["img"], imread(sample["img_path"]))
+            and f"class{sample['gt_label']}" in sample["img_path"]
+        )
 
 
 def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkeypatch):
@@ -167,7 +191,7 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     assert study.all_of(wanted) == []
     made = dense_cifar10.Tables(study, seeds=1).all()
     assert all(
-        "| each size on its own, tokens, 6 epochs | 1 |" in made[name] for name in ("knn", "cosine_patches", "camvid")
+        "| each size on its own, tokens, 1 epoch | 1 |" in made[name] for name in ("knn", "cosine_patches", "camvid")
     )
 
 

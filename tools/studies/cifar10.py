@@ -17,8 +17,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from itertools import cycle
 from pathlib import Path
+from typing import ClassVar
 
 import cifar10_runs as runs
 from cifar10_runs import ANCESTRY, EXTRACTED, FULL, OWN, PRE_FIN, PRETRAINED, QUICK, SCRATCH, TRAINED, Job, spec_of
@@ -30,22 +32,24 @@ from mmlearngene.models.sizes import Step, build_sizes
 from mmlearngene.registry import MODELS
 from mmlearngene.tables import fill, markdown
 
-NAMES = {
-    OWN: "each size distilled on its own, 6 epochs",
-    PRE_FIN: "Pre-Fin: each size by labels, 12 epochs",
+NAMES = {  # {}: for how many epochs
+    OWN: "each size distilled on its own, {}",
+    PRE_FIN: "Pre-Fin: each size by labels, {}",
     SCRATCH: "scratch",
-    "lets": "LeTs as in the paper, 6 epochs",
-    "lets-2x": "LeTs as in the paper, 12 epochs",
-    "lets-labels": "elastic LeTs, 18 epochs, half of the loss by labels",
-    "lets-uniform": "elastic LeTs, 6 epochs",
-    "lets-uniform-2x": "elastic LeTs, 12 epochs",
-    "lets-uniform-3x": "elastic LeTs, 18 epochs",
-    "lets-sandwich": "elastic LeTs, 6 epochs, the largest size beside the random one",
+    "lets": "LeTs as in the paper, {}",
+    "lets-2x": "LeTs as in the paper, {}",
+    "lets-labels": "elastic LeTs, {}, half of the loss by labels",
+    "lets-uniform": "elastic LeTs, {}",
+    "lets-uniform-2x": "elastic LeTs, {}",
+    "lets-uniform-3x": "elastic LeTs, {}",
+    "lets-sandwich": "elastic LeTs, {}, the largest size beside the random one",
     "lets-in-place": "the same, and the largest teaches the other by half",
-    "lets-rows": "elastic LeTs, 12 epochs, 4 rows and 1 repeat for 2 and 2",
-    "lets-larger": "elastic LeTs, 12 epochs, learngene h3-l8 for h3-l4",
-    "tleg": "TLEG, 6 epochs",
-    "sws": "SWS, 6 epochs",
+    "lets-rows": "elastic LeTs, {}, 4 rows and 1 repeat for 2 and 2",
+    "lets-larger": "elastic LeTs, {}, learngene h3-l8 for h3-l4",
+    "tleg": "TLEG, {}",
+    "tleg-uniform-2x": "elastic TLEG, {}",
+    "sws": "SWS, {}",
+    "sws-uniform-2x": "elastic SWS, {}",
     "cluster": "Cluster",
     "cluster-merged": "Cluster, eps 0.4, in order of priority",
     "cluster-origin": "Cluster, eps 0.4, in the ancestry's order",
@@ -74,12 +78,18 @@ class Tables:
     study: runs.Study
     seeds: int
 
+    names: ClassVar = NAMES
+
     def all(self) -> dict[str, str]:
         """Name -> table."""
-        names = ("sizes", "family", "transfer", "compared", "costs", "equal", "parts", "settings", "rates")
+        names = ("sizes", "family", "transfer", "compared", "costs", "equal", "shares", "parts", "settings", "rates")
         return {table: getattr(self, table)() for table in names}
 
     # ------------------------------------------------------------------ what they are made of
+
+    def name(self, row: str) -> str:
+        """A row's name on the pages."""
+        return self.names.get(row, row).format(counted(self.epochs(row)))
 
     def accuracy(self, row: str, seed: int = 0) -> dict[str, float]:
         """Size -> untuned top-1 in %, of the sizes that are finished."""
@@ -95,9 +105,9 @@ class Tables:
         """Size -> their mean."""
         return {size: statistics.mean(values) for size, values in self.untuned(row).items()}
 
-    def of_seeds(self, kind: str, row: str, size: str, epochs: int = 0) -> list[dict]:
+    def of_seeds(self, kind: str, row: str, size: str, epochs: int = 0, share: int = 100) -> list[dict]:
         """What all seeds of a run came to, as far as they are finished."""
-        found = [self.study.result(Job(kind, row, size, seed, epochs)) for seed in range(self.seeds)]
+        found = [self.study.result(Job(kind, row, size, seed, epochs, share)) for seed in range(self.seeds)]
         return [run for run in found if run and run.get("accuracy", True)]
 
     def epochs(self, row: str) -> int:
@@ -127,14 +137,11 @@ class Tables:
         if row in EXTRACTED:
             return 0.0
         steps, teacher = self.study.steps * self.epochs(row), spec_of(ANCESTRY).flops
-        drawn = [[spec_of(ANCESTRY)]]
         if row in (OWN, PRE_FIN):
-            drawn = [list(map(spec_of, sizes or runs.SIZES))]
-        elif sampled := TRAINED[row].student.get("sizes"):
-            sampler = build_sizes(sampled, MODELS.build(runs.learngene_cfg(TRAINED[row])))
-            drawn = [sampler.draw(Step(0, step, steps)) for step in range(min(steps, 2000))]
-        students = statistics.mean(3 * sum(spec.flops for spec in specs) for specs in drawn)
-        return steps * runs.BATCH * (students + teacher * (row != PRE_FIN))
+            students = sum(spec_of(size).flops for size in sizes or runs.SIZES)
+        else:
+            students = drawn_flops(row, steps)
+        return steps * runs.BATCH * (3 * students + teacher * (row != PRE_FIN))
 
     def relative_cost(self, row: str) -> float:
         """FLOPs of the training of all twelve sizes, over a distillation of the largest, 6 epochs."""
@@ -146,7 +153,7 @@ class Tables:
         """Untuned, every size."""
         rows = {row: found for row in DRAWN if (found := self.untuned(row))}
         cells = [[size, *(with_spread(found[size]) for found in rows.values())] for size in runs.SIZES if rows]
-        return markdown(["top-1 in %, untuned", *map(name, rows)], cells)
+        return markdown(["top-1 in %, untuned", *map(self.name, rows)], cells)
 
     def family(self) -> str:
         """Untuned, what a family of twelve sizes is worth and costs."""
@@ -159,7 +166,12 @@ class Tables:
             seconds = self.seconds(row)
             values = min(found.values()), statistics.mean(found.values()), found[runs.SIZES[-1]]
             cells.append(
-                [name(row), f"{self.relative_cost(row):.2f}", "" if seconds is None else f"{seconds:,.0f}", *shares]
+                [
+                    self.name(row),
+                    f"{self.relative_cost(row):.2f}",
+                    "" if seconds is None else f"{seconds:,.0f}",
+                    *shares,
+                ]
                 + [f"{value:.1f}" for value in values]
             )
         head = ["twelve sizes, untuned", "trainings of the largest size", "seconds", "least of own", "mean of own"]
@@ -175,7 +187,7 @@ class Tables:
                 continue
             untuned = self._before_tuning(row, size)
             cells.append(
-                [name(row), "" if untuned is None or row == SCRATCH else f"{untuned:.1f}"]
+                [self.name(row), "" if untuned is None or row == SCRATCH else f"{untuned:.1f}"]
                 + [with_spread([run["accuracy"][-1] for run in found]) for found in tuned.values()]
                 + [with_spread([run[part] for run in camvid]) for part in ("val", "test")]
             )
@@ -186,9 +198,9 @@ class Tables:
         sizes, cells = self.study.protocol.compared, []
         for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH):
             found = [self._compared(row, size) for size in sizes]
-            cells += [[f"{name(row)}{', 1 epoch' * (row == SCRATCH)}", *found]] if any(found) else []
+            cells += [[f"{self.name(row)}{', 1 epoch' * (row == SCRATCH)}", *found]] if any(found) else []
         ends = [[run["accuracy"][-1] for run in self.of_seeds("scratch", "", size)] for size in sizes]
-        cells += [[f"scratch, {self.study.protocol.scratch} epochs", *map(with_spread, ends)]] if any(ends) else []
+        cells += [[f"scratch, {counted(self.study.protocol.scratch)}", *map(with_spread, ends)]] if any(ends) else []
         return markdown(["way", *sizes], cells)
 
     def costs(self) -> str:
@@ -206,7 +218,7 @@ class Tables:
                 continue
             flops = self.flops(row) + (0 if row in own else self.flops(PRE_FIN, ancestry))
             epochs = self.epochs(row) + (0 if row in own else self.epochs(PRE_FIN))
-            cells.append([name(row), f"{stored:,}", epochs, f"{flops / 1e15:.2f}", f"{seconds + before:,.0f}"])
+            cells.append([self.name(row), f"{stored:,}", epochs, f"{flops / 1e15:.2f}", f"{seconds + before:,.0f}"])
         return markdown(["twelve sizes", "stored parameters", "passes over the images", "PFLOP", "seconds"], cells)
 
     def equal(self) -> str:
@@ -219,9 +231,21 @@ class Tables:
             if found and all(found):
                 tuning = epochs * self.flops(PRE_FIN) / self.study.protocol.scratch
                 cost = (self.flops(row) + tuning) / self.flops("lets")
-                tuned = f", tuned for {epochs} epoch{'s' * (epochs > 1)} each" if epochs else ", untuned"
-                cells.append([f"{name(row)}{tuned}", f"{cost:.2f}", *(f"{run['accuracy'][-1]:.1f}" for run in found)])
+                tuned = f", tuned for {counted(epochs)} each" if epochs else ", untuned"
+                cells.append(
+                    [f"{self.name(row)}{tuned}", f"{cost:.2f}", *(f"{run['accuracy'][-1]:.1f}" for run in found)]
+                )
         return markdown(["twelve sizes by", "trainings of the largest size", *sizes], cells)
+
+    def shares(self) -> str:
+        """The size h4-l6 tuned with a part of the training images."""
+        size, epochs, cells = "h4-l6", 5, []
+        for row in (SCRATCH, *runs.CLAIMED):
+            found = [self.of_seeds("tuned", row, size, epochs, share) for share in runs.SHARES]
+            if any(found):
+                values = [[run["accuracy"][-1] for run in of_share] for of_share in found]
+                cells.append([self.name(row), max(map(len, values)), *map(with_spread, values)])
+        return markdown([f"{size} from, {epochs} epochs", "seeds", *(f"{share} %" for share in runs.SHARES)], cells)
 
     def parts(self) -> str:
         """What each part that is inherited is worth."""
@@ -233,7 +257,7 @@ class Tables:
             all_of_them = dict(untuned=self.accuracy(runs.ABLATED)[size], accuracy=whole["accuracy"])
             for part, run in [("all", all_of_them), *((f"without {part}", run) for part, run in found.items())]:
                 cells.append([part, f"{run['untuned']:.1f}", f"{run['accuracy'][-1]:.1f}"])
-        return markdown([f"{name(runs.ABLATED)}, {size}", "untuned", "1 epoch"], cells)
+        return markdown([f"{self.name(runs.ABLATED)}, {size}", "untuned", "1 epoch"], cells)
 
     def settings(self) -> str:
         """Settings of the papers' ablations."""
@@ -242,7 +266,7 @@ class Tables:
             if found := self.of_seeds("tuned", row, size, 1):
                 untuned = self.accuracy(row).get(size)
                 shown = ["" if value is None else f"{value:.1f}" for value in (untuned, found[0]["accuracy"][-1])]
-                cells.append([name(row), *shown])
+                cells.append([self.name(row), *shown])
         return markdown([size, "untuned", "1 epoch"], cells)
 
     def rates(self) -> str:
@@ -255,7 +279,7 @@ class Tables:
             values = {float(lr): f"{value:.1f}" for lr, value in run["accuracy"].items()}
             if used in values:
                 values[used] = f"**{values[used]}**"
-            what = f"{name(job.row)}, {job.size}, {job.epochs} epoch{'s' * (job.epochs > 1)} by labels"
+            what = f"{self.name(job.row)}, {job.size}, {counted(job.epochs)} by labels"
             cells.append([what, *(values[lr] for lr in runs.RATES)])
         return markdown(["learning rate, ours in bold", *(f"{lr:g}" for lr in runs.RATES)], cells)
 
@@ -282,9 +306,23 @@ class Tables:
         return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch and row not in (PRE_FIN, SCRATCH) else "")
 
 
-def name(row: str) -> str:
-    """A row's name on the pages."""
-    return NAMES.get(row, row)
+@cache
+def drawn_flops(row: str, steps: int) -> float:
+    """FLOPs of a forward pass of the sizes that a learngene trains at a step, on average over the draws of a run."""
+    if not (sampled := TRAINED[row].student.get("sizes")):
+        return spec_of(ANCESTRY).flops
+    sampler = build_sizes(sampled, MODELS.build(runs.learngene_cfg(TRAINED[row])))
+    drawn = (sampler.draw(Step(0, step, steps)) for step in range(min(steps, 2000)))
+    return statistics.mean(sum(spec.flops for spec in specs) for specs in drawn)
+
+
+def counted(epochs: int) -> str:
+    """In words.
+
+    >>> counted(1), counted(6)
+    ('1 epoch', '6 epochs')
+    """
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
 def with_spread(values: Sequence[float], digits: int = 1) -> str:
@@ -299,7 +337,7 @@ def draw(tables: Tables, figures: Path) -> None:
     """The figure of the twelve sizes, as far as they are finished."""
     found = {row: values for row in DRAWN if (values := tables.mean_untuned(row))}
     if found:
-        shown = {f"{name(row)}: cost {tables.relative_cost(row):.1f}": values for row, values in found.items()}
+        shown = {f"{tables.name(row)}: cost {tables.relative_cost(row):.1f}": values for row, values in found.items()}
         plot_family(shown, figures / "family_cifar10.png", "Twelve sizes, without any tuning")
 
 
@@ -324,7 +362,9 @@ def arguments(what: str) -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
     parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images, few epochs: only to see it work")
+    parser.add_argument(
+        "--quick", action="store_true", help="a sixteenth of the images, few epochs: only to see it work"
+    )
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="where figures go")

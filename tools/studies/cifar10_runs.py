@@ -26,6 +26,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from mmlearngene import LearngeneError, extract  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.engine.launch import take_share  # noqa: E402
 from mmlearngene.files import SUFFIX  # noqa: E402
 from mmlearngene.layouts.mmpretrain import classifier_cfg  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
@@ -43,6 +44,8 @@ IMAGES, TEST_IMAGES, BATCH = 50_000, 10_000, 128
 SIZES = tuple(f"h{heads}-l{layers}" for heads in (3, 4, 5, 6) for layers in (4, 6, 8))
 COMPARED = ("h3-l4", "h4-l6", "h5-l6", "h6-l4", "h6-l6", "h6-l8")  # three narrower than the ancestry, three as wide
 LETS = dict(type="mmlearngene.LeTs", learngene="h3-l4", aux=ANCESTRY, groups=2, rows=2, repeats=2)
+TLEG = dict(type="mmlearngene.TLEG", aux=ANCESTRY)
+SWS = dict(type="mmlearngene.SWS", aux=ANCESTRY, stages=[2, 2, 2, 2])
 RANGE = dict(heads=[3, 6], layers=[4, 8])
 
 
@@ -56,6 +59,7 @@ class Way:
 
 
 UNIFORM = dict(type="mmlearngene.UniformSizes", **RANGE)
+DEPTHS = dict(type="mmlearngene.UniformSizes", layers=RANGE["layers"])
 SANDWICH = dict(type="mmlearngene.SandwichSizes", count=1, smallest=False, **RANGE)
 TRAINED = {
     "lets": Way(dict(learngene=LETS)),
@@ -69,8 +73,10 @@ TRAINED = {
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
     "lets-rows": Way(dict(learngene={**LETS, "rows": 4, "repeats": 1}, sizes=UNIFORM), factor=2),
     "lets-larger": Way(dict(learngene={**LETS, "learngene": "h3-l8"}, sizes=UNIFORM), factor=2),
-    "tleg": Way(dict(learngene=dict(type="mmlearngene.TLEG", aux=ANCESTRY))),
-    "sws": Way(dict(learngene=dict(type="mmlearngene.SWS", aux=ANCESTRY, stages=[2, 2, 2, 2]))),
+    "tleg": Way(dict(learngene=TLEG)),
+    "tleg-uniform-2x": Way(dict(learngene=TLEG, sizes=DEPTHS), factor=2),
+    "sws": Way(dict(learngene=SWS)),
+    "sws-uniform-2x": Way(dict(learngene=SWS, sizes=DEPTHS), factor=2),
 }
 
 
@@ -113,6 +119,7 @@ OWN, PRE_FIN, SCRATCH = "own", "pre-fin", "scratch"
 SCRATCH_LR = 2e-3  # also of every distillation
 LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(TAKEN, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
+SHARES = (25, 50, 100)  # in %
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # whether another one would have been better
 
 
@@ -136,7 +143,7 @@ class Protocol:
 
 
 FULL = Protocol()
-QUICK = Protocol(scratch=4, epochs=2, iterations=60, every=10, compared=("h4-l6", "h6-l8"))
+QUICK = Protocol(scratch=4, epochs=2, iterations=30, every=16, compared=("h4-l6", "h6-l8"))
 
 
 @dataclass(frozen=True)
@@ -148,12 +155,13 @@ class Job:
     size: str = ""
     seed: int = 0
     epochs: int = 0
+    share: int = 100  # of the training images, in %
 
     @property
     def name(self) -> str:
         """Also the name of its result and its folder."""
-        parts = (self.row, self.size, f"e{self.epochs}" if self.epochs else "", f"s{self.seed}")
-        return "_".join([self.kind, *filter(None, parts)])
+        epochs, share = f"e{self.epochs}" if self.epochs else "", f"p{self.share}" if self.share < 100 else ""
+        return "_".join([self.kind, *filter(None, (self.row, self.size, epochs, share, f"s{self.seed}"))])
 
 
 PRETRAINED = Job("scratch", size=ANCESTRY)  # what is the ancestry of all the others
@@ -229,7 +237,7 @@ class Study:
 
     def needs(self, job: Job) -> list[Job]:
         """What has to be done before a run."""
-        if SCRATCH in (job.kind, job.row):
+        if SCRATCH in (job.kind, job.row) or (job.kind == "cost" and job.size):
             return []
         if job.kind == "skipped":
             return [Job("gene", ABLATED)]
@@ -340,7 +348,10 @@ class Study:
         return dict(accuracy={size: self._accuracy(job.row, size, job.seed) for size in sizes})
 
     def tuned(self, job: Job) -> dict:
-        """Train a descendant by labels; its accuracy after every epoch. None where the learngene has no such size."""
+        """Train a descendant by labels; its accuracy after every epoch. None where the learngene has no such size.
+
+        With a share of the images an epoch is as much shorter.
+        """
         if job.row in (*TRAINED, *TAKEN) and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
         start = self._start(job.row, job.size, self.source_seed(job))
@@ -366,7 +377,11 @@ class Study:
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return math.ceil(IMAGES / self.protocol.every / BATCH)
+        return self.steps_of(1.0)
+
+    def steps_of(self, share: float) -> int:
+        """Steps of an epoch with a share of the images."""
+        return math.ceil(share * IMAGES / self.protocol.every / BATCH)
 
     @property
     def ancestry_file(self) -> Path:
@@ -407,12 +422,15 @@ class Study:
         return dict(val=float(metrics["mIoU"]), test=float(runner.test()["mIoU"]), step_seconds=step_seconds(runner))
 
     def _tune(self, job: Job, start: dict | None, lr: float, folder: str = "") -> dict:
-        cfg = self._config(job.epochs, lr=lr, seed=job.seed, warmup=1.0 if start is None else 0.1)
+        warmup = 1.0 if start is None else 0.1
+        cfg = self._config(job.epochs, lr=lr, seed=job.seed, warmup=warmup, share=job.share / 100)
         cfg.model = self._classifier(job.size, init_cfg=start)
         runner, _ = train(cfg, self.root / f"{job.name}{folder}")
         return dict(accuracy=accuracies(runner), step_seconds=step_seconds(runner))
 
-    def _config(self, epochs: int, lr: float = SCRATCH_LR, seed: int = 0, warmup: float = 1.0) -> Config:
+    def _config(
+        self, epochs: int, lr: float = SCRATCH_LR, seed: int = 0, warmup: float = 1.0, share: float = 1.0
+    ) -> Config:
         """Data, schedule and runtime on CIFAR-10: epochs of warm-up, half of the run at the most, then a cosine."""
         cfg = Config.fromfile(CONFIGS / "camvid_cifar10.py")
         for split, loader in (("train", cfg.train_dataloader), ("test", cfg.val_dataloader)):
@@ -422,7 +440,9 @@ class Study:
         if self.protocol.every > 1:
             cfg.train_dataloader.dataset.indices = list(range(0, IMAGES, self.protocol.every))
             cfg.val_dataloader.dataset.indices = list(range(0, TEST_IMAGES, self.protocol.every))
-        steps = self.steps
+        cfg.merge_from_dict(dict(train_share=share, train_share_seed=seed))
+        take_share(cfg)
+        steps = self.steps_of(share)
         cfg.optim_wrapper.optimizer.update(lr=lr, fused=True)
         cfg.optim_wrapper.clip_grad = None  # one norm over all sizes would tie those that train side by side
         warmup = max(1, min(int(warmup * steps), epochs * steps // 2))
@@ -524,11 +544,13 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("scratch", size=size)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows, SCRATCH)]
         todo += [Job("tuned", "weight-selection", size, 0, 3)]  # for what an elastic training costs
+    for seed in range(seeds):
+        todo += [Job("tuned", row, "h4-l6", seed, 5, share) for row in (SCRATCH, *CLAIMED) for share in SHARES]
     for row in SETTINGS:
         todo += [Job("untuned", row), Job("tuned", row, "h6-l6", 0, 1)]
     # what the page claims
     for seed in range(1, seeds):
-        todo += [Job("untuned", ABLATED, seed=seed)]
+        todo += [Job("untuned", ABLATED, seed=seed), Job("own", seed=seed)]
         todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
         todo += [Job("tuned", row, size, seed, 1) for row in CLAIMED for size in protocol.compared]
     return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS] + rates(protocol)

@@ -7,7 +7,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 from mmcv import imread
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -106,8 +105,10 @@ class PackedImages(CustomDataset):
         if self._fully_initialized:
             return
         super().full_init()
-        self.images = np.stack([imread(self.get_data_info(i)["img_path"]) for i in range(len(self))])
+        paths = [self.get_data_info(i)["img_path"] for i in range(len(self))]
+        self.images = {path: imread(path) for path in paths}  # a subset of this one numbers its images anew
 
     def prepare_data(self, idx: int) -> dict:
-        image = self.images[idx]
-        return self.pipeline({**self.get_data_info(idx), "img": image, "img_shape": image.shape[:2]})
+        info = self.get_data_info(idx)
+        image = self.images[info["img_path"]]
+        return self.pipeline({**info, "img": image, "img_shape": image.shape[:2]})

@@ -22,9 +22,11 @@ import statistics
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import cifar10
 import cifar10_runs
+import numpy as np
 import torch
 from cifar10 import with_spread
 from cifar10_runs import ANCESTRY, FULL, PRETRAINED, QUICK, Job, spec_of
@@ -52,12 +54,12 @@ LOGITS_TWICE = "lets-uniform-2x"  # as a backbone only, in cifar10.py
 GENES = (LOGITS, LOGITS_LONGER, SELECTION)  # made by cifar10.py
 ELASTIC = {TOKENS: 1, LONGER: 3}  # times the usual epochs
 NAMES = {
-    TOKENS: "one training, tokens, 6 epochs",
-    LONGER: "one training, tokens, 18 epochs",
-    LOGITS: "one training, logits, 6 epochs",
-    LOGITS_LONGER: "one training, logits, 18 epochs",
-    LOGITS_TWICE: "one training, logits, 12 epochs",
-    OWN: "each size on its own, tokens, 6 epochs",
+    TOKENS: "one training, tokens, {}",
+    LONGER: "one training, tokens, {}",
+    LOGITS: "one training, logits, {}",
+    LOGITS_LONGER: "one training, logits, {}",
+    LOGITS_TWICE: "one training, logits, {}",
+    OWN: "each size on its own, tokens, {}",
     SELECTION: "weight selection, nothing trained",
     SCRATCH: "random weights",
 }
@@ -193,9 +195,14 @@ class Study(cifar10_runs.Study):
 class Tables(cifar10.Tables):
     """What is finished, in Markdown."""
 
+    names: ClassVar = NAMES
+
+    def epochs(self, row: str) -> int:
+        return ELASTIC[row] * self.study.protocol.epochs if row in ELASTIC else super().epochs(row)
+
     def all(self) -> dict[str, str]:
         measured = ("knn", "linear", "cosine_summary", "cosine_patches")
-        return {**{each: self.judged(each) for each in measured}, "tokens": self.costs(), "camvid": self.camvid()}
+        return {**{each: self.judged(each) for each in measured}, "tokens": self.tokens(), "camvid": self.camvid()}
 
     def judged(self, measure: str) -> str:
         """One measure of the features of every size, mean and deviation of the seeds."""
@@ -205,7 +212,7 @@ class Tables(cifar10.Tables):
             if values:
                 overall = list(map(statistics.mean, zip(*values.values(), strict=True)))
                 shown = (with_spread(found, digits) for found in (*values.values(), overall))
-                cells.append([name(row), len(overall), *shown])
+                cells.append([self.name(row), len(overall), *shown])
         return markdown([MEASURES[measure], "seeds", *SIZES, "mean"], cells)
 
     def values(self, row: str, measure: str) -> dict[str, list[float]]:
@@ -213,11 +220,11 @@ class Tables(cifar10.Tables):
         found = [run["sizes"] for run in self.of_seeds("judged", row, "") if measure in run["sizes"][SIZES[0]]]
         return {size: [sizes[size][measure] for sizes in found] for size in SIZES} if found else {}
 
-    def costs(self) -> str:
+    def tokens(self) -> str:
         """FLOPs of a training of these six sizes, by the largest one's distillation of 6 epochs."""
         both = {TOKENS: LOGITS, LONGER: LOGITS_LONGER}  # the projection to the teacher's width is a small part
         rows = {row: self.flops(both.get(row, row), SIZES) for row in ROWS[:5] if self.values(row, "knn")}
-        cells = [[name(row), f"{flops / self.flops('lets'):.2f}"] for row, flops in rows.items()]
+        cells = [[self.name(row), f"{flops / self.flops('lets'):.2f}"] for row, flops in rows.items()]
         return markdown(["six sizes", "trainings of the largest size"], cells)
 
     def camvid(self) -> str:
@@ -231,14 +238,9 @@ class Tables(cifar10.Tables):
             values = [[run["test"] for run in found] for found in linear.values()]
             values += [[run[key] for run in upernet] for key in ("val", "test")]
             if any(values):
-                cells.append([name(row), max(map(len, values)), *map(with_spread, values)])
+                cells.append([self.name(row), max(map(len, values)), *map(with_spread, values)])
         head = [f"linear head, {size}, test" for size in sizes]
         return markdown(["backbone from", "seeds", *head, f"UperNet, {MIDDLE}, validation", "test"], cells)
-
-
-def name(row: str) -> str:
-    """A row's name on the pages."""
-    return NAMES[row]
 
 
 @cache
@@ -247,7 +249,7 @@ def images_in(folder: Path, every: int = 1) -> tuple[Tensor, Tensor]:
     files = sum(1 for _ in folder.glob("*/*.*"))
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         data = PackedImages(data_root=str(folder), indices=list(range(0, files, every)), pipeline=[])
-    pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).flip(1).float()
+    pixels = torch.from_numpy(np.stack(list(data.images.values()))).permute(0, 3, 1, 2).flip(1).float()
     given = Config.fromfile(cifar10_runs.CONFIGS / "camvid_cifar10.py").data_preprocessor
     mean, std = (torch.tensor(given[name]).view(3, 1, 1) for name in ("mean", "std"))
     return (pixels - mean) / std, torch.tensor([data.get_data_info(i)["gt_label"] for i in range(len(data))])
@@ -284,7 +286,7 @@ def main() -> None:
         print(f"the ancestry: {best['knn']:.1f} % by neighbours, {best['linear']:.1f} % by a linear layer\n")
     tables = Tables(study, args.seeds)
     cifar10.show(tables.all(), args.pages)
-    shown = {name(row): tables.values(row, "knn") for row in ROWS}
+    shown = {tables.name(row): tables.values(row, "knn") for row in ROWS}
     if shown := {row: {size: statistics.mean(v) for size, v in found.items()} for row, found in shown.items() if found}:
         title = "20 nearest neighbours, features as they are"
         cifar10.plot_family(shown, args.figures / "dense_cifar10.png", title)
