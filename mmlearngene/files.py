@@ -36,6 +36,7 @@ FORMAT = 2
 SUFFIX = ".learngene.safetensors"
 PICKLED = (".pth", ".pt")
 CHECKPOINT_SUFFIXES = (*PICKLED, ".bin", ".npz")
+CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _KEY = "mmlearngene"
 _MAX_HEADER = (
@@ -194,6 +195,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
                 "of its own size"
             )
         raise LearngeneError(f"{path} is a checkpoint, not a learngene; {hint}")
+    if path.suffix in CONFIG_SUFFIXES:
+        raise LearngeneError(
+            f"{path} is a config, not a learngene; tools/train.py makes the one that it describes, "
+            f"`mmlearngene inspect {path}` shows it"
+        )
     _check_length(path)
     try:
         with safe_open(path, framework="pt") as file:

@@ -132,6 +132,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path.write_text("not a learngene, but long enough to look like something")
     with pytest.raises(LearngeneError, match="truncated or not a safetensors file"):
         load(path)
+    config = path.rename(tmp_path / "aux_deit_b.py")
+    with pytest.raises(LearngeneError, match="aux_deit_b.py is a config, not a learngene; tools/train.py makes"):
+        load(config)
 
 
 def test_foreign_safetensors_are_refused(tmp_path):

@@ -38,8 +38,6 @@ from .arguments import (
     given_expansion,
 )
 
-CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 where the input is wrong, 130 where Ctrl-C stopped it."""
@@ -247,7 +245,7 @@ def _expand(arguments: argparse.Namespace) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> None:
     path = files.existing(arguments.source)
-    is_config = path.suffix in CONFIG_SUFFIXES
+    is_config = path.suffix in files.CONFIG_SUFFIXES
     learngene = _from_config(path) if is_config else load(path)
     described = _describe(learngene)
     described = {"file": str(path), "file_size": None if is_config else path.stat().st_size, **described}
