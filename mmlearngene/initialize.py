@@ -12,10 +12,11 @@ from torch import nn
 
 from .adapt import adapt_weights
 from .errors import LearngeneError
-from .layouts import Found, find_vit
+from .layouts import Found, build, find_vit, weights_of
 from .learngenes import Learngene, load
 from .spec import SIZES, WORDS, ViTSpec
 from .tables import table
+from .tensors import start_values
 from .weights import ViTWeights, tensors_named
 
 STATUSES = ("inherited", "resized", "random", "skipped", "unused")
@@ -82,7 +83,8 @@ def initialize(
     Args:
         model: a ViT or Swin of timm, Hugging Face, mmpretrain or mmsegmentation, or any model that holds one (an
             ``ImageClassifier``, a segmentor, a ``TIMMBackbone``, ...). Its size says which descendant is expanded. A
-            backbone's ``expand_options`` are defaults of ``options``.
+            backbone's ``expand_options`` are defaults of ``options``. Or what holds a learngene that is to be trained:
+            the ViT of its own size is initialised, and its maps keep their start values.
         learngene: a learngene, or the path of its file.
         min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit. The
             method's own when omitted: 0.9, but 0 where layers are left random by design (scratch, mimetic, ...).
@@ -98,6 +100,8 @@ def initialize(
             size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
             is unchanged then.
     """
+    if trained := learngene_in(model):
+        return _start(trained, learngene, min_inherited=min_inherited, head=head, adapt=adapt, skip=skip, **options)
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
@@ -173,6 +177,21 @@ def initialize(
         for name, tensor in state.items():
             if name in parameters:
                 parameters[name].copy_(tensor)
+    return report
+
+
+def learngene_in(model: nn.Module) -> Learngene | None:
+    """The learngene that a model trains: an Aux-Net's, or that of a distiller's student."""
+    return next((module for module in model.modules() if isinstance(module, Learngene)), None)
+
+
+def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> LoadReport:
+    """Let a learngene begin with the weights that another gives to a ViT of its own size."""
+    spec = trained.learngene_spec
+    model = build(ViTWeights(spec, start_values(spec, spec.shapes())))
+    report = initialize(model, source, **arguments)
+    model.to(next(trained.parameters()).device)
+    trained.start_from(weights_of(find_vit(model), model))
     return report
 
 

@@ -86,8 +86,8 @@ def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
 def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Path:
     """The file that a config's ``checkpoint`` stands for, tiny: which config or control makes it, its path says."""
     path = Path(checkpoint)
-    if path.parent.name == "controls":
-        spec = ViTSpec(6, 12, HEAD_DIM, patch_size=PATCH, class_token=class_token, pool="cls")
+    if path.parent.name.startswith("controls"):
+        spec = ViTSpec(max(6, heads), 12, HEAD_DIM, patch_size=PATCH, class_token=class_token, pool="cls")
         weights = ViTWeights(spec, {name: torch.randn(shape) for name, shape in spec.shapes().items()})
         return extract(path.stem, weights).save(folder / path.name)
     method = path.parents[1].name
@@ -109,6 +109,8 @@ def test_a_config_trains(name, images, teacher, tmp_path):
         backbone = cfg.model.backbone
         heads, class_token = backbone.arch.num_heads, backbone.with_cls_token
         init.checkpoint = str(gene_for(init.checkpoint, heads, class_token, tmp_path))
+    if init := cfg.model.get("student", {}).get("init_cfg"):
+        init.checkpoint = str(gene_for(init.checkpoint, 12, cfg.model.student.learngene.class_token, tmp_path))
     check_starts(cfg)
     runner = Runner.from_cfg(cfg)
     before = {name: parameter.clone() for name, parameter in runner.model.named_parameters()}

@@ -17,6 +17,7 @@ from ..initialize import initialize
 from ..learngenes import Learngene
 from ..registry import HOOKS
 from .checkpoints import cannot_write
+from .init import START, note_start
 from .init_check import resumes
 
 
@@ -27,7 +28,9 @@ def unwrapped(runner: Runner) -> nn.Module:
 
 @HOOKS.register_module()
 class LearngeneInitHook(Hook):
-    """Initialise the model's ViT from a learngene before training; a config's model needs no change.
+    """Initialise the model's ViT, or the learngene that it trains, from a learngene file before training.
+
+    A config's model needs no change.
 
     It runs after the model's own ``init_weights``, and before EMA copies the model and before a checkpoint is loaded;
     a resumed run, and the test of a checkpoint, are left alone.
@@ -55,6 +58,7 @@ class LearngeneInitHook(Hook):
             model.init_weights()
         report = initialize(model, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
+        note_start(model, report)
 
 
 @HOOKS.register_module()
@@ -134,6 +138,8 @@ class LearngeneExportHook(Hook):
             own = getattr(unwrapped(runner), "provenance", {})
             seen = normalisation_of(unwrapped(runner))
             own = {**own, "preprocessing": seen} if seen else own
+            if start := runner.message_hub.runtime_info.get(START):
+                own = {**own, "start": start}
             learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
             exported, note = learngene, ""
             if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier

@@ -1,18 +1,26 @@
-"""``init_cfg=dict(type='Learngene', ...)`` for any backbone or classifier in an OpenMMLab config."""
+"""``init_cfg=dict(type='Learngene', ...)`` for any backbone, classifier or Aux-Net in an OpenMMLab config."""
 
 from __future__ import annotations
 
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from mmengine.model.weight_init import update_init_info
 from torch import nn
 
-from ..initialize import initialize
+from ..initialize import LoadReport, initialize, learngene_in
 from ..registry import WEIGHT_INITIALIZERS
+
+START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
+
+
+def note_start(module: nn.Module, report: LoadReport) -> None:
+    """Remember what a learngene that trains began with, for its file; a checkpoint remembers it, too."""
+    if learngene_in(module):
+        MessageHub.get_current_instance().update_info(START, report.source)
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Learngene")
 class LearngeneInit:
-    """Initialise a module from a learngene file when its ``init_weights`` runs.
+    """Initialise a module from a learngene file when its ``init_weights`` runs; of an Aux-Net, its learngene.
 
     The :class:`~mmlearngene.LoadReport` is logged, and kept as the module's ``load_report``.
 
@@ -39,6 +47,7 @@ class LearngeneInit:
         report = initialize(module, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
         module.load_report = report
+        note_start(module, report)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Learngene {self.checkpoint}")
         # OpenMMLab's ViTs draw positions anew after their initializers, unless these are pre-trained; now they are.

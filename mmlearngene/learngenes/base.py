@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .. import files
 from ..errors import LearngeneError, check_choice
 from ..spec import WORDS, ViTSpec
-from ..tensors import decays, start_values
+from ..tensors import LAYER_TENSORS, decays, start_values
 from ..typed import check_types
 from ..weights import ViTWeights, spread
 from . import methods
@@ -76,6 +76,13 @@ class TensorTree(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """Canonical name -> parameter."""
         return dict(self.named_parameters())
+
+    def copy_(self, weights: ViTWeights) -> None:
+        """Set every parameter to the tensor of its name, those of layers stacked."""
+        layers = weights.layers()
+        for name, parameter in self.tensors().items():
+            of_layers = name in LAYER_TENSORS
+            parameter.copy_(torch.stack([layer[name] for layer in layers]) if of_layers else weights.tensors[name])
 
 
 def checked_map(option: str, entries: Sequence[int], spec: ViTSpec, count: int, what: str) -> list[int]:
@@ -190,6 +197,20 @@ class Learngene(nn.Module):
     def _expand(self, spec: ViTSpec, **options) -> ViTWeights:
         """The weights of a descendant at the Aux-Net's image, patch and classes."""
         raise NotImplementedError
+
+    def start_from(self, weights: ViTWeights) -> None:
+        """Take the weights of a trained ViT for start values, see :func:`mmlearngene.initialize`.
+
+        Args:
+            weights: of a ViT of :attr:`learngene_spec`.
+
+        Raises:
+            LearngeneError: the method does not say how.
+        """
+        others = [name for name, cls in methods.LEARNGENES.items() if cls.start_from is not Learngene.start_from]
+        raise LearngeneError(
+            f"a {self.method} learngene does not start from a ViT's weights; those that do: {', '.join(sorted(others))}"
+        )
 
     # ------------------------------------------------------------------ expansion
 

@@ -163,6 +163,18 @@ class LeTs(Learngene):
             maps[f"depth.{name}"] = rows / rows.sum(-1, keepdim=True)
         return maps
 
+    @torch.no_grad()
+    def start_from(self, weights: ViTWeights) -> None:
+        """Its layers are the learngene's; positions are widened by F_embed, as what writes to the residual stream is.
+
+        The maps keep their own start values.
+        """
+        self.learngene.copy_(weights)
+        if hasattr(self, "pos_embed"):
+            wide = dict(pos_embed=weights.tensors["pos_embed"])
+            self._widen(wide, self.maps.embed, into=["pos_embed"])
+            self.pos_embed.copy_(wide["pos_embed"])
+
     def head_range(self, stage: int = 0) -> range:
         """From the learngene's own heads to the Aux-Net's."""
         return range(self.learngene_spec.num_heads, self.aux_spec.num_heads + 1)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..weights import ViTWeights, spread
@@ -58,6 +60,11 @@ class SWS(StackedLearngene):
             )
         check_choice(layout, LAYOUTS, "layout")
         super().__init__(aux, len(stages), learngene)
+
+    @torch.no_grad()
+    def start_from(self, weights: ViTWeights) -> None:
+        """Each layer is a stage's."""
+        self.learngene.copy_(weights)
 
     def default_stages(self, num_layers: int) -> list[int]:
         """The stage of each layer: the Aux-Net's own layout at its depth, else equally many layers a stage.

@@ -51,6 +51,15 @@ class TLEG(StackedLearngene):
                 if name in LAYER_TENSORS and "norm" in name or name.endswith(".gamma"):
                     tensor[1] = 0
 
+    @torch.no_grad()
+    def start_from(self, weights: ViTWeights) -> None:
+        """The two layers are the first and the last of the Aux-Net, which theta_B and theta_A then give."""
+        self.learngene.copy_(weights)
+        depth = self.aux_spec.num_layers
+        for name, tensor in self.learngene.tensors().items():
+            if name in LAYER_TENSORS:
+                tensor[1] = (tensor[1] - tensor[0]) * depth / max(1, depth - 1)
+
     def _expand(self, spec: ViTSpec) -> ViTWeights:
         tensors = self.learngene.tensors()
         for name in LAYER_TENSORS & tensors.keys():
