@@ -110,16 +110,18 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     wanted += [cifar10_runs.Job("cost", row) for row in ("lets", "lets-uniform", "own")]
     wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets", "lets-uniform", "pre-fin")]
+    wanted += [cifar10_runs.Job("untuned", "lets-started"), cifar10_runs.own_job("own-started", 0)]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, 5, share=50) for row in ("scratch", "weight-selection")]
     wanted += [cifar10_runs.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     wanted += [cifar10_runs.Job("skipped", "msa", "h4-l6", 0, 1), cifar10_runs.Job("rates", "own", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 8
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 9
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
     assert len(results["tuned_scratch_h4-l6_e5_p50_s0"]["accuracy"]) == 5
+    assert list(results["own_own-started_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
     assert results["gene_lets_s0"]["params"] < study.do(cifar10_runs.PRETRAINED)["params"]
     assert study.all_of(wanted) == []  # all is done
     study.gene_file("lets", "", 0).unlink()  # which its descendants need once more, but not their tests

@@ -23,7 +23,21 @@ from pathlib import Path
 from typing import ClassVar
 
 import cifar10_runs as runs
-from cifar10_runs import ANCESTRY, EXTRACTED, FULL, OWN, PRE_FIN, PRETRAINED, QUICK, SCRATCH, TRAINED, Job, spec_of
+from cifar10_runs import (
+    ANCESTRY,
+    EXTRACTED,
+    FULL,
+    OWN,
+    OWN_STARTED,
+    OWNS,
+    PRE_FIN,
+    PRETRAINED,
+    QUICK,
+    SCRATCH,
+    TRAINED,
+    Job,
+    spec_of,
+)
 from common import unpack_cifar10
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -34,6 +48,7 @@ from mmlearngene.tables import fill, markdown
 
 NAMES = {  # {}: for how many epochs
     OWN: "each size distilled on its own, {}",
+    OWN_STARTED: "each size distilled on its own from weight selection, {}",
     PRE_FIN: "Pre-Fin: each size by labels, {}",
     SCRATCH: "scratch",
     "lets": "LeTs as in the paper, {}",
@@ -42,6 +57,8 @@ NAMES = {  # {}: for how many epochs
     "lets-uniform": "elastic LeTs, {}",
     "lets-uniform-2x": "elastic LeTs, {}",
     "lets-uniform-3x": "elastic LeTs, {}",
+    "lets-started": "elastic LeTs from weight selection, {}",
+    "lets-started-3x": "elastic LeTs from weight selection, {}",
     "lets-sandwich": "elastic LeTs, {}, the largest size beside the random one",
     "lets-in-place": "the same, and the largest teaches the other by half",
     "lets-rows": "elastic LeTs, {}, 4 rows and 1 repeat for 2 and 2",
@@ -93,7 +110,7 @@ class Tables:
 
     def accuracy(self, row: str, seed: int = 0) -> dict[str, float]:
         """Size -> untuned top-1 in %, of the sizes that are finished."""
-        found = self.study.result(Job("own", seed=seed) if row == OWN else Job("untuned", row, seed=seed))
+        found = self.study.result(runs.own_job(row, seed) if row in OWNS else Job("untuned", row, seed=seed))
         return found["accuracy"] if found else {}
 
     def untuned(self, row: str) -> dict[str, list[float]]:
@@ -114,7 +131,7 @@ class Tables:
         """Passes over the images that a row's trainings of all sizes take; those side by side share theirs."""
         if row == PRE_FIN:
             return self.study.protocol.scratch
-        return self.study.protocol.epochs * (row == OWN or (row in TRAINED and TRAINED[row].factor))
+        return self.study.protocol.epochs * (row in OWNS or (row in TRAINED and TRAINED[row].factor))
 
     def seconds(self, row: str, sizes: Sequence[str] | None = None) -> float | None:
         """Processor seconds of a row's trainings of all sizes, one thread, from steps measured one after another.
@@ -126,7 +143,9 @@ class Tables:
         if row in EXTRACTED:
             return 0.0
         by_labels = [Job("cost", size=size) for size in sizes or runs.SIZES]
-        found = list(map(self.study.result, by_labels if row == PRE_FIN else [Job("cost", row)]))
+        found = list(
+            map(self.study.result, by_labels if row == PRE_FIN else [Job("cost", OWN if row in OWNS else row)])
+        )
         return sum(run["step_seconds"] for run in found) * self.study.steps * self.epochs(row) if all(found) else None
 
     def flops(self, row: str, sizes: Sequence[str] | None = None) -> float:
@@ -137,7 +156,7 @@ class Tables:
         if row in EXTRACTED:
             return 0.0
         steps, teacher = self.study.steps * self.epochs(row), spec_of(ANCESTRY).flops
-        if row in (OWN, PRE_FIN):
+        if row in (*OWNS, PRE_FIN):
             students = sum(spec_of(size).flops for size in sizes or runs.SIZES)
         else:
             students = drawn_flops(row, steps)
@@ -158,7 +177,7 @@ class Tables:
     def family(self) -> str:
         """Untuned, what a family of twelve sizes is worth and costs."""
         own, cells = self.mean_untuned(OWN), []
-        for row in (*runs.ELASTIC, OWN):
+        for row in (*runs.ELASTIC, *OWNS):
             if not (found := self.mean_untuned(row)):
                 continue
             ratios = [found[size] / own[size] for size in runs.SIZES] if own else []
@@ -180,7 +199,7 @@ class Tables:
     def transfer(self) -> str:
         """The size h4-l6 before and after tuning, and on CamVid."""
         size, cells = "h4-l6", []
-        for row in (*TRAINED, OWN, PRE_FIN, SCRATCH, *EXTRACTED):
+        for row in (*TRAINED, *OWNS, PRE_FIN, SCRATCH, *EXTRACTED):
             tuned = {epochs: self.of_seeds("tuned", row, size, epochs) for epochs in (1, 5)}
             camvid = self.of_seeds("camvid", row, size)
             if not (tuned[5] or camvid):
@@ -196,7 +215,7 @@ class Tables:
     def compared(self) -> str:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
         sizes, cells = self.study.protocol.compared, []
-        for row in (OWN, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH):
+        for row in (*OWNS, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH):
             found = [self._compared(row, size) for size in sizes]
             cells += [[f"{self.name(row)}{', 1 epoch' * (row == SCRATCH)}", *found]] if any(found) else []
         ends = [[run["accuracy"][-1] for run in self.of_seeds("scratch", "", size)] for size in sizes]

@@ -51,11 +51,19 @@ RANGE = dict(heads=[3, 6], layers=[4, 8])
 
 @dataclass(frozen=True)
 class Way:
-    """A learngene trained in its Aux-Net: overrides of it, how many times the usual epochs, and the teacher's share."""
+    """A learngene trained in its Aux-Net.
+
+    Attributes:
+        student: overrides of the Aux-Net.
+        factor: how many times the usual epochs.
+        alpha: the teacher's share of the loss.
+        start: a row of ``TAKEN`` whose weights it starts with.
+    """
 
     student: dict
     factor: int = 1
     alpha: float = 1.0
+    start: str = ""
 
 
 UNIFORM = dict(type="mmlearngene.UniformSizes", **RANGE)
@@ -69,6 +77,9 @@ TRAINED = {
     # what each size trained on its own has more: one thing changed at a time
     "lets-uniform-3x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3),
     "lets-labels": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3, alpha=0.5),
+    # beginning with weights of the ancestry
+    "lets-started": Way(dict(learngene=LETS, sizes=UNIFORM), start="weight-selection"),
+    "lets-started-3x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3, start="weight-selection"),
     "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
     "lets-rows": Way(dict(learngene={**LETS, "rows": 4, "repeats": 1}, sizes=UNIFORM), factor=2),
@@ -114,8 +125,9 @@ SETTINGS = {  # of the papers' ablations, those that take no training
     "peg-uniform": Taken("peg", dict(sampling="uniform")),
 }
 TAKEN = {**EXTRACTED, **SETTINGS}
-# a training for each size: distilled, by labels, and none before tuning
-OWN, PRE_FIN, SCRATCH = "own", "pre-fin", "scratch"
+# a training for each size: distilled (from two starts), by labels, and none before tuning
+OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
+OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
 SCRATCH_LR = 2e-3  # also of every distillation
 LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(TAKEN, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
@@ -219,7 +231,7 @@ class Study:
 
     def products(self, job: Job) -> list[Path]:
         """Files that a run leaves for others."""
-        rows = {"gene": (job.row, [""]), "own": (OWN, SIZES), "scratch": (PRE_FIN, [job.size])}
+        rows = {"gene": (job.row, [""]), "own": (job.row or OWN, SIZES), "scratch": (PRE_FIN, [job.size])}
         row, sizes = rows.get(job.kind, ("", []))
         files = [self.gene_file(row, size, job.seed) for size in sizes]
         return [*files, self.ancestry_file] if job == PRETRAINED else files
@@ -241,11 +253,14 @@ class Study:
             return []
         if job.kind == "skipped":
             return [Job("gene", ABLATED)]
+        starts = {row: way.start for row, way in TRAINED.items()} | OWNS
+        if job.kind in ("gene", "cost", "own") and starts.get(job.row):
+            return [PRETRAINED, Job("gene", starts[job.row])]
         if job.kind not in ("untuned", "tuned", "rates", "camvid"):
             return [PRETRAINED]
         seed = self.source_seed(job)
-        if job.row == OWN:
-            return [Job("own", seed=seed)]
+        if job.row in OWNS:
+            return [own_job(job.row, seed)]
         if job.row == PRE_FIN:
             return [Job("scratch", size=job.size, seed=seed)]
         return [Job("gene", job.row, seed=seed)]
@@ -318,16 +333,16 @@ class Study:
 
     def own(self, job: Job) -> dict:
         """Distil every size on its own, from the same teacher for the same epochs."""
-        epochs = self.protocol.epochs
+        epochs, row = self.protocol.epochs, job.row or OWN
         cfg = self._config(epochs, seed=job.seed)
-        cfg.model = self._side_by_side()
+        cfg.model = self._side_by_side(OWNS[row])
         runner, _ = train(cfg, self.root / job.name)
         accuracy = {}
         for size, student in runner.model.students.items():
             file = self.root / job.name / f"{size}.pth"
             torch.save(student.state_dict(), file)
-            extract("pre-fin", file, like=spec_of(size)).save(self.gene_file(OWN, size, job.seed))
-            accuracy[size] = self._accuracy(OWN, size, job.seed)
+            extract("pre-fin", file, like=spec_of(size)).save(self.gene_file(row, size, job.seed))
+            accuracy[size] = self._accuracy(row, size, job.seed)
         return dict(accuracy=accuracy, epochs=epochs, step_seconds=step_seconds(runner))
 
     def cost(self, job: Job) -> dict:
@@ -396,7 +411,7 @@ class Study:
         return self.root / name / f"epoch_{epochs}.pth"
 
     def _gene_of(self, row: str, size: str, seed: int) -> Path:
-        return self.gene_file(row, size if row in (OWN, PRE_FIN) else "", seed)
+        return self.gene_file(row, size if row in (*OWNS, PRE_FIN) else "", seed)
 
     def _start(self, row: str, size: str, seed: int) -> dict | None:
         """The ``init_cfg`` of a descendant."""
@@ -459,10 +474,13 @@ class Study:
 
     def _aux_net(self, way: Way) -> dict:
         student = dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene_cfg(way)})
+        if way.start:
+            student["init_cfg"] = self._start(way.start, "", 0)
         return self._distiller(student=student, alpha=way.alpha)
 
-    def _side_by_side(self) -> dict:
-        students = {size: self._classifier(size) for size in SIZES}
+    def _side_by_side(self, start: str = "") -> dict:
+        given = dict(init_cfg=self._start(start, "", 0)) if start else {}
+        students = {size: self._classifier(size, **given) for size in SIZES}
         return self._distiller(type="mmlearngene.SideBySide", students=students)
 
     def _distiller(self, **kwargs) -> dict:
@@ -518,6 +536,11 @@ def learngene_cfg(way: Way) -> dict:
     }
 
 
+def own_job(row: str, seed: int) -> Job:
+    """The run of a row of ``OWNS``."""
+    return Job("own", "" if row == OWN else row, seed=seed)
+
+
 def rates(protocol: Protocol) -> list[Job]:
     """Runs at several learning rates."""
     tuned = [Job("rates", row, "h4-l6", 0, 1) for row in (OWN, "weight-selection", "front", "mimetic")]
@@ -532,7 +555,7 @@ def costs() -> list[Job]:
 def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     """The whole study, what is asked for first coming first."""
     todo = [Job("untuned", row) for row in ("lets-uniform-3x", "lets-uniform-2x", "lets-uniform", "lets")]
-    todo += [Job("own"), *costs()]
+    todo += [*(own_job(row, 0) for row in OWNS), *costs()]
     todo += [Job("untuned", row) for row in ELASTIC]
     for seed in range(seeds):
         for row in ("lets", "lets-uniform-2x", PRE_FIN, SCRATCH):
