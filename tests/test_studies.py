@@ -181,12 +181,15 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     study = dense_cifar10.Study(images, images, images / "results", cifar10_runs.Protocol(1, 1, iterations=2))
-    wanted = [cifar10_runs.Job("judged", row) for row in ("ancestry", "tokens", "own", "weight-selection", "scratch")]
+    wanted = [
+        cifar10_runs.Job("judged", row)
+        for row in ("ancestry", "tokens", "tokens-started", "own", "weight-selection", "scratch")
+    ]
     wanted += [cifar10_runs.Job("seg_linear", "own", "h4-l6")]
     ordered = study.all_of(wanted)
     assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 2
     results = {job.name: study.do(job) for job in ordered}
-    for row, names in (("tokens", 4), ("own", 4), ("weight-selection", 2), ("scratch", 2)):
+    for row, names in (("tokens", 4), ("tokens-started", 4), ("own", 4), ("weight-selection", 2), ("scratch", 2)):
         found = results[f"judged_{row}_s0"]["sizes"]
         assert list(found) == ["h3-l4", "h4-l6"] and all(len(scores) == names for scores in found.values())
     assert results["judged_ancestry_s0"]["sizes"]["h6-l8"].keys() == {"knn", "linear"}

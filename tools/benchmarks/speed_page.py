@@ -2,8 +2,8 @@
 
     python tools/benchmarks/speed_page.py
 
-``step_cost_*.json`` come from step_cost.py, one for each run, ``input_pipeline.json`` and ``family_cost.json`` from the
-scripts of these names, each by ``--out``.
+``step_cost_*.json`` come from step_cost.py, one for each run, ``teacher_cache.json``, ``input_pipeline.json`` and
+``family_cost.json`` from the scripts of these names, each by ``--out``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,27 @@ def steps() -> str:
                 rows.append([where, name, step, passes, *more])
                 where = ""
     return markdown(["run", "kind", "step", "forward and backward", "FLOPs", "peak memory"], rows)
+
+
+def initialisation() -> str:
+    """Of one descendant."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_cost_*.json"))]
+    rows = [
+        [f"`{run['descendant']}`", f"{run['s']:.2f}", f"{run['peak_mb']:.0f}"]
+        for run in filter(None, (each.get("initialisation") for each in found))
+    ]
+    return markdown(["LeTs B to", "seconds", "MB at peak beside the model"], rows)
+
+
+def cache() -> str:
+    """An epoch with a teacher cache."""
+    found = json.loads((RESULTS / "teacher_cache.json").read_text())
+    rows = [
+        [name, "{:.2f} ({:.2f} to {:.2f})".format(*found["ratios"][kind])]
+        for kind, name in (("keep", "the run that keeps"), ("replay", "a run that replays"))
+    ]
+    where = f"{found['device']}, batch {found['batch']}, {found['rounds']} rounds of {found['images']} images"
+    return markdown([f"TLEG S, {where}", "of an epoch without a cache"], rows)
 
 
 def pipeline() -> str:
@@ -77,7 +98,7 @@ def family() -> str:
 
 def page(text: str) -> str:
     """The page with its tables written anew."""
-    tables = {make.__name__: make() for make in (steps, pipeline, communication, family)}
+    tables = {make.__name__: make() for make in (steps, initialisation, cache, pipeline, communication, family)}
     for name in tables:
         if (count := text.count(f"<!-- {name} -->")) != 1:
             raise SystemExit(f"{PAGE} has {count} places for the table {name}, expected <!-- {name} --> <!-- end -->")

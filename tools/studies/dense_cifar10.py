@@ -6,6 +6,7 @@ Ancestry, images, schedule and files are those of cifar10.py, in the same work d
 
 * ``tokens``: an elastic LeTs, distilled from the ancestry's tokens (``RadioLoss``), without labels;
 * ``tokens-3x``: the same, for three times the epochs;
+* ``tokens-started``: the same, beginning with weights of the ancestry;
 * ``lets-uniform``, ``lets-uniform-3x``: the same learngene, sizes and epochs, from its logits, as in cifar10.py;
 * ``own``: each size distilled from the tokens on its own, for as many images;
 * ``weight-selection``: channels and layers of the ancestry, nothing trained;
@@ -47,15 +48,16 @@ from mmlearngene.tokens import TokenModel, token_model
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
 SEGMENTED = ("h3-l4", "h4-l6", "h6-l8")
 MIDDLE = "h4-l6"
-TOKENS, LONGER, LOGITS, LOGITS_LONGER, OWN, SELECTION, SCRATCH = ROWS = (
-    "tokens", "tokens-3x", "lets-uniform", "lets-uniform-3x", "own", "weight-selection", "scratch"
+TOKENS, LONGER, STARTED, LOGITS, LOGITS_LONGER, OWN, SELECTION, SCRATCH = ROWS = (
+    "tokens", "tokens-3x", "tokens-started", "lets-uniform", "lets-uniform-3x", "own", "weight-selection", "scratch"
 )  # fmt: skip
 LOGITS_TWICE = "lets-uniform-2x"  # as a backbone only, in cifar10.py
 GENES = (LOGITS, LOGITS_LONGER, SELECTION)  # made by cifar10.py
-ELASTIC = {TOKENS: 1, LONGER: 3}  # times the usual epochs
+ELASTIC = {TOKENS: 1, LONGER: 3, STARTED: 1}  # times the usual epochs
 NAMES = {
     TOKENS: "one training, tokens, {}",
     LONGER: "one training, tokens, {}",
+    STARTED: "one training from weight selection, tokens, {}",
     LOGITS: "one training, logits, {}",
     LOGITS_LONGER: "one training, logits, {}",
     LOGITS_TWICE: "one training, logits, {}",
@@ -80,6 +82,8 @@ class Study(cifar10_runs.Study):
         if job.row == SCRATCH and job.kind != "judged":
             return []
         if job.kind == "judged":
+            if job.row == STARTED:
+                return [PRETRAINED, Job("gene", SELECTION)]
             return [Job("gene", job.row, seed=job.seed)] if job.row in GENES else [PRETRAINED]
         if job.kind.startswith("seg"):
             source = "gene" if job.row in GENES else "judged"
@@ -116,6 +120,8 @@ class Study(cifar10_runs.Study):
         way = cifar10_runs.TRAINED[LOGITS]
         learngene = dict(cifar10_runs.learngene_cfg(way), num_classes=0)
         student = {"type": "mmlearngene.AuxNet", **way.student, "learngene": learngene}
+        if job.row == STARTED:
+            student["init_cfg"] = self._start(SELECTION, "", 0)
         runner, cost = self._train(job, student=student)
         gene = runner.model.student.learngene
         gene.with_classes(0).save(self.dense_file(job.row, "", job.seed))
@@ -222,8 +228,12 @@ class Tables(cifar10.Tables):
 
     def tokens(self) -> str:
         """FLOPs of a training of these six sizes, by the largest one's distillation of 6 epochs."""
-        both = {TOKENS: LOGITS, LONGER: LOGITS_LONGER}  # the projection to the teacher's width is a small part
-        rows = {row: self.flops(both.get(row, row), SIZES) for row in ROWS[:5] if self.values(row, "knn")}
+        both = {
+            TOKENS: LOGITS,
+            LONGER: LOGITS_LONGER,
+            STARTED: LOGITS,
+        }  # the projection to the teacher's width is a small part
+        rows = {row: self.flops(both.get(row, row), SIZES) for row in ROWS[:6] if self.values(row, "knn")}
         cells = [[self.name(row), f"{flops / self.flops('lets'):.2f}"] for row, flops in rows.items()]
         return markdown(["six sizes", "trainings of the largest size"], cells)
 
