@@ -12,7 +12,7 @@ from torch import nn
 
 from .adapt import adapt_weights
 from .errors import LearngeneError
-from .layouts import Found, build, find_vit, weights_of
+from .layouts import Found, built_anywhere, find_vit, weights_of
 from .learngenes import Learngene, load
 from .spec import SIZES, WORDS, ViTSpec
 from .tables import table
@@ -36,6 +36,7 @@ class LoadReport:
         verdict: on function: ``same computation`` as the learngene's weights were trained or extracted for, or
             ``adapted`` with what was done.
         notes: differences that are no error, such as another LayerNorm epsilon.
+        started: whether it is a learngene to be trained that took the weights.
     """
 
     size: str
@@ -44,6 +45,7 @@ class LoadReport:
     share: float
     verdict: str = "same computation"
     notes: list[str] = field(default_factory=list)
+    started: bool = False
 
     def count(self, status: str) -> int:
         """Number of parameters with this status."""
@@ -83,8 +85,8 @@ def initialize(
     Args:
         model: a ViT or Swin of timm, Hugging Face, mmpretrain or mmsegmentation, or any model that holds one (an
             ``ImageClassifier``, a segmentor, a ``TIMMBackbone``, ...). Its size says which descendant is expanded. A
-            backbone's ``expand_options`` are defaults of ``options``. Or what holds a learngene that is to be trained:
-            the ViT of its own size is initialised, and its maps keep their start values.
+            backbone's ``expand_options`` are defaults of ``options``. Or what holds no ViT but a learngene that is to
+            be trained (an Aux-Net): the ViT of its own size is initialised, and its maps keep their start values.
         learngene: a learngene, or the path of its file.
         min_inherited: smallest acceptable share of the ViT's parameters (classifier head left out) to inherit. The
             method's own when omitted: 0.9, but 0 where layers are left random by design (scratch, mimetic, ...).
@@ -100,7 +102,7 @@ def initialize(
             size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
             is unchanged then.
     """
-    if trained := learngene_in(model):
+    if (trained := learngene_in(model)) and not _holds_vit(model):
         return _start(trained, learngene, min_inherited=min_inherited, head=head, adapt=adapt, skip=skip, **options)
     source = ""
     if not isinstance(learngene, Learngene):
@@ -185,13 +187,40 @@ def learngene_in(model: nn.Module) -> Learngene | None:
     return next((module for module in model.modules() if isinstance(module, Learngene)), None)
 
 
+def _holds_vit(model: nn.Module) -> bool:
+    try:
+        find_vit(model)
+    except LearngeneError:
+        return False
+    return True
+
+
 def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> LoadReport:
     """Let a learngene begin with the weights that another gives to a ViT of its own size."""
+    trained.check_starts()
+    source, name = (source, "") if isinstance(source, Learngene) else (load(source), f" ({source})")
+    known = source.expand_options()
+    options = {option: value for option, value in trained.start_options.items() if option in known}
     spec = trained.learngene_spec
-    model = build(ViTWeights(spec, start_values(spec, spec.shapes())))
-    report = initialize(model, source, **arguments)
+    model = built_anywhere(ViTWeights(spec, start_values(spec, spec.shapes())))
+    try:
+        report = initialize(model, source, **{**options, **arguments})
+    except LearngeneError as error:
+        raise LearngeneError(
+            f"the {trained.method} learngene {spec} cannot start with this: {error}. Its features are fields of it, as "
+            "in learngene=dict(class_token=True)"
+        ) from error
     model.to(next(trained.parameters()).device)
-    trained.start_from(weights_of(find_vit(model), model))
+    found = find_vit(model)
+    weights, statuses = weights_of(found, model), {name: status for name, status, _ in report.tensors}
+    given = {
+        tensor
+        for tensor, key, _ in found.layout.entries(weights)
+        if statuses.get(found.key(tensor, key)) in ("inherited", "resized")
+    }
+    kept = {tensor: value for tensor, value in weights.tensors.items() if tensor in given}
+    trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))
+    report.source, report.started = source.method + name, True
     return report
 
 

@@ -8,6 +8,7 @@ from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize
 from mmlearngene.engine import LearngeneExportHook, LearngeneInitHook
 from mmlearngene.engine.init_check import check_learngenes, check_starts
 from mmlearngene.initialize import learngene_in
+from mmlearngene.layouts import build
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
@@ -30,6 +31,14 @@ def lets(**options):
     return LeTs(learngene="h1-l4", aux="h3-l8", groups=2, **TINY, **options)
 
 
+def tleg():
+    return TLEG(aux="h3-l8", **TINY)
+
+
+def sws():
+    return SWS(aux="h3-l8", stages=[2, 2, 2, 2], **TINY)
+
+
 @pytest.mark.parametrize("keep_original", [True, False])
 def test_lets_begins_with_a_narrow_vit_and_keeps_its_maps(source, keep_original):
     torch.manual_seed(1)
@@ -49,8 +58,8 @@ def test_lets_begins_with_a_narrow_vit_and_keeps_its_maps(source, keep_original)
 
 
 def test_tleg_begins_with_first_and_last_layer(source):
-    gene = TLEG(aux="h3-l8", **TINY)
-    initialize(gene, source, depth="uniform")
+    gene = tleg()
+    initialize(gene, source)
     ends, whole = source.expand("h3-l2", depth="uniform"), gene.expand()
     for name, tensor in ends.tensors.items():
         found = whole.tensors[name]
@@ -58,8 +67,8 @@ def test_tleg_begins_with_first_and_last_layer(source):
 
 
 def test_sws_begins_with_a_layer_a_stage(source):
-    gene = SWS(aux="h3-l8", stages=[2, 2, 2, 2], **TINY)
-    initialize(gene, source, depth="uniform")
+    gene = sws()
+    initialize(gene, source)
     layers, given = gene.expand().layers(), source.expand("h3-l4", depth="uniform").layers()
     for layer, tensors in enumerate(layers):
         assert all(torch.equal(tensor, given[layer // 2][name]) for name, tensor in tensors.items())
@@ -69,6 +78,49 @@ def test_another_classifier_starts_fresh(source):
     gene = LeTs(learngene="h1-l4", aux="h3-l8", groups=2, **{**TINY, "num_classes": 5})
     report = initialize(gene, source)
     assert {name for name, status, _ in report.tensors if status == "random"} == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("make", [lets, tleg, sws])
+@pytest.mark.parametrize("left", [dict(skip="qkv.*,pos_embed"), dict(head="fresh")])
+def test_what_is_left_out_keeps_its_own_values(source, make, left):
+    gene = make()
+    with torch.no_grad():
+        for parameter in gene.parameters():
+            parameter.normal_()
+    before = {name: tensor.clone() for name, tensor in gene.state_dict().items()}
+    initialize(gene, source, **left, min_inherited=0)
+    kept = {name for name, tensor in gene.state_dict().items() if torch.equal(tensor, before[name])}
+    named = ("qkv", "pos_embed") if "skip" in left else ("head",)
+    expected = {name for name in before if name.startswith("maps.") or any(part in name for part in named)}
+    assert kept == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_learngene_of_another_type(source, dtype):
+    gene = lets().to(dtype)
+    initialize(gene, source)
+    given = source.expand(gene.learngene_spec).tensors["qkv.weight"]
+    assert torch.equal(gene.learngene.qkv.weight, given.to(dtype))
+
+
+def test_a_vit_that_timm_has_not(source):
+    """Rotary positions and SwiGLU with a bias of its own, as EVA-02 in mmpretrain."""
+    features = dict(rope="tiled", mlp="swiglu", class_token=True, pool="cls")
+    spec = ViTSpec.parse("h3-l8", **{**TINY, "head_dim": 8}, **features)
+    eva = extract("weight-selection", ViTWeights(spec, {name: torch.randn(s) for name, s in spec.shapes().items()}))
+    gene = SWS(aux="h3-l8", stages=[4, 4], **{**TINY, "head_dim": 8}, **features)
+    assert initialize(gene, eva).share == 1
+    assert torch.equal(gene.expand().tensors["qkv.weight"][1], eva.expand().tensors["qkv.weight"][7])
+
+
+def test_a_vit_goes_before_a_learngene_beside_it(source):
+    vit = build(ViTWeights(spec := ViTSpec.parse("h2-l3", **TINY), {}))
+    both = torch.nn.ModuleDict(dict(gene=lets(), vit=vit))
+    report = initialize(both, source)
+    assert (report.size, report.started) == (str(spec), False)
+    assert torch.equal(
+        vit.patch_embed.proj.weight.flatten(1), source.expand(spec).tensors["patch_embed.weight"].flatten(1)
+    )
 
 
 def test_what_does_not_fit_is_told_and_changes_nothing(source):
@@ -84,6 +136,8 @@ def test_what_does_not_fit_is_told_and_changes_nothing(source):
         LearngeneError, match="a first-k learngene does not start from .*; those that do: lets, sws, tl"
     ):
         initialize(narrow, source)
+    with pytest.raises(LearngeneError, match="a scratch learngene does not start from"):
+        initialize(extract("scratch", source.expand()), source)
 
 
 @pytest.fixture
@@ -114,6 +168,27 @@ def test_an_aux_net_of_a_config_starts_and_its_file_says_so(source, config, tmp_
     )
     again.train()
     assert load(tmp_path / "run" / "epoch_3.learngene.safetensors").provenance["start"] == gene.provenance["start"]
+    # other weights are loaded over it
+    other = str(tmp_path / "run" / "epoch_2.pth")
+    third = make_runner(MODELS.build(config.model), tmp_path / "third", [LearngeneExportHook()], load_from=other)
+    third.train()
+    assert load(tmp_path / "third" / "epoch_2.learngene.safetensors").provenance["start"] == other
+
+
+def test_an_aux_net_of_features_starts_without_a_classifier(config):
+    config.model.learngene.num_classes = 0  # which a distiller of features gives it
+    check_starts(config)
+
+
+def test_a_config_without_a_file_or_with_one_that_is_missing(config):
+    config.model.init_cfg.checkpoint = "work_dirs/controls/weight-selection.safetensors"
+    with pytest.raises(
+        LearngeneError, match="run `mmlearngene extract --method weight-selection --ancestry MODEL -o work"
+    ):
+        check_learngenes(config)
+    del config.model.init_cfg["checkpoint"]
+    with pytest.raises(LearngeneError, match="model.init_cfg names no file; expected model.init_cfg.checkpoint=FILE"):
+        check_learngenes(config)
 
 
 def test_a_start_that_does_not_fit_is_told_before_any_work(config):

@@ -58,7 +58,7 @@ class LearngeneInitHook(Hook):
             model.init_weights()
         report = initialize(model, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
-        note_start(model, report)
+        note_start(report)
 
 
 @HOOKS.register_module()
@@ -84,6 +84,8 @@ class LearngeneExportHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
+        if runner._load_from and not runner._resume:  # whose weights have replaced what it began with
+            runner.message_hub.update_info(START, str(runner._load_from))
         # a resumed run has files of its own already: not to be written again with later weights, but to be removed
         for checkpoint in self._checkpoints(runner):
             for target in Path(checkpoint).parent.glob(f"*{SUFFIX}"):
@@ -178,7 +180,7 @@ class InitialValHook(Hook):
     priority = "LOWEST"  # after CheckpointHook knows where the best checkpoint goes
 
     def before_train(self, runner: Runner) -> None:
-        if runner.iter:
+        if runner.iter or runner.val_loop is None:  # as with --no-validate
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):  # its copy is older than init_cfg's weights, and averages from step 1 on

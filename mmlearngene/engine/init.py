@@ -6,15 +6,15 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model.weight_init import update_init_info
 from torch import nn
 
-from ..initialize import LoadReport, initialize, learngene_in
+from ..initialize import LoadReport, initialize
 from ..registry import WEIGHT_INITIALIZERS
 
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
 
 
-def note_start(module: nn.Module, report: LoadReport) -> None:
+def note_start(report: LoadReport) -> None:
     """Remember what a learngene that trains began with, for its file; a checkpoint remembers it, too."""
-    if learngene_in(module):
+    if report.started:
         MessageHub.get_current_instance().update_info(START, report.source)
 
 
@@ -47,7 +47,7 @@ class LearngeneInit:
         report = initialize(module, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
         module.load_report = report
-        note_start(module, report)
+        note_start(report)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Learngene {self.checkpoint}")
         # OpenMMLab's ViTs draw positions anew after their initializers, unless these are pre-trained; now they are.

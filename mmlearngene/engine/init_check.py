@@ -15,6 +15,7 @@ from .. import files
 from ..errors import LearngeneError
 from ..initialize import initialize
 from ..layouts.modules import weightless
+from ..learngenes.extracted import extraction_methods
 from ..registry import MODELS
 from ..typed import settings_of
 
@@ -39,7 +40,9 @@ def check_learngenes(cfg: Config) -> None:
         LearngeneError: names the file, where the config has it, and what to do.
     """
     for parent, key, path in _learngenes(cfg._cfg_dict):
-        checkpoint = parent[key].checkpoint
+        checkpoint = parent[key].get("checkpoint")
+        if checkpoint is None:
+            raise LearngeneError(f"{path} names no file; expected {path}.checkpoint=FILE, a learngene's")
         try:
             files.read(checkpoint)
         except LearngeneError as error:
@@ -62,6 +65,8 @@ def check_starts(cfg: Config) -> None:
         for name in ["model"] if hooked else path.rpartition(".init_cfg")[0].split("."):
             owner = owner[int(name) if isinstance(owner, list | tuple) else name]
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+            # of an Aux-Net the learngene alone: its network may get its classifier from a distiller
+            owner = owner.get("learngene", owner)
             model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
         try:
             initialize(model, checkpoint, **options)
@@ -108,7 +113,12 @@ def _learngenes(node: object) -> Iterator[tuple[dict | list, str | int, str]]:
 
 
 def _maker(checkpoint: str) -> str:
-    """The training that writes this file, if it is one of the configs': runs of configs/a/b.py go to work_dirs/a/b."""
+    """What writes this file: the run of a config, configs/a/b.py in work_dirs/a/b, or the method of its name."""
     top, *below = Path(checkpoint).parent.parts or ("",)
     config = Path("configs", *below).with_suffix(".py")
-    return f"run tools/train.py {config} first, " if top == "work_dirs" and config.is_file() else ""
+    if top != "work_dirs" or not config.is_file():
+        method = Path(checkpoint).name.partition(".")[0]
+        if method not in extraction_methods():
+            return ""
+        return f"run `mmlearngene extract --method {method} --ancestry MODEL -o {checkpoint}` first, "
+    return f"run tools/train.py {config} first, "

@@ -78,11 +78,11 @@ class TensorTree(nn.Module):
         return dict(self.named_parameters())
 
     def copy_(self, weights: ViTWeights) -> None:
-        """Set every parameter to the tensor of its name, those of layers stacked."""
-        layers = weights.layers()
-        for name, parameter in self.tensors().items():
+        """Set the parameters of which there is a tensor, those of layers stacked."""
+        layers, own = weights.layers(), self.tensors()
+        for name in weights.tensors.keys() & own.keys():
             of_layers = name in LAYER_TENSORS
-            parameter.copy_(torch.stack([layer[name] for layer in layers]) if of_layers else weights.tensors[name])
+            own[name].copy_(torch.stack([layer[name] for layer in layers]) if of_layers else weights.tensors[name])
 
 
 def checked_map(option: str, entries: Sequence[int], spec: ViTSpec, count: int, what: str) -> list[int]:
@@ -147,6 +147,8 @@ class Learngene(nn.Module):
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
     min_inherited: ClassVar[float] = 0.9
+    # options that a start from another learngene has unless the caller says otherwise, where that one knows them
+    start_options: ClassVar[dict[str, object]] = {}
 
     def __new__(cls, *args, **kwargs) -> Learngene:
         self = super().__new__(cls)
@@ -202,15 +204,19 @@ class Learngene(nn.Module):
         """Take the weights of a trained ViT for start values, see :func:`mmlearngene.initialize`.
 
         Args:
-            weights: of a ViT of :attr:`learngene_spec`.
-
-        Raises:
-            LearngeneError: the method does not say how.
+            weights: of a ViT of :attr:`learngene_spec`. Tensors may be missing: the learngene's own stay.
         """
-        others = [name for name, cls in methods.LEARNGENES.items() if cls.start_from is not Learngene.start_from]
-        raise LearngeneError(
-            f"a {self.method} learngene does not start from a ViT's weights; those that do: {', '.join(sorted(others))}"
-        )
+        raise NotImplementedError
+
+    @classmethod
+    def check_starts(cls) -> None:
+        """Raise LearngeneError if the method does not say how to start from a ViT's weights."""
+        if cls.start_from is Learngene.start_from:
+            others = (name for name, of in methods.LEARNGENES.items() if of.start_from is not Learngene.start_from)
+            raise LearngeneError(
+                f"a {cls.method} learngene does not start from a ViT's weights; those that do: "
+                f"{', '.join(sorted(others))}"
+            )
 
     # ------------------------------------------------------------------ expansion
 

@@ -169,11 +169,11 @@ class LeTs(Learngene):
 
         The maps keep their own start values.
         """
-        self.learngene.copy_(weights)
-        if hasattr(self, "pos_embed"):
-            wide = dict(pos_embed=weights.tensors["pos_embed"])
+        if "pos_embed" in weights.tensors:
+            wide = dict(pos_embed=weights.tensors["pos_embed"].to(self.maps.embed))
             self._widen(wide, self.maps.embed, into=["pos_embed"])
             self.pos_embed.copy_(wide["pos_embed"])
+        self.learngene.copy_(weights)
 
     def head_range(self, stage: int = 0) -> range:
         """From the learngene's own heads to the Aux-Net's."""

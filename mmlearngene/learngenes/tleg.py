@@ -7,6 +7,7 @@ any depth. Both are trained together in an Aux-Net by distillation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
@@ -38,6 +39,7 @@ class TLEG(StackedLearngene):
     """
 
     method = "tleg"
+    start_options: ClassVar[dict[str, object]] = {"depth": "uniform"}
 
     def __init__(
         self,
@@ -56,9 +58,9 @@ class TLEG(StackedLearngene):
         """The two layers are the first and the last of the Aux-Net, which theta_B and theta_A then give."""
         self.learngene.copy_(weights)
         depth = self.aux_spec.num_layers
-        for name, tensor in self.learngene.tensors().items():
-            if name in LAYER_TENSORS:
-                tensor[1] = (tensor[1] - tensor[0]) * depth / max(1, depth - 1)
+        for name in LAYER_TENSORS & weights.tensors.keys():
+            tensor = self.learngene.tensors()[name]
+            tensor[1] = (tensor[1] - tensor[0]) * depth / max(1, depth - 1)
 
     def _expand(self, spec: ViTSpec) -> ViTWeights:
         tensors = self.learngene.tensors()
