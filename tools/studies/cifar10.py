@@ -80,7 +80,7 @@ NAMES = {  # {}: for how many epochs
     "front": "FRONT",
     "auto-learngene": "Auto-Learngene's baseline",
 }
-DRAWN = (OWN, "lets-uniform-3x", "lets-uniform-2x", "lets-uniform", "lets")
+DRAWN = (OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started", "lets-uniform", "lets")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,8 @@ class Tables:
     def equal(self) -> str:
         """What about the cost of one elastic training buys: all six sizes compared, each tuned or not."""
         sizes, cells = self.study.protocol.compared, []
-        for row, epochs in ((runs.ABLATED, 0), ("lets", 1), ("weight-selection", 3)):
+        bought = (runs.ABLATED, 0), ("lets-started-3x", 0), ("lets-started", 2), ("lets", 1), ("weight-selection", 3)
+        for row, epochs in bought:
             found = [self.study.result(Job("tuned", row, size, 0, epochs)) for size in sizes]
             if epochs == 0:
                 found = [{"accuracy": [self.accuracy(row)[size]]} for size in sizes] if self.accuracy(row) else []
@@ -364,7 +365,7 @@ def plot_family(rows: Mapping[str, dict[str, float]], path: Path, title: str) ->
     """Accuracy of every size against its parameters, a line for each way."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (row, found), marker in zip(rows.items(), cycle("osD^vX"), strict=False):
+    for (row, found), marker in zip(rows.items(), cycle("osD^vXP"), strict=False):
         points = sorted((spec_of(size).num_params, value) for size, value in found.items())
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, linewidth=1, label=row)
     axes.set(xlabel="parameters", ylabel="top-1 on CIFAR-10 in %", title=title)

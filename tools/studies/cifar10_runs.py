@@ -566,7 +566,8 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
     for size in protocol.compared:
         todo += [Job("scratch", size=size)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows, SCRATCH)]
-        todo += [Job("tuned", "weight-selection", size, 0, 3)]  # for what an elastic training costs
+        # for what an elastic training costs
+        todo += [Job("tuned", row, size, 0, epochs) for row, epochs in (("weight-selection", 3), ("lets-started", 2))]
     for seed in range(seeds):
         todo += [Job("tuned", row, "h4-l6", seed, 5, share) for row in (SCRATCH, *CLAIMED) for share in SHARES]
     for row in SETTINGS:
