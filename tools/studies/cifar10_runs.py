@@ -574,7 +574,8 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("untuned", row), Job("tuned", row, "h6-l6", 0, 1)]
     # what the page claims
     for seed in range(1, seeds):
-        todo += [Job("untuned", ABLATED, seed=seed), Job("own", seed=seed)]
+        todo += [Job("untuned", row, seed=seed) for row in (ABLATED, "lets-started-3x", "lets-started")]
+        todo += [own_job(row, seed) for row in OWNS]
         todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
         todo += [Job("tuned", row, size, seed, 1) for row in CLAIMED for size in protocol.compared]
     return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS] + rates(protocol)
