@@ -116,9 +116,9 @@ def _maker(checkpoint: str) -> str:
     """What writes this file: the run of a config, configs/a/b.py in work_dirs/a/b, or the method of its name."""
     top, *below = Path(checkpoint).parent.parts or ("",)
     config = Path("configs", *below).with_suffix(".py")
-    if top != "work_dirs" or not config.is_file():
-        method = Path(checkpoint).name.partition(".")[0]
-        if method not in extraction_methods():
-            return ""
+    if top == "work_dirs" and config.is_file():
+        return f"run tools/train.py {config} first, "
+    method = Path(checkpoint).name.partition(".")[0]
+    if method in extraction_methods():
         return f"run `mmlearngene extract --method {method} --ancestry MODEL -o {checkpoint}` first, "
-    return f"run tools/train.py {config} first, "
+    return ""

@@ -452,6 +452,8 @@ class StackedLearngene(Learngene):
         LearngeneError: another size was given.
     """
 
+    start_options: ClassVar[dict[str, object]] = {"depth": "uniform"}  # its layers stand for all of the Aux-Net's
+
     def __init__(self, aux: ViTSpec, num_layers: int, learngene: str | ViTSpec | Mapping | None = None) -> None:
         self.check_treats(aux)
         own = derived_spec(self.method, learngene, aux.replace(num_layers=num_layers))

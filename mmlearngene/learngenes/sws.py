@@ -7,7 +7,6 @@ trained together by distillation; a descendant repeats each as often as its dept
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 
@@ -42,7 +41,6 @@ class SWS(StackedLearngene):
     """
 
     method = "sws"
-    start_options: ClassVar[dict[str, object]] = {"depth": "uniform"}
 
     def __init__(
         self,

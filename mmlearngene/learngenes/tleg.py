@@ -7,7 +7,6 @@ any depth. Both are trained together in an Aux-Net by distillation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 
@@ -39,7 +38,6 @@ class TLEG(StackedLearngene):
     """
 
     method = "tleg"
-    start_options: ClassVar[dict[str, object]] = {"depth": "uniform"}
 
     def __init__(
         self,

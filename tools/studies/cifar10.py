@@ -142,10 +142,10 @@ class Tables:
         """
         if row in EXTRACTED:
             return 0.0
-        by_labels = [Job("cost", size=size) for size in sizes or runs.SIZES]
-        found = list(
-            map(self.study.result, by_labels if row == PRE_FIN else [Job("cost", OWN if row in OWNS else row)])
-        )
+        jobs = [Job("cost", OWN if row in OWNS else row)]
+        if row == PRE_FIN:
+            jobs = [Job("cost", size=size) for size in sizes or runs.SIZES]
+        found = list(map(self.study.result, jobs))
         return sum(run["step_seconds"] for run in found) * self.study.steps * self.epochs(row) if all(found) else None
 
     def flops(self, row: str, sizes: Sequence[str] | None = None) -> float:

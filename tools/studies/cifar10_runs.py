@@ -128,6 +128,7 @@ TAKEN = {**EXTRACTED, **SETTINGS}
 # a training for each size: distilled (from two starts), by labels, and none before tuning
 OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
 OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
+STARTS = {row: way.start for row, way in TRAINED.items()} | OWNS
 SCRATCH_LR = 2e-3  # also of every distillation
 LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(TAKEN, 1e-3)}  # of tuning; what was trained for its place takes less
 TUNED_LR = 5e-4
@@ -253,9 +254,8 @@ class Study:
             return []
         if job.kind == "skipped":
             return [Job("gene", ABLATED)]
-        starts = {row: way.start for row, way in TRAINED.items()} | OWNS
-        if job.kind in ("gene", "cost", "own") and starts.get(job.row):
-            return [PRETRAINED, Job("gene", starts[job.row])]
+        if job.kind in ("gene", "cost", "own") and STARTS.get(job.row):
+            return [PRETRAINED, Job("gene", STARTS[job.row])]
         if job.kind not in ("untuned", "tuned", "rates", "camvid"):
             return [PRETRAINED]
         seed = self.source_seed(job)

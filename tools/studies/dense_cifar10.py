@@ -228,11 +228,8 @@ class Tables(cifar10.Tables):
 
     def tokens(self) -> str:
         """FLOPs of a training of these six sizes, by the largest one's distillation of 6 epochs."""
-        both = {
-            TOKENS: LOGITS,
-            LONGER: LOGITS_LONGER,
-            STARTED: LOGITS,
-        }  # the projection to the teacher's width is a small part
+        # the projection to the teacher's width is a small part
+        both = {TOKENS: LOGITS, LONGER: LOGITS_LONGER, STARTED: LOGITS}
         rows = {row: self.flops(both.get(row, row), SIZES) for row in ROWS[:6] if self.values(row, "knn")}
         cells = [[self.name(row), f"{flops / self.flops('lets'):.2f}"] for row, flops in rows.items()]
         return markdown(["six sizes", "trainings of the largest size"], cells)
