@@ -127,6 +127,10 @@ class Tables:
         found = [self.study.result(Job(kind, row, size, seed, epochs, share)) for seed in range(self.seeds)]
         return [run for run in found if run and run.get("accuracy", True)]
 
+    def tuned(self, row: str, size: str, epochs: int, share: int = 100) -> list[float]:
+        """Top-1 in % at the end of the tuning, of each seed that is finished."""
+        return [run["accuracy"][-1] for run in self.of_seeds("tuned", row, size, epochs, share)]
+
     def epochs(self, row: str) -> int:
         """Passes over the images that a row's trainings of all sizes take; those side by side share theirs."""
         if row == PRE_FIN:
@@ -200,14 +204,14 @@ class Tables:
         """The size h4-l6 before and after tuning, and on CamVid."""
         size, cells = "h4-l6", []
         for row in (*TRAINED, *OWNS, PRE_FIN, SCRATCH, *EXTRACTED):
-            tuned = {epochs: self.of_seeds("tuned", row, size, epochs) for epochs in (1, 5)}
+            tuned = [self.tuned(row, size, epochs) for epochs in (1, 5)]
             camvid = self.of_seeds("camvid", row, size)
-            if not (tuned[5] or camvid):
+            if not (tuned[-1] or camvid):
                 continue
             untuned = self._before_tuning(row, size)
             cells.append(
                 [self.name(row), "" if untuned is None or row == SCRATCH else f"{untuned:.1f}"]
-                + [with_spread([run["accuracy"][-1] for run in found]) for found in tuned.values()]
+                + [with_spread(values) for values in tuned]
                 + [with_spread([run[part] for run in camvid]) for part in ("val", "test")]
             )
         return markdown([f"{size} from", "untuned", "1 epoch", "5 epochs", "CamVid mIoU, validation", "test"], cells)
@@ -245,25 +249,21 @@ class Tables:
         sizes, cells = self.study.protocol.compared, []
         bought = (runs.ABLATED, 0), ("lets-started-3x", 0), ("lets-started", 2), ("lets", 1), ("weight-selection", 3)
         for row, epochs in bought:
-            found = [self.study.result(Job("tuned", row, size, 0, epochs)) for size in sizes]
-            if epochs == 0:
-                found = [{"accuracy": [self.accuracy(row)[size]]} for size in sizes] if self.accuracy(row) else []
-            if found and all(found):
+            untuned = self.untuned(row)
+            found = [self.tuned(row, size, epochs) if epochs else untuned.get(size) for size in sizes]
+            if all(found):
                 tuning = epochs * self.flops(PRE_FIN) / self.study.protocol.scratch
                 cost = (self.flops(row) + tuning) / self.flops("lets")
                 tuned = f", tuned for {counted(epochs)} each" if epochs else ", untuned"
-                cells.append(
-                    [f"{self.name(row)}{tuned}", f"{cost:.2f}", *(f"{run['accuracy'][-1]:.1f}" for run in found)]
-                )
+                cells.append([f"{self.name(row)}{tuned}", f"{cost:.2f}", *map(with_spread, found)])
         return markdown(["twelve sizes by", "trainings of the largest size", *sizes], cells)
 
     def shares(self) -> str:
         """The size h4-l6 tuned with a part of the training images."""
         size, epochs, cells = "h4-l6", 5, []
         for row in (SCRATCH, *runs.CLAIMED):
-            found = [self.of_seeds("tuned", row, size, epochs, share) for share in runs.SHARES]
-            if any(found):
-                values = [[run["accuracy"][-1] for run in of_share] for of_share in found]
+            values = [self.tuned(row, size, epochs, share) for share in runs.SHARES]
+            if any(values):
                 cells.append([self.name(row), max(map(len, values)), *map(with_spread, values)])
         return markdown([f"{size} from, {epochs} epochs", "seeds", *(f"{share} %" for share in runs.SHARES)], cells)
 
@@ -283,9 +283,9 @@ class Tables:
         """Settings of the papers' ablations."""
         size, cells = "h6-l6", []
         for row in ("cluster", *runs.SETTINGS, "peg"):
-            if found := self.of_seeds("tuned", row, size, 1):
+            if tuned := self.tuned(row, size, 1):
                 untuned = self.accuracy(row).get(size)
-                shown = ["" if value is None else f"{value:.1f}" for value in (untuned, found[0]["accuracy"][-1])]
+                shown = ["" if value is None else f"{value:.1f}" for value in (untuned, tuned[0])]
                 cells.append([self.name(row), *shown])
         return markdown([size, "untuned", "1 epoch"], cells)
 
@@ -316,7 +316,7 @@ class Tables:
         return self.mean_untuned(row).get(size)
 
     def _compared(self, row: str, size: str) -> str:
-        tuned = [run["accuracy"][-1] for run in self.of_seeds("tuned", row, size, 1)]
+        tuned = self.tuned(row, size, 1)
         if not tuned:
             return ""
         untuned, scratch = self._before_tuning(row, size), self._scratch(size)

@@ -92,7 +92,8 @@ TRAINED = {
 
 
 ABLATED = "lets-uniform-3x"
-CLAIMED = (ABLATED, "weight-selection")  # of which there are several seeds at every size
+SEEDED = (ABLATED, "lets-started-3x")  # a seed is that of the learngene too, elsewhere that of its tuning alone
+CLAIMED = (*SEEDED, "weight-selection")  # of which there are several seeds at every size
 ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
 
 
@@ -267,8 +268,8 @@ class Study:
 
     @staticmethod
     def source_seed(job: Job) -> int:
-        """Seed of what a run starts from: several tunings start from one learngene, but where it is ``ABLATED``."""
-        return job.seed if job.kind == "untuned" or job.row == ABLATED else 0
+        """Seed of what a run starts from: several tunings start from one learngene, but of ``SEEDED``."""
+        return job.seed if job.kind == "untuned" or job.row in SEEDED else 0
 
     def all_of(self, jobs: list[Job]) -> list[Job]:
         """The runs that are to be done and all that they need, in an order that can be followed."""
@@ -574,8 +575,8 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("untuned", row), Job("tuned", row, "h6-l6", 0, 1)]
     # what the page claims
     for seed in range(1, seeds):
-        todo += [Job("untuned", row, seed=seed) for row in (ABLATED, "lets-started-3x", "lets-started")]
+        todo += [Job("untuned", row, seed=seed) for row in (*SEEDED, "lets-started")]
         todo += [own_job(row, seed) for row in OWNS]
         todo += [Job("scratch", size=protocol.compared[0], seed=seed)]
-        todo += [Job("tuned", row, size, seed, 1) for row in CLAIMED for size in protocol.compared]
+        todo += [Job("tuned", row, size, seed, 1) for row in (*CLAIMED, PRE_FIN) for size in protocol.compared]
     return todo + [Job("skipped", part, "h4-l6", 0, 1) for part in PARTS] + rates(protocol)
