@@ -30,6 +30,8 @@ def gene(path: str, folder: Path) -> str:
     method, name = Path(path).parent.name, Path(path).stem
     if name == "des_s_h6_l6":  # a tuned descendant
         learngene = extract("pre-fin", tiny_ancestry("deit_s", layers=6))
+    elif name == "pre-fin":  # a control
+        learngene = extract(name, tiny_ancestry("deit_s"))
     elif name == "deit_s_9":
         learngene = extract(method, tiny_ancestry("deit_s"), ffn_outputs=9)
     else:

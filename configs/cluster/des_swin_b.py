@@ -3,7 +3,7 @@
 _base_ = "./des_swin_t.py"
 
 model = dict(
-    backbone=dict(arch="base", drop_path_rate=0.5),
+    backbone=dict(arch="base"),
     head=dict(in_channels=1024),
     init_cfg=dict(checkpoint="work_dirs/cluster/swin_b.safetensors"),
 )

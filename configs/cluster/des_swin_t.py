@@ -8,7 +8,7 @@ The ancestry is a checkpoint of mmpretrain's Swin-T:
 _base_ = "./des.py"
 
 model = dict(
-    backbone=dict(_delete_=True, type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.2),
+    backbone=dict(_delete_=True, type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.0),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(in_channels=768),
     init_cfg=dict(checkpoint="work_dirs/cluster/swin_t.safetensors"),
