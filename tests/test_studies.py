@@ -104,8 +104,10 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
         cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "lets-labels", "weight-selection-row")
     ]
     wanted += [
-        cifar10_runs.Job("untuned", "cluster-origin"),
+        cifar10_runs.Job("untuned", "cluster-origin", "h6-l6"),
         cifar10_runs.Job("tuned", "cluster-origin", "h6-l6", 0, 1),
+        cifar10_runs.Job("untuned", "peg", cifar10_runs.HEADS[1]),
+        cifar10_runs.Job("tuned", "peg", cifar10_runs.HEADS[1], 0, 1),
     ]
     wanted += [cifar10_runs.Job("cost", row) for row in ("lets", "lets-uniform", "own")]
     wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
@@ -119,6 +121,8 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
+    assert list(results["untuned_cluster-origin_h6-l6_s0"]["accuracy"]) == ["h6-l6"]
+    assert study.gene_file("cluster-merged", "", 0).exists() and not study.gene_file("cluster-origin", "", 0).exists()
     assert len(results["tuned_lets-uniform_h4-l6_e1_s0"]["accuracy"]) == 1
     assert len(results["tuned_scratch_h4-l6_e5_p50_s0"]["accuracy"]) == 5
     assert list(results["own_own-started_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
@@ -130,8 +134,9 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     assert [job.kind for job, _ in redone] == ["gene", "tuned"]
     tables = cifar10.Tables(study, seeds=1)
     made = tables.all()
-    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 10
+    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 11
     assert "| elastic LeTs, 1 epoch | " in made["family"] and "| without msa |" in made["parts"]
+    assert made["heads"].splitlines()[2].startswith("| PEG |  | ") and "Cluster, eps 0.4, in the" in made["settings"]
     cifar10.draw(tables, images)
     assert (images / "family_cifar10.png").stat().st_size > 1000
 

@@ -67,14 +67,22 @@ NAMES = {  # {}: for how many epochs
     "tleg-uniform-2x": "elastic TLEG, {}",
     "sws": "SWS, {}",
     "sws-uniform-2x": "elastic SWS, {}",
-    "cluster": "Cluster",
-    "cluster-merged": "Cluster, eps 0.4, in order of priority",
+    "cluster": "Cluster, eps 0.05",
+    "cluster-merged": "Cluster, eps 0.4",
     "cluster-origin": "Cluster, eps 0.4, in the ancestry's order",
     "cluster-increasing": "Cluster, eps 0.4, in order of increasing distance",
     "cluster-decreasing": "Cluster, eps 0.4, in order of decreasing distance",
     "cluster-average": "Cluster, eps 0.4, averages of heads",
+    "cluster-runs": "Cluster, eps 1, runs of FFNs shared",
+    "cluster-runs-average": "Cluster, eps 1, averages of FFNs",
     "peg": "PEG",
     "peg-uniform": "PEG, uniform mixtures",
+    "peg-heads": "PEG, heads alone",
+    "peg-ffns": "PEG, FFNs alone",
+    "lets-top-l1": "the same, largest norms (top-l1)",
+    "lets-top-l2": "the same, top-l2",
+    "lets-bottom-l1": "the same, smallest norms (bottom-l1)",
+    "lets-bottom-l2": "the same, bottom-l2",
     "weight-selection": "weight selection, heads",
     "weight-selection-row": "weight selection, published rows",
     "front": "FRONT",
@@ -99,7 +107,7 @@ class Tables:
 
     def all(self) -> dict[str, str]:
         """Name -> table."""
-        names = ("sizes", "family", "transfer", "compared", "costs", "equal", "shares", "parts", "settings", "rates")
+        names = "sizes family transfer compared heads costs equal shares parts settings rates".split()
         return {table: getattr(self, table)() for table in names}
 
     # ------------------------------------------------------------------ what they are made of
@@ -210,7 +218,7 @@ class Tables:
                 continue
             untuned = self._before_tuning(row, size)
             cells.append(
-                [self.name(row), "" if untuned is None or row == SCRATCH else f"{untuned:.1f}"]
+                [self.name(row), "" if row == SCRATCH else shown(untuned)]
                 + [with_spread(values) for values in tuned]
                 + [with_spread([run[part] for run in camvid]) for part in ("val", "test")]
             )
@@ -218,20 +226,23 @@ class Tables:
 
     def compared(self) -> str:
         """For each size: untuned, after an epoch, and how many epochs from scratch are as good as that."""
-        sizes, cells = self.study.protocol.compared, []
-        for row in (*OWNS, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH):
-            found = [self._compared(row, size) for size in sizes]
-            cells += [[f"{self.name(row)}{', 1 epoch' * (row == SCRATCH)}", *found]] if any(found) else []
+        sizes = self.study.protocol.compared
+        cells = self._at_sizes((*OWNS, PRE_FIN, *TRAINED, *EXTRACTED, SCRATCH), sizes)
         ends = [[run["accuracy"][-1] for run in self.of_seeds("scratch", "", size)] for size in sizes]
         cells += [[f"scratch, {counted(self.study.protocol.scratch)}", *map(with_spread, ends)]] if any(ends) else []
         return markdown(["way", *sizes], cells)
+
+    def heads(self) -> str:
+        """Fewer heads at the ancestry's width: untuned, and after an epoch."""
+        sizes = self.study.protocol.heads
+        return markdown(["way", *sizes], self._at_sizes(runs.FEWER_HEADS, sizes))
 
     def costs(self) -> str:
         """What twelve sizes store and cost, the ancestry in it where there is one, the tuning left out."""
         cells, ancestry = [], (ANCESTRY,)
         own = PRE_FIN, "mimetic"  # which take nothing from the ancestry
         for row in (*TRAINED, OWN, PRE_FIN, *EXTRACTED):
-            gene = self.study.result(Job("gene", row))
+            gene = self.study.result(Job("gene", runs.learngene_of(row)))
             stored = gene and gene["params"]
             if row in (OWN, PRE_FIN):
                 stored = sum(spec_of(size).num_params for size in runs.SIZES)
@@ -280,14 +291,13 @@ class Tables:
         return markdown([f"{self.name(runs.ABLATED)}, {size}", "untuned", "1 epoch"], cells)
 
     def settings(self) -> str:
-        """Settings of the papers' ablations."""
-        size, cells = "h6-l6", []
-        for row in ("cluster", *runs.SETTINGS, "peg"):
-            if tuned := self.tuned(row, size, 1):
-                untuned = self.accuracy(row).get(size)
-                shown = ["" if value is None else f"{value:.1f}" for value in (untuned, tuned[0])]
-                cells.append([self.name(row), *shown])
-        return markdown([size, "untuned", "1 epoch"], cells)
+        """Settings of the papers' ablations, each at its size."""
+        cells = []
+        for size, rows in runs.SETTINGS.items():
+            for row in rows:
+                if tuned := self.tuned(row, size, 1):
+                    cells.append([size, self.name(row), shown(self._before_tuning(row, size)), with_spread(tuned)])
+        return markdown(["size", "way", "untuned", "1 epoch"], cells)
 
     def rates(self) -> str:
         """Whether the learning rate of a row is fair to it."""
@@ -295,7 +305,7 @@ class Tables:
         for job in runs.rates(self.study.protocol):
             if not (run := self.study.result(job)):
                 continue
-            used = runs.LR.get(job.row, runs.TUNED_LR)
+            used = runs.rate(job.row)
             values = {float(lr): f"{value:.1f}" for lr, value in run["accuracy"].items()}
             if used in values:
                 values[used] = f"**{values[used]}**"
@@ -313,14 +323,24 @@ class Tables:
     def _before_tuning(self, row: str, size: str) -> float | None:
         if row == PRE_FIN:
             return next(iter(self._scratch(size)[-1:]), None)
+        if found := self.study.result(Job("untuned", row, size)):
+            return found["accuracy"][size]
         return self.mean_untuned(row).get(size)
+
+    def _at_sizes(self, rows: Sequence[str], sizes: Sequence[str]) -> list[list[str]]:
+        """Rows of :meth:`_compared`, those without any cell left out."""
+        cells = [
+            [f"{self.name(row)}{', 1 epoch' * (row == SCRATCH)}", *(self._compared(row, size) for size in sizes)]
+            for row in rows
+        ]
+        return [row for row in cells if any(row[1:])]
 
     def _compared(self, row: str, size: str) -> str:
         tuned = self.tuned(row, size, 1)
         if not tuned:
             return ""
         untuned, scratch = self._before_tuning(row, size), self._scratch(size)
-        start = "" if untuned is None else f"{untuned:.1f} → "
+        start = f"{shown(untuned)} → " if shown(untuned) else ""
         after = statistics.mean(tuned)
         needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= after), f"> {len(scratch)}")
         return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch and row not in (PRE_FIN, SCRATCH) else "")
@@ -343,6 +363,11 @@ def counted(epochs: int) -> str:
     ('1 epoch', '6 epochs')
     """
     return f"{epochs} epoch{'s' * (epochs != 1)}"
+
+
+def shown(value: float | None) -> str:
+    """With one digit; empty where there is none."""
+    return "" if value is None else f"{value:.1f}"
 
 
 def with_spread(values: Sequence[float], digits: int = 1) -> str:

@@ -30,6 +30,8 @@ from mmlearngene.engine.launch import take_share  # noqa: E402
 from mmlearngene.files import SUFFIX  # noqa: E402
 from mmlearngene.layouts.mmpretrain import classifier_cfg  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
+from mmlearngene.learngenes.cluster import ORDERS  # noqa: E402
+from mmlearngene.learngenes.lets import SELECTIONS  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
 from mmlearngene.models.seg_sizes import upernet  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
@@ -99,40 +101,54 @@ ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
 
 @dataclass(frozen=True)
 class Taken:
-    """A learngene taken out of the ancestry: its method, and the options of extraction and expansion."""
+    """A learngene taken out of the ancestry: its method, and the options of the extraction."""
 
     method: str
-    extract: dict = field(default_factory=dict)
-    expand: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
 
 
-EXTRACTED = {
+@dataclass(frozen=True)
+class Expanded:
+    """The learngene of another row, expanded with options; ``skip`` is one."""
+
+    row: str
+    options: dict
+
+
+_MERGED = dict(num_images=500, eps=0.4)  # half of some layers' heads stay
+_RUNS = dict(num_images=500, eps=1.0, equal_counts=False)  # runs of layers share an FFN
+CONTROLS = ("first-k", "uniform-k", "weight-selection", "front", "heuristic", "auto-learngene", "mimetic")
+TAKEN = {
     "cluster": Taken("cluster", dict(num_images=500, eps=0.05)),
-    "weight-selection-row": Taken("weight-selection", expand=dict(unit="row")),
-    **{
-        method: Taken(method)
-        for method in (
-            "peg", "first-k", "uniform-k", "weight-selection", "front", "heuristic", "auto-learngene", "mimetic"
-        )
-    },
-}  # fmt: skip
-_MERGED = dict(num_images=500, eps=0.4)  # fewer than half of some layers' heads stay
-SETTINGS = {  # of the papers' ablations, those that take no training
     "cluster-merged": Taken("cluster", _MERGED),
-    "cluster-origin": Taken("cluster", _MERGED, dict(order="origin")),
-    "cluster-increasing": Taken("cluster", _MERGED, dict(order="increasing")),
-    "cluster-decreasing": Taken("cluster", _MERGED, dict(order="decreasing")),
     "cluster-average": Taken("cluster", {**_MERGED, "centroid": "average"}),
+    "cluster-runs": Taken("cluster", _RUNS),
+    "cluster-runs-average": Taken("cluster", {**_RUNS, "ffn_centroid": "average"}),
     "peg-uniform": Taken("peg", dict(sampling="uniform")),
+    **{method: Taken(method) for method in ("peg", *CONTROLS)},
 }
-TAKEN = {**EXTRACTED, **SETTINGS}
+EXPANDED = {
+    "weight-selection-row": Expanded("weight-selection", dict(unit="row")),
+    **{f"cluster-{order}": Expanded("cluster-merged", dict(order=order)) for order in ORDERS if order != "priority"},
+    "peg-heads": Expanded("peg", dict(skip="mlp")),
+    "peg-ffns": Expanded("peg", dict(skip="msa")),
+    **{f"lets-{choice}": Expanded("lets", dict(selection=choice)) for choice in SELECTIONS if choice != "continuous"},
+}
+EXTRACTED = ("cluster", "cluster-merged", "peg", "weight-selection-row", *CONTROLS)  # that are tuned at every size
+HEADS = ("h3,3,3,3,3,3,3,3-l8", "h3,3,4,4,6,6-l6", "h6,6,4,4,3,3-l6")  # fewer heads, at the ancestry's width
+FEWER_HEADS = ("cluster", "cluster-merged", "peg", "weight-selection", "scratch")  # which have such sizes
+_CLUSTER = tuple(row for row in (*TAKEN, *EXPANDED) if row.startswith("cluster"))
+SETTINGS = {  # of the papers' ablations, those that take no training, by the size that they are tried at
+    "h6-l6": (*_CLUSTER, "peg", "peg-uniform", "peg-heads", "peg-ffns"),
+    HEADS[0]: ("cluster-merged", *(row for row in EXPANDED if row.startswith("cluster"))),
+    "h4-l6": ("lets", *(row for row in EXPANDED if row.startswith("lets"))),
+}
 # a training for each size: distilled (from two starts), by labels, and none before tuning
 OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
 OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
 STARTS = {row: way.start for row, way in TRAINED.items()} | OWNS
 SCRATCH_LR = 2e-3  # also of every distillation
-LR = {SCRATCH: SCRATCH_LR, **dict.fromkeys(TAKEN, 1e-3)}  # of tuning; what was trained for its place takes less
-TUNED_LR = 5e-4
+TUNED_LR = 5e-4  # of what was trained for its place; what was taken out of the ancestry takes more
 SHARES = (25, 50, 100)  # in %
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # whether another one would have been better
 
@@ -147,6 +163,7 @@ class Protocol:
         iterations: on CamVid.
         every: one image in so many is used, for training and for tests.
         compared: sizes that every way is tuned at.
+        heads: sizes with fewer heads, as wide as the ancestry.
     """
 
     scratch: int = 12
@@ -154,10 +171,11 @@ class Protocol:
     iterations: int = 600
     every: int = 1
     compared: tuple[str, ...] = COMPARED
+    heads: tuple[str, ...] = HEADS
 
 
 FULL = Protocol()
-QUICK = Protocol(scratch=4, epochs=2, iterations=30, every=16, compared=("h4-l6", "h6-l8"))
+QUICK = Protocol(scratch=4, epochs=2, iterations=30, every=16, compared=("h4-l6", "h6-l8"), heads=HEADS[:1])
 
 
 @dataclass(frozen=True)
@@ -264,7 +282,7 @@ class Study:
             return [own_job(job.row, seed)]
         if job.row == PRE_FIN:
             return [Job("scratch", size=job.size, seed=seed)]
-        return [Job("gene", job.row, seed=seed)]
+        return [Job("gene", learngene_of(job.row), seed=seed)]
 
     @staticmethod
     def source_seed(job: Job) -> int:
@@ -317,7 +335,7 @@ class Study:
         if job.row in TAKEN:
             taken = TAKEN[job.row]
             images = dict(data=str(self.root / "training_images.py")) if taken.method == "cluster" else {}
-            learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.extract)
+            learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.options)
             learngene.save(target)
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
         way = TRAINED[job.row]
@@ -359,8 +377,8 @@ class Study:
         return dict(step_seconds=step_seconds(runner))
 
     def untuned(self, job: Job) -> dict:
-        """Test all sizes that a learngene expands to as they are."""
-        sizes = [size for size in SIZES if self._expands(job.row, size, job.seed)]
+        """Test a size as it is, or all of the study that the learngene expands to."""
+        sizes = [job.size] if job.size else [size for size in SIZES if self._expands(job.row, size, job.seed)]
         return dict(accuracy={size: self._accuracy(job.row, size, job.seed) for size in sizes})
 
     def tuned(self, job: Job) -> dict:
@@ -368,10 +386,11 @@ class Study:
 
         With a share of the images an epoch is as much shorter.
         """
-        if job.row in (*TRAINED, *TAKEN) and not self._expands(job.row, job.size, self.source_seed(job)):
+        made_for_it = job.row in (*OWNS, PRE_FIN, SCRATCH)
+        if not made_for_it and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
         start = self._start(job.row, job.size, self.source_seed(job))
-        return self._tune(job, start, LR.get(job.row, TUNED_LR))
+        return self._tune(job, start, rate(job.row))
 
     def rates(self, job: Job) -> dict:
         """Train a descendant by labels at several learning rates; its accuracy at the end of each."""
@@ -412,13 +431,13 @@ class Study:
         return self.root / name / f"epoch_{epochs}.pth"
 
     def _gene_of(self, row: str, size: str, seed: int) -> Path:
-        return self.gene_file(row, size if row in (*OWNS, PRE_FIN) else "", seed)
+        return self.gene_file(learngene_of(row), size if row in (*OWNS, PRE_FIN) else "", seed)
 
     def _start(self, row: str, size: str, seed: int) -> dict | None:
         """The ``init_cfg`` of a descendant."""
         if row == SCRATCH:
             return None
-        options = TAKEN[row].expand if row in TAKEN else {}
+        options = EXPANDED[row].options if row in EXPANDED else {}
         return dict(type="Learngene", checkpoint=str(self._gene_of(row, size, seed)), **options)
 
     def _segment(self, job: Job, model: Callable[..., dict], start: dict | None) -> dict:
@@ -499,7 +518,7 @@ class Study:
 
     def _expands(self, row: str, size: str, seed: int) -> bool:
         try:
-            load(self.gene_file(row, "", seed)).target(spec_of(size))
+            load(self._gene_of(row, size, seed)).target(spec_of(size))
         except LearngeneError:
             return False
         return True
@@ -520,8 +539,9 @@ class Study:
 
 
 def spec_of(size: str) -> ViTSpec:
-    """The ViT of a size in this study."""
-    return ViTSpec.parse(size, **VIT)
+    """The ViT of a size in this study; one with a number of heads for each layer is as wide as the ancestry."""
+    width = dict(embed_dims=spec_of(ANCESTRY).embed_dims) if "," in size else {}
+    return ViTSpec.parse(size, **VIT, **width)
 
 
 def accuracies(runner: Runner) -> list[float]:
@@ -540,6 +560,17 @@ def learngene_cfg(way: Way) -> dict:
 def own_job(row: str, seed: int) -> Job:
     """The run of a row of ``OWNS``."""
     return Job("own", "" if row == OWN else row, seed=seed)
+
+
+def learngene_of(row: str) -> str:
+    """The row whose learngene a row is expanded from."""
+    return EXPANDED[row].row if row in EXPANDED else row
+
+
+def rate(row: str) -> float:
+    """The learning rate of a row's tuning."""
+    row = learngene_of(row)
+    return SCRATCH_LR if row == SCRATCH else 1e-3 if row in TAKEN else TUNED_LR
 
 
 def rates(protocol: Protocol) -> list[Job]:
@@ -571,8 +602,9 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("tuned", row, size, 0, epochs) for row, epochs in (("weight-selection", 3), ("lets-started", 2))]
     for seed in range(seeds):
         todo += [Job("tuned", row, "h4-l6", seed, 5, share) for row in (SCRATCH, *CLAIMED) for share in SHARES]
-    for row in SETTINGS:
-        todo += [Job("untuned", row), Job("tuned", row, "h6-l6", 0, 1)]
+    tried = [(row, size) for size, rows in SETTINGS.items() for row in rows]
+    for row, size in [*tried, *((row, size) for size in protocol.heads for row in FEWER_HEADS)]:
+        todo += [Job("untuned", row, size) for _ in range(row != SCRATCH)] + [Job("tuned", row, size, 0, 1)]
     # what the page claims
     for seed in range(1, seeds):
         todo += [Job("untuned", row, seed=seed) for row in (*SEEDED, "lets-started")]
