@@ -61,8 +61,6 @@ NAMES = {  # {}: for how many epochs
     "lets-started-3x": "elastic LeTs from weight selection, {}",
     "lets-sandwich": "elastic LeTs, {}, the largest size beside the random one",
     "lets-in-place": "the same, and the largest teaches the other by half",
-    "lets-rows": "elastic LeTs, {}, 4 rows and 1 repeat for 2 and 2",
-    "lets-larger": "elastic LeTs, {}, learngene h3-l8 for h3-l4",
     "tleg": "TLEG, {}",
     "tleg-uniform-2x": "elastic TLEG, {}",
     "sws": "SWS, {}",
@@ -408,7 +406,7 @@ def arguments(what: str) -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
     parser.add_argument(
-        "--quick", action="store_true", help="a sixteenth of the images, few epochs: only to see it work"
+        "--quick", action="store_true", help="a twentieth of the images, few epochs: only to see it work"
     )
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names of runs")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")

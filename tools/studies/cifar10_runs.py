@@ -84,8 +84,6 @@ TRAINED = {
     "lets-started-3x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3, start="weight-selection"),
     "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
-    "lets-rows": Way(dict(learngene={**LETS, "rows": 4, "repeats": 1}, sizes=UNIFORM), factor=2),
-    "lets-larger": Way(dict(learngene={**LETS, "learngene": "h3-l8"}, sizes=UNIFORM), factor=2),
     "tleg": Way(dict(learngene=TLEG)),
     "tleg-uniform-2x": Way(dict(learngene=TLEG, sizes=DEPTHS), factor=2),
     "sws": Way(dict(learngene=SWS)),
@@ -175,7 +173,7 @@ class Protocol:
 
 
 FULL = Protocol()
-QUICK = Protocol(scratch=4, epochs=2, iterations=30, every=16, compared=("h4-l6", "h6-l8"), heads=HEADS[:1])
+QUICK = Protocol(scratch=4, epochs=2, iterations=30, every=20, compared=("h4-l6", "h6-l8"), heads=HEADS[:1])
 
 
 @dataclass(frozen=True)
@@ -593,8 +591,8 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         for row in ("lets", "lets-uniform-2x", PRE_FIN, SCRATCH):
             todo += [Job("tuned", row, "h4-l6", seed, epochs) for epochs in (1, 5) if row != SCRATCH]
             todo += [Job("camvid", row, "h4-l6", seed)]
-    rows = [*TRAINED, *EXTRACTED]
-    todo += [Job("untuned", row) for row in rows]
+    todo += [Job("untuned", row) for row in (*TRAINED, *EXTRACTED)]
+    rows = ["lets", *SEEDED, *(row for row in TRAINED if row not in ELASTIC), *EXTRACTED]
     for size in protocol.compared:
         todo += [Job("scratch", size=size)]
         todo += [Job("tuned", row, size, 0, 1) for row in (OWN, PRE_FIN, *rows, SCRATCH)]
