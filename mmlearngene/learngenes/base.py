@@ -144,6 +144,7 @@ class Learngene(nn.Module):
 
     method: ClassVar[str]
     keeps_width: ClassVar[bool] = False  # whether a descendant keeps the Aux-Net's embed_dims, whatever its heads
+    equal_layers: ClassVar[bool] = False  # whether all layers of a descendant have equally many heads
     # smallest share of a ViT's parameters that initialisation accepts where the caller names none; methods that leave
     # whole layers random by design set it to 0
     min_inherited: ClassVar[float] = 0.9
@@ -288,9 +289,12 @@ class Learngene(nn.Module):
             for layer in layers:
                 near_heads[layer] = _nearest(spec.heads[layer], heads)
             near_depths[stage] = len(layers) if depths is None else _nearest(len(layers), depths)
+        alike = self.equal_layers and not isinstance(spec.num_heads, int)
+        if alike:
+            near_heads = [max(near_heads)] * len(near_heads)
         if near_heads != list(spec.heads) or near_depths != [len(layers) for layers in spec.stages]:
             raise LearngeneError(
-                f"this {self.method} learngene expands to {self.span}, not to {spec}; "
+                f"this {self.method} learngene expands to {self.span}{', all layers alike' * alike}, not to {spec}; "
                 f"the nearest size is {_resized(spec, near_heads, near_depths)}"
             )
         self._check_features(spec)

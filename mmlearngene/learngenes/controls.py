@@ -126,6 +126,7 @@ class WeightSelection(WholeAncestry):
     """
 
     method = "weight-selection"
+    equal_layers = True
 
     def head_range(self, stage: int = 0) -> range:
         """Up to the ancestry's heads."""
@@ -190,6 +191,7 @@ class FRONT(WholeAncestry):
     """
 
     method = "front"
+    equal_layers = True
 
     def head_range(self, stage: int = 0) -> range:
         """Any number, but a range must end."""
@@ -358,6 +360,7 @@ class Mimetic(Scratch):
     """
 
     method = "mimetic"
+    equal_layers = True
 
     @classmethod
     def refuses(cls, spec: ViTSpec) -> str | None:

@@ -81,6 +81,7 @@ class LeTs(Learngene):
     """
 
     method = "lets"
+    equal_layers = True
 
     @classmethod
     def refuses(cls, spec: ViTSpec) -> str | None:
