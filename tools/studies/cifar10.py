@@ -322,7 +322,7 @@ class Tables:
         if row == PRE_FIN:
             return next(iter(self._scratch(size)[-1:]), None)
         if found := self.study.result(Job("untuned", row, size)):
-            return found["accuracy"][size]
+            return found["accuracy"].get(size)
         return self.mean_untuned(row).get(size)
 
     def _at_sizes(self, rows: Sequence[str], sizes: Sequence[str]) -> list[list[str]]:

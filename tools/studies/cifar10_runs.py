@@ -376,7 +376,7 @@ class Study:
 
     def untuned(self, job: Job) -> dict:
         """Test a size as it is, or all of the study that the learngene expands to."""
-        sizes = [job.size] if job.size else [size for size in SIZES if self._expands(job.row, size, job.seed)]
+        sizes = [size for size in ([job.size] if job.size else SIZES) if self._expands(job.row, size, job.seed)]
         return dict(accuracy={size: self._accuracy(job.row, size, job.seed) for size in sizes})
 
     def tuned(self, job: Job) -> dict:
