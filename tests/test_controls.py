@@ -244,14 +244,6 @@ def test_front_of_a_constant_is_the_constant_and_ratio_keeps_amplitudes():
 # ---------------------------------------------------------------- nothing inherited
 
 
-@pytest.mark.parametrize("method", ["weight-selection", "front", "mimetic"])
-def test_a_schedule_of_heads_is_refused_where_layers_are_alike(method):
-    ancestry = make_ancestry("h4-l4")
-    schedule = ancestry.spec.replace(num_heads=[2, 2, 4, 3], embed_dims=ancestry.spec.embed_dims)
-    with pytest.raises(LearngeneError, match="all layers alike, not to h2,2,4,3-l4; the nearest size is h4-l4"):
-        extract(method, ancestry).target(schedule)
-
-
 def test_mimetic_products_are_what_the_paper_says():
     spec = ViTSpec.parse("h4-l2", head_dim=16, img_size=16, patch_size=4, num_classes=3)
     weights = Mimetic(aux=spec).expand()
@@ -358,6 +350,14 @@ def test_a_minimum_share_given_by_the_caller_counts():
         ("uniform-k", "h4-l4", "3 heads and any number of layers"),
         ("first-k", ViTSpec((3, 2), 2, embed_dims=12, **TINY), "not to h3,2-l2; the nearest size is h3-l2"),
         ("weight-selection", "h4-l6", "1 to 3 heads and 1 to 4 layers, not to h4-l6; the nearest size is h3-l4"),
+        *(
+            (
+                method,
+                ViTSpec((2, 3), 2, embed_dims=12, **TINY),
+                "all layers alike, not to h2,3-l2; the nearest size is h3-l2",
+            )
+            for method in ("weight-selection", "front", "mimetic")
+        ),
     ],
 )
 def test_sizes_out_of_range(method, size, message):

@@ -460,6 +460,13 @@ def test_sizes_out_of_range_name_the_range(size, nearest):
         gene.expand(size)
 
 
+def test_a_schedule_of_heads_is_refused():
+    gene = lets("h2-l4", "h4-l8")
+    schedule = gene.aux_spec.replace(num_heads=[2, 2, 4, 3], num_layers=4, embed_dims=gene.aux_spec.embed_dims)
+    with pytest.raises(LearngeneError, match="all layers alike, not to h2,2,4,3-l4; the nearest size is h4-l4"):
+        gene.expand(schedule)
+
+
 @pytest.mark.parametrize("fields", [dict(head_dim=8), dict(mlp_ratio=2), dict(class_token=True), dict(in_channels=1)])
 def test_a_descendant_of_another_make_is_refused(fields):
     gene = lets()

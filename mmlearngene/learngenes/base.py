@@ -289,7 +289,7 @@ class Learngene(nn.Module):
             for layer in layers:
                 near_heads[layer] = _nearest(spec.heads[layer], heads)
             near_depths[stage] = len(layers) if depths is None else _nearest(len(layers), depths)
-        alike = self.equal_layers and not isinstance(spec.num_heads, int)
+        alike = self.equal_layers and unequal_layers(spec) is not None
         if alike:
             near_heads = [max(near_heads)] * len(near_heads)
         if near_heads != list(spec.heads) or near_depths != [len(layers) for layers in spec.stages]:

@@ -338,7 +338,7 @@ class Tables:
         if not tuned:
             return ""
         untuned, scratch = self._before_tuning(row, size), self._scratch(size)
-        start = f"{shown(untuned)} → " if shown(untuned) else ""
+        start = "" if untuned is None else f"{shown(untuned)} → "
         after = statistics.mean(tuned)
         needed = next((epoch for epoch, value in enumerate(scratch, 1) if value >= after), f"> {len(scratch)}")
         return f"{start}{with_spread(tuned)}" + (f" ({needed})" if scratch and row not in (PRE_FIN, SCRATCH) else "")

@@ -95,6 +95,10 @@ ABLATED = "lets-uniform-3x"
 SEEDED = (ABLATED, "lets-started-3x")  # a seed is that of the learngene too, elsewhere that of its tuning alone
 CLAIMED = (*SEEDED, "weight-selection")  # of which there are several seeds at every size
 ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
+# a training for each size: distilled (from two starts), by labels, and none before tuning
+OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
+OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
+STARTS = {row: way.start for row, way in TRAINED.items()} | OWNS
 
 
 @dataclass(frozen=True)
@@ -134,17 +138,13 @@ EXPANDED = {
 }
 EXTRACTED = ("cluster", "cluster-merged", "peg", "weight-selection-row", *CONTROLS)  # that are tuned at every size
 HEADS = ("h3,3,3,3,3,3,3,3-l8", "h3,3,4,4,6,6-l6", "h6,6,4,4,3,3-l6")  # fewer heads, at the ancestry's width
-FEWER_HEADS = ("cluster", "cluster-merged", "peg", "weight-selection", "scratch")  # which have such sizes
+FEWER_HEADS = ("cluster", "cluster-merged", "peg", "weight-selection", SCRATCH)  # which have such sizes
 _CLUSTER = tuple(row for row in (*TAKEN, *EXPANDED) if row.startswith("cluster"))
 SETTINGS = {  # of the papers' ablations, those that take no training, by the size that they are tried at
     "h6-l6": (*_CLUSTER, "peg", "peg-uniform", "peg-heads", "peg-ffns"),
     HEADS[0]: ("cluster-merged", *(row for row in EXPANDED if row.startswith("cluster"))),
     "h4-l6": ("lets", *(row for row in EXPANDED if row.startswith("lets"))),
 }
-# a training for each size: distilled (from two starts), by labels, and none before tuning
-OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
-OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
-STARTS = {row: way.start for row, way in TRAINED.items()} | OWNS
 SCRATCH_LR = 2e-3  # also of every distillation
 TUNED_LR = 5e-4  # of what was trained for its place; what was taken out of the ancestry takes more
 SHARES = (25, 50, 100)  # in %
@@ -384,8 +384,8 @@ class Study:
 
         With a share of the images an epoch is as much shorter.
         """
-        made_for_it = job.row in (*OWNS, PRE_FIN, SCRATCH)
-        if not made_for_it and not self._expands(job.row, job.size, self.source_seed(job)):
+        made_for_size = job.row in (*OWNS, PRE_FIN, SCRATCH)
+        if not made_for_size and not self._expands(job.row, job.size, self.source_seed(job)):
             return dict(accuracy=None)
         start = self._start(job.row, job.size, self.source_seed(job))
         return self._tune(job, start, rate(job.row))
@@ -602,7 +602,9 @@ def jobs(seeds: int, protocol: Protocol = FULL) -> list[Job]:
         todo += [Job("tuned", row, "h4-l6", seed, 5, share) for row in (SCRATCH, *CLAIMED) for share in SHARES]
     tried = [(row, size) for size, rows in SETTINGS.items() for row in rows]
     for row, size in [*tried, *((row, size) for size in protocol.heads for row in FEWER_HEADS)]:
-        todo += [Job("untuned", row, size) for _ in range(row != SCRATCH)] + [Job("tuned", row, size, 0, 1)]
+        if row != SCRATCH:
+            todo.append(Job("untuned", row, size))
+        todo.append(Job("tuned", row, size, 0, 1))
     # what the page claims
     for seed in range(1, seeds):
         todo += [Job("untuned", row, seed=seed) for row in (*SEEDED, "lets-started")]
