@@ -17,14 +17,15 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from . import files
-from .attention import mean_attention_distance, read_images
+from .attention import Images
 from .errors import LearngeneError, NotShown, check_choice
 from .layouts import FRAMEWORKS, Found, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
-from .learngenes import LEARNGENES
+from .learngenes import LEARNGENES, Learngene
 from .learngenes.extracted import Extracted, extraction_methods
 from .learngenes.methods import find_method
+from .learngenes.principal import Principal
 from .preprocessing import preprocessing_of
 from .spec import MAX, ViTSpec
 from .typed import check_types, shortened
@@ -294,8 +295,8 @@ def extract(
         like: see :func:`load_ancestry`.
         **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
             (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
-            config, or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default),
-            ``seed`` of their draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
+            config, ``"noise"``, or batches of preprocessed images), ``num_images`` (the method says how many by
+            default), ``seed`` of their draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
 
     Raises:
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
@@ -321,16 +322,48 @@ def extract(
         )
     model, provenance = ancestry if like is None else like, {}
     told = preprocessing_of(str(model)) if isinstance(model, (str, Path)) else {}
+    images = None
     if cls.looks_at_images:
-        if told:
-            options["preprocessing"] = {**told, **(options.get("preprocessing") or {})}
-        options, provenance = _with_distances(weights, options)
+        read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
+        data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
+        if data is not None and options.get(cls.seen) is None:
+            images = Images(data, weights.spec, **{"num_images": cls.num_images, **read, **told, **how})
+            options[cls.seen] = cls.see(weights, images)
     if {"mean", "std"} <= told.keys():  # for those who will feed images to a descendant
         provenance["preprocessing"] = {n: list(v) if isinstance(v, tuple) else v for n, v in told.items()}
     learngene = cls.extract(weights, **options)
+    if images is not None:
+        provenance = {**images.provenance, "num_images": images.count, **provenance}
     learngene.classes = _classes_of(model, learngene.aux_spec.num_classes)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
     return learngene
+
+
+def fitted(
+    learngene: Learngene, size: str | ViTSpec, data: str | Path | Iterable[Tensor], options: Mapping = {}, **images
+) -> Learngene:
+    """A principal learngene of one size, refitted on images for this size alone.
+
+    Args:
+        learngene: the learngene of all sizes.
+        size: the size.
+        data: see :func:`extract`.
+        options: of the expansion, which say what layers are kept.
+        **images: ``num_images``, ``seed``; and further options of :func:`mmlearngene.attention.read_images`. Images are
+            made ready as the learngene says.
+
+    Raises:
+        LearngeneError: it is no principal learngene; see :meth:`mmlearngene.learngenes.principal.Principal.fitted`.
+    """
+    if not isinstance(learngene, Principal):
+        raise LearngeneError(f"a refit by data is for principal learngenes; this is a {learngene.method} learngene")
+    told = {name: _tupled(value) for name, value in learngene.preprocessing.items()}
+    read = Images(data, learngene.aux_spec, **{"num_images": Principal.num_images, **told, **images})
+    return learngene.fitted(size, read, **options)
+
+
+def _tupled(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _classes_of(model: object, count: int) -> list[str] | None:
@@ -344,36 +377,3 @@ def _classes_of(model: object, count: int) -> list[str] | None:
         return None
     names = [str(named.get(number, named.get(str(number)))) for number in range(count)]
     return None if names == [f"LABEL_{number}" for number in range(count)] else names
-
-
-def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:
-    """Options with mean attention distances in the place of images, and what to say of where they come from."""
-    images = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
-    data: str | Path | Iterable[Tensor] | None = images.pop("data", None)
-    if data is None or options.get("distances") is not None:
-        return options, {}
-    provenance = {}
-    if isinstance(data, (str, Path)):
-        images |= images.pop("preprocessing", None) or {}
-        for name in images:
-            check_choice(name, inspect.signature(read_images).parameters, "preprocessing")
-        check_types(read_images, images)
-        provenance = {"data": Path(data).name, "seed": images.get("seed", 0)}
-        data = read_images(data, weights.spec, **images)
-    counted = _Counted(data)
-    options["distances"] = mean_attention_distance(weights, counted)
-    return options, {**provenance, "num_images": counted.images}
-
-
-class _Counted:
-    """Batches of images, counted while they pass."""
-
-    def __init__(self, batches: Iterable[Tensor]) -> None:
-        self.batches, self.images = batches, 0
-
-    def __iter__(self):
-        for batch in self.batches if isinstance(self.batches, Iterable) else [self.batches]:
-            if not isinstance(batch, Tensor):
-                raise LearngeneError(f"data holds {shortened(batch)}; expected batches of images, a folder or a config")
-            self.images += len(batch)
-            yield batch

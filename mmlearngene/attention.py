@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +14,14 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset,
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from .errors import LearngeneError
+from .errors import LearngeneError, check_choice, in_words
 from .layouts import build
 from .spec import ViTSpec
-from .typed import Seed
+from .typed import Seed, check_types, shortened
 from .weights import ViTWeights
 
 BATCH_SIZE = 32
+_LARGEST = 224  # side of images, unless asked for: a larger one takes long, and tells no more
 
 
 @torch.no_grad()
@@ -39,6 +42,7 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
     Raises:
         LearngeneError: there are no images, or timm has no such ViT.
     """
+    weights, images = at_size_of(images, weights)
     spec, distances = weights.spec, []
     for stage, layers in enumerate(spec.stages):
         grid = (spec.window_size,) * 2 if spec.window_size else spec.grid
@@ -67,7 +71,24 @@ def attention_maps(weights: ViTWeights, images: Iterable[Tensor]) -> list[Tensor
     Raises:
         LearngeneError: there are no images, or timm has no such ViT.
     """
+    weights, images = at_size_of(images, weights)
     return _mean_over_images(weights, images, lambda _, attention: attention.mean(1).sum(0, dtype=torch.float64))
+
+
+def at_size_of(images: Iterable[Tensor], weights: ViTWeights) -> tuple[ViTWeights, Iterable[Tensor]]:
+    """Weights resampled to the size of images, and these images.
+
+    Raises:
+        LearngeneError: there are no images, or the ViT's patches do not divide them.
+    """
+    images = iter(images)
+    first = next(images, None)
+    if first is None or not len(first):
+        raise LearngeneError("data holds no image; expected at least one image, some hundred for good")
+    spec = weights.spec
+    if first.ndim != 4 or first.shape[1] != spec.in_channels:
+        raise LearngeneError(f"data holds images of {tuple(first.shape[1:])}; expected {spec.in_channels} channels")
+    return weights.resample(spec.replace(img_size=tuple(first.shape[-2:]))), itertools.chain([first], images)
 
 
 def _mean_over_images(
@@ -96,8 +117,6 @@ def _mean_over_images(
     model.to(device).eval()
     for batch in images:
         model(batch.to(device))
-    if not counts:
-        raise LearngeneError("attention over images needs at least one image")
     return [(totals[layer] / counts[layer]).cpu() for layer in sorted(totals)]
 
 
@@ -114,6 +133,7 @@ def read_images(
     num_images: int = 1000,
     seed: Seed = 0,
     *,
+    img_size: int | None = None,
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
     interpolation: str = "bicubic",
@@ -125,11 +145,12 @@ def read_images(
     The same seed and data give the same images.
 
     Args:
-        data: a folder of images, in subfolders or not; or an OpenMMLab config (``.py``), whose validation set is read
-            with its own pipeline and data preprocessor.
+        data: a folder of images, in subfolders or not; an OpenMMLab config (``.py``), whose validation set is read
+            with its own pipeline and data preprocessor; or ``noise``, normal numbers of mean 0 and deviation 1.
         spec: the ViT that they are for: image size and channels.
         num_images: how many; all, if there are fewer.
         seed: of the draw.
+        img_size: side of the images; the ViT's own when omitted, but no more than 224; for a folder and noise.
         mean: of each channel in images scaled to [0, 1]. ImageNet's by default, as in DeiT; for a folder only.
         std: of each channel, likewise.
         interpolation: of resizing, ``bicubic``, ``bilinear``, ...; for a folder only.
@@ -139,15 +160,22 @@ def read_images(
     Raises:
         LearngeneError: no folder or config is there, or it holds no images.
     """
-    data = Path(os.path.expanduser(data))
     if num_images < 1:
         raise LearngeneError(f"num_images={num_images} must be positive")
+    sides = _sides(spec, img_size)
+    if str(data) == "noise":
+        generator = torch.Generator().manual_seed(seed)
+        for start in range(0, num_images, BATCH_SIZE):
+            count = min(BATCH_SIZE, num_images - start)
+            yield torch.randn(count, spec.in_channels, *sides, generator=generator)
+        return
+    data = Path(os.path.expanduser(data))
     if data.suffix == ".py":
         from .datasets.config_images import config_images  # the OpenMMLab side, which the core does without
 
         dataset, collate = config_images(data, spec)
     elif data.is_dir():
-        size = (spec.in_channels, *spec.img_size)
+        size = (spec.in_channels, *sides)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
         transform = create_transform(size, mean=mean, std=std, **how)
         try:
@@ -160,10 +188,64 @@ def read_images(
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
     chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:num_images].tolist()
-    from rich.progress import track  # here, as the core does without
+    from rich.console import Console  # here, as the core does without
+    from rich.progress import track
 
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
-    yield from track(loader, description="attention distances")
+    try:
+        yield from track(loader, description="looking at images", console=Console(stderr=True))
+    except (RuntimeError, OSError, SyntaxError) as error:  # of a picture that is none
+        raise LearngeneError(f"{data}: an image cannot be read: {in_words(error)}") from error
+
+
+class Images:
+    """Batches of images that can be gone through several times; counted, and each a tensor.
+
+    Args:
+        data: what :func:`read_images` reads; or batches of preprocessed images (B, C, H, W), or a single one.
+        spec: the ViT that they are for.
+        **options: of :func:`read_images`.
+
+    Attributes:
+        count: how many were seen so far.
+        provenance: what to say of where they come from.
+
+    Raises:
+        LearngeneError: an option is unknown or of another type.
+    """
+
+    def __init__(self, data: str | Path | Iterable[Tensor], spec: ViTSpec, **options) -> None:
+        self.count = 0
+        self.provenance = {}
+        if isinstance(data, (str, Path)):
+            for name in options:
+                check_choice(name, inspect.signature(read_images).parameters, "preprocessing")
+            check_types(read_images, options)
+            self.provenance = {"data": Path(data).name, "seed": options.get("seed", 0)}
+            self._read = lambda: read_images(data, spec, **options)
+        else:
+            batches = [data] if isinstance(data, Tensor) or not isinstance(data, Iterable) else data
+            batches = list(batches) if isinstance(batches, Iterator) else batches
+            self._read = lambda: iter(batches)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        count = 0
+        for batch in self._read():
+            if not isinstance(batch, Tensor):
+                raise LearngeneError(f"data holds {shortened(batch)}; expected batches of images, a folder or a config")
+            count += len(batch)
+            self.count = max(self.count, count)
+            yield batch
+
+
+def _sides(spec: ViTSpec, img_size: int | None) -> tuple[int, int]:
+    """Height and width of images: as asked for, or the ViT's own where these are at most 224."""
+    if img_size is not None:
+        return spec.replace(img_size=img_size).img_size
+    if spec.depths is not None or max(spec.img_size) <= _LARGEST:
+        return spec.img_size
+    scale = _LARGEST / max(spec.img_size)
+    return tuple(max(1, int(side * scale) // spec.patch_size) * spec.patch_size for side in spec.img_size)
 
 
 def _stack_images(samples: list[tuple[Tensor, int]]) -> Tensor:

@@ -25,6 +25,7 @@ from .version import __version__
 from .weights import ViTWeights
 
 _TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by a tenth of it
+TOKEN_MAP = "tokens.safetensors"  # in a Hugging Face folder
 _LIBRARIES = {"timm": "timm", "hf": "transformers", "mmpretrain": "mmpretrain", "mmseg": "mmsegmentation"}
 
 
@@ -40,6 +41,7 @@ class Expanded:
         notes: what was adapted, and what to say of the size.
         license: of the ancestry, as the user gives it.
         tuned: how long it was tuned, where it was.
+        token_map: weight and bias of the linear layer that takes its tokens to the ancestry's channels, if asked for.
         missing: tensors that the weights do not give, of all layers or of some.
     """
 
@@ -50,6 +52,7 @@ class Expanded:
     notes: Sequence[str] = ()
     license: str | None = None
     tuned: str = ""
+    token_map: tuple[torch.Tensor, torch.Tensor] | None = None
     missing: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +121,8 @@ def write(expanded: Expanded, output: Path) -> list[str]:
             model.save_pretrained(folder)
             if processor:
                 processor.save_pretrained(folder)
+            if expanded.token_map is not None:
+                files.save_tensors(folder / TOKEN_MAP, dict(zip(("weight", "bias"), expanded.token_map, strict=True)))
             (folder / "README.md").write_text(card)
 
         files.save_folder(output, write)
@@ -274,6 +279,10 @@ def model_card(expanded: Expanded, path: Path) -> str:
 
 def _outputs(expanded: Expanded) -> str:
     classes, names = expanded.weights.spec.num_classes, _class_names(expanded)
+    if expanded.token_map is not None:
+        where = TOKEN_MAP if expanded.layout and expanded.layout.framework == "hf" else "its head"
+        width = len(expanded.token_map[0])
+        return f"features; the linear layer in {where} takes tokens to the ancestry's {width} channels"
     if not classes:
         return "features"
     return f"{classes} classes: {', '.join(names)}" if 0 < len(names) <= 100 else f"{classes} classes"

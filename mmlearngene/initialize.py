@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .adapt import adapt_weights
+from .ancestry import fitted
 from .errors import LearngeneError
 from .layouts import Found, built_anywhere, find_vit, weights_of
 from .learngenes import Learngene, load
@@ -76,6 +77,7 @@ def initialize(
     head: str = "auto",
     adapt: bool = False,
     skip: str | Sequence[str] = (),
+    data: object = None,
     **options,
 ) -> LoadReport:
     """Initialise the ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
@@ -95,6 +97,8 @@ def initialize(
             :func:`mmlearngene.adapt.adapt_weights`. The report's verdict says what was done.
         skip: what is not inherited and keeps the model's own start values: parts of a ViT or patterns of canonical
             names, see :func:`mmlearngene.weights.tensors_named`. ``min_inherited`` is then of all the rest.
+        data: images, on which a principal learngene is refitted for the model's size alone, see
+            :func:`mmlearngene.ancestry.fitted`.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
     Raises:
@@ -119,6 +123,8 @@ def initialize(
     # the descendant has the model's sizes and the learngene's features; then these are held against the model's
     spec = aux.replace(**{name: getattr(wanted, name) for name in SIZES})
     options = {**getattr(found.module, "expand_options", {}), **options}
+    if data is not None:
+        learngene = fitted(learngene, spec, data, options)
     weights = learngene.expand(spec, head=head, **options)
     own, given = wanted.features(), weights.spec.features()
     notes, done = [*found.notes, *learngene.notes_on(weights.spec)], []

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ class Cost:
         trained: whether the learngene was trained at this size.
         latency: measured seconds of a batch; None where nobody asked.
         memory: measured bytes of weights and activations at their peak; None where nobody asked.
+        shares: what the method says of it beforehand, see :meth:`mmlearngene.Learngene.shares`.
     """
 
     spec: ViTSpec
@@ -40,6 +41,7 @@ class Cost:
     trained: bool
     latency: float | None = None
     memory: int | None = None
+    shares: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def plan(learngene: Learngene, arch: Sequence[str] = (), **fields) -> list[Cost]
         except LearngeneError as error:
             refused = refused or error
             continue
-        costs[spec] = Cost(spec, spec.num_params, spec.macs, str(spec) in trained)
+        shares = learngene.shares(spec)
+        costs[spec] = Cost(spec, spec.num_params, spec.macs, str(spec) in trained, shares=shares)
     if not costs:
         raise refused
     return sorted(costs.values(), key=lambda cost: (cost.params, cost.macs), reverse=True)

@@ -101,6 +101,12 @@ class ViTWeights:
         return ViTWeights(spec, tensors, self.layer_map)
 
 
+def with_head(weights: ViTWeights, weight: Tensor, bias: Tensor) -> ViTWeights:
+    """The same weights with a linear classifier, (outputs, width) and (outputs,)."""
+    tensors = {**weights.tensors, "head.weight": weight, "head.bias": bias}
+    return ViTWeights(weights.spec.replace(num_classes=len(weight)), tensors, weights.layer_map)
+
+
 def _resized_table(table: Tensor, old: ViTSpec, new: ViTSpec) -> Tensor:
     # timm's simple one: it is differentiable, where the geometric one goes through scipy
     if old.grid[0] != old.grid[1]:

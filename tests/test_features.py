@@ -14,7 +14,7 @@ from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.testing import FEATURES, PLAIN, check_method, random_weights, spec_of
 
-from .zoo import images, outputs, shaken
+from .zoo import images, noise, outputs, shaken
 
 DOCS = Path(__file__).parents[1] / "docs" / "any_vit.md"
 CLS, EVA = FEATURES["class token"], FEATURES["no bias of keys"]
@@ -22,6 +22,7 @@ MAKE = {
     "lets": lambda spec: LeTs(spec.replace(num_heads=1, num_layers=2), spec, groups=2, rows=1, repeats=2),
     "sws": lambda spec: SWS(aux=spec, stages=[2, 2]),
     "cluster": lambda spec: extract("cluster", random_weights(spec), eps=0),
+    "principal": lambda spec: extract("principal", random_weights(spec), data=noise(spec)),
 }
 METHODS = ["lets", "tleg", "sws", *extraction_methods()]
 

@@ -53,3 +53,8 @@ def outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 def images(size: tuple[int, int], channels: int = 3) -> Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def noise(spec) -> Tensor:
+    """Images of numbers for a ViT of a spec, for those who look at some."""
+    return torch.randn(8, spec.in_channels, *spec.img_size, generator=torch.Generator().manual_seed(2))

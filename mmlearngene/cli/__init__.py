@@ -14,20 +14,21 @@ from pathlib import Path
 import torch
 
 from .. import files
-from ..ancestry import extract
+from ..ancestry import extract, fitted
 from ..errors import LearngeneError, in_words
 from ..export import Expanded, write
 from ..layouts import FRAMEWORKS, fit
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
+from ..learngenes.principal import Principal
 from ..papers import READERS, read_official
 from ..parser import Parser
 from ..spec import POOLS, ViTSpec
 from ..tables import one_line, printable, table
 from ..typed import check_types, settings_of
 from ..version import __version__
-from ..weights import PARTS, tensors_named
+from ..weights import PARTS, ViTWeights, tensors_named, with_head
 from . import plan, sweep
 from .arguments import (
     add_expansion_options,
@@ -133,9 +134,18 @@ def _parser() -> argparse.ArgumentParser:
         "an OpenMMLab config",
     )  # fmt: skip
     sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, which a checkpoint does not show")
-    sub.add_argument("--data", metavar="CONFIG_OR_FOLDER", help="images for methods that look at attention")
+    sub.add_argument(
+        "--data", metavar="CONFIG_OR_FOLDER",
+        help="images without labels, for principal and cluster; noise for random numbers instead",
+    )  # fmt: skip
     sub.add_argument(
         "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
+    )
+    sub.add_argument(
+        "--img-size", type=int, metavar="N", help="side of these images (default: the ancestry's, but at most 224)"
+    )
+    sub.add_argument(
+        "--largest", metavar="SIZE", help="principal: the largest size wanted; what only larger ones need is left out"
     )
     sub.add_argument("--seed", type=int, metavar="N", help="seed for methods that draw numbers (default: the method's)")
     add_options(sub, "extraction")
@@ -156,6 +166,16 @@ def _parser() -> argparse.ArgumentParser:
         help="whose names to use (default: timm); hf writes a folder that from_pretrained opens, onnx a file that is "
         "checked with onnxruntime",
     )  # fmt: skip
+    sub.add_argument(
+        "--tokens", choices=["own", "ancestry"], default="own",
+        help="principal learngenes of a model without classes: ancestry adds the linear layer that takes the tokens to "
+        "the ancestry's channels: as head, or in the file tokens.safetensors of a Hugging Face folder",
+    )  # fmt: skip
+    sub.add_argument(
+        "--data", metavar="CONFIG_OR_FOLDER",
+        help="principal learngenes: images without labels, on which this size is refitted by itself",
+    )  # fmt: skip
+    sub.add_argument("--images", dest="num_images", type=int, metavar="N", help="how many of them (default: 500)")
     sub.add_argument("--license", metavar="NAME", help="licence of the ancestry, for the model card: apache-2.0, say")
     sub.add_argument(
         "--adapt", action="store_true",
@@ -211,7 +231,9 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     check_output(arguments)
-    options = {**given(arguments, "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
+    options = {**given(arguments, "data", "num_images", "seed", "num_heads", "largest"), **dict(arguments.options)}
+    if arguments.img_size is not None:
+        options["preprocessing"] = {**options.get("preprocessing", {}), "img_size": arguments.img_size}
     _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 
@@ -230,17 +252,32 @@ def _expand(arguments: argparse.Namespace) -> None:
     if arguments.skip and arguments.layout == "onnx":
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
     options = {**given_expansion(arguments), **dict(arguments.options)}
+    if arguments.data is not None:
+        learngene = fitted(learngene, spec, arguments.data, options, **given(arguments, "num_images"))
+    elif arguments.num_images is not None:
+        raise LearngeneError(f"--images {arguments.num_images} is of --data, which is not given")
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
+        token_map = _token_map(learngene, weights) if arguments.tokens == "ancestry" else None
+        if token_map and arguments.layout != "hf":  # as the head
+            weights = with_head(weights, *token_map)
         layout, adapted = None, []
         if arguments.layout != "onnx":
             layout, weights, adapted = fit(weights, arguments.layout, arguments.adapt)
     weights = weights.without(arguments.skip)
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
     notes += [f"skipped: {', '.join(arguments.skip)}"] if arguments.skip else []
-    expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
+    expanded = Expanded(
+        learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license, token_map=token_map
+    )
     for line in write(expanded, arguments.output):
         print(printable(line))
+
+
+def _token_map(learngene: Learngene, weights: ViTWeights) -> tuple[torch.Tensor, torch.Tensor]:
+    if not isinstance(learngene, Principal):
+        raise LearngeneError(f"--tokens ancestry is of principal learngenes; this is a {learngene.method} learngene")
+    return learngene.token_map(weights.spec.embed_dims)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -321,7 +358,10 @@ def _describe(learngene: Learngene) -> dict:
             "words": learngene.span,
             "options": list(learngene.expand_options()),
         },
-        "sizes": [{"size": str(spec), "params": spec.num_params, "macs": spec.macs} for spec in learngene.some_sizes()],
+        "sizes": [
+            {"size": str(spec), "params": spec.num_params, "macs": spec.macs, **learngene.shares(spec)}
+            for spec in learngene.some_sizes()
+        ],
         "classes": learngene.classes,
         "provenance": learngene.provenance,
     }
@@ -374,6 +414,9 @@ def _text(described: dict) -> str:
     ]
     if described["classes"]:
         facts.append(("classes", f"{len(described['classes'])}: {', '.join(map(str, described['classes'][:10]))}"))
-    sizes = [("some sizes", "parameters", "GFLOPs")]
-    sizes += [(row["size"], f"{row['params']:,}", f"{row['macs'] / 1e9:.3g}") for row in described["sizes"]]
-    return f"{table(facts, '<<')}\n\n{table(sizes, '<>>')}"
+    shares = [name for name in described["sizes"][0] if name not in ("size", "params", "macs")]
+    sizes = [("some sizes", "parameters", "GFLOPs", *shares)]
+    for row in described["sizes"]:
+        of_method = [f"{row[name]:.1%}" for name in shares]
+        sizes.append((row["size"], f"{row['params']:,}", f"{row['macs'] / 1e9:.3g}", *of_method))
+    return f"{table(facts, '<<')}\n\n{table(sizes, '<'.ljust(len(sizes[0]), '>'))}"

@@ -115,6 +115,7 @@ def _described(
                 "trained": cost.trained,
                 "latency": cost.latency,
                 "memory": cost.memory,
+                **cost.shares,
             }
             for cost in shown
         ],
@@ -126,13 +127,14 @@ def _text(
     arguments: argparse.Namespace, every: list[Cost], fitting: list[Cost], shown: list[Cost], stored: Storage
 ) -> str:
     spec, is_measured = shown[0].spec, shown[0].latency is not None
-    rows = [["size", "parameters", "GFLOPs", "trained", *(["ms", "MB"] if is_measured else [])]]
+    rows = [["size", "parameters", "GFLOPs", "trained", *shown[0].shares, *(["ms", "MB"] if is_measured else [])]]
     for cost in shown:
         rows.append([str(cost.spec), f"{cost.params:,}", f"{cost.macs / 1e9:.3g}", "yes" if cost.trained else ""])
+        rows[-1] += [f"{share:.1%}" for share in cost.shares.values()]
         if is_measured:
             rows[-1] += [f"{cost.latency * 1e3:.3g}", f"{cost.memory / 1e6:.3g}"]
     height, width = spec.img_size
-    lines = [table(rows, "<>><>>"[: len(rows[0])]), ""]
+    lines = [table(rows, "<>><".ljust(len(rows[0]), ">")), ""]
     lines.append(
         f"{_how_many(arguments, every, fitting, shown)}; at {height} x {width}, patch {spec.patch_size}, "
         f"{spec.num_classes} classes. FLOPs are multiply-accumulates, as in the papers"

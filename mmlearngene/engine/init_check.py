@@ -15,6 +15,7 @@ from .. import files
 from ..errors import LearngeneError
 from ..initialize import initialize
 from ..layouts.modules import weightless
+from ..learngenes import load
 from ..learngenes.extracted import extraction_methods
 from ..registry import MODELS
 from ..typed import settings_of
@@ -67,7 +68,9 @@ def check_starts(cfg: Config) -> None:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
             # of an Aux-Net the learngene alone: its network may get its classifier from a distiller
             owner = owner.get("learngene", owner)
-            model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
+            make = load if isinstance(owner, str) else MODELS.build  # a learngene may be given by its file
+            model = weightless(lambda owner=owner, make=make: make(copy.deepcopy(owner)))
+        options.pop("data", None)  # a refit takes long, and is done when the weights are set
         try:
             initialize(model, checkpoint, **options)
         except LearngeneError as error:

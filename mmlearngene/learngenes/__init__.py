@@ -13,7 +13,7 @@ from ..errors import LearngeneError
 from ..layouts.base import some
 from ..spec import ViTSpec
 from ..typed import check_types
-from . import cluster, controls, lets, peg, sws, tleg
+from . import cluster, controls, lets, peg, principal, sws, tleg
 from .base import Learngene, StackedLearngene, TensorTree
 from .extracted import Extracted
 from .methods import LEARNGENES, find_method, how_to_get, register
@@ -68,6 +68,7 @@ __all__ = [
     "lets",
     "load",
     "peg",
+    "principal",
     "register",
     "sws",
     "tleg",

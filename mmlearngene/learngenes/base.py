@@ -369,6 +369,10 @@ class Learngene(nn.Module):
         near = min(trained, key=lambda size: abs(math.log(self.target(size).num_params / spec.num_params)))
         return [f"{spec} is none of the {len(trained)} sizes that were trained; the nearest of them is {near}"]
 
+    def shares(self, spec: ViTSpec) -> dict[str, float]:
+        """What the method can say beforehand of a size: name -> share from 0 to 1. Nothing by default."""
+        return {}
+
     @property
     def span(self) -> str:
         """The sizes that this learngene expands to, in words: ``'6 to 12 heads and any number of layers'``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..attention import mean_attention_distance
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
 from ..tensors import rows
@@ -28,8 +29,20 @@ class Extracted(Learngene):
     them by looking at the ancestry (Cluster-Learngene) overrides :meth:`extract`.
     """
 
-    # whether extraction looks at the ancestry's mean attention distances over images, its option ``distances``
+    # whether extraction looks at images; what :meth:`see` finds in them is its option named ``seen``
     looks_at_images: ClassVar[bool] = False
+    seen: ClassVar[str] = "distances"
+    num_images: ClassVar[int] = 1000  # unless asked for
+
+    @classmethod
+    def see(cls, ancestry: ViTWeights, images: Iterable[Tensor]) -> object:
+        """What extraction looks at: the mean attention distance of every head, (layers, heads).
+
+        Args:
+            ancestry: the trained ViT's weights.
+            images: batches of preprocessed images (B, C, H, W), which can be gone through several times.
+        """
+        return mean_attention_distance(ancestry, images)
 
     @classmethod
     def extract(cls: type[T], ancestry: ViTWeights, **options) -> T:
