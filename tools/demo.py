@@ -1,8 +1,9 @@
 """The whole learngene chain on handwritten digits, on a CPU: `make demo`, or `python tools/demo.py`.
 
 An ancestry is trained, learngenes are distilled or extracted from it, descendants of several sizes are initialised and
-trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet. LeTs
-is trained twice, elastic, where every step trains another size, and as in the paper; all sizes of both are measured.
+trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet. All
+sizes are measured untuned of a principal learngene, for which nothing is trained, and of LeTs, which is trained twice,
+elastic, where every step trains another size, and as in the paper.
 Everything is one run of a config in configs/demo; two runs go on at a time, one thread each. Table, figures and
 results.json come out in work_dirs/demo.
 """
@@ -60,9 +61,11 @@ DISTILLED = {
     "tleg": ("aux_tleg", 12),
     "sws": ("aux_sws", 12),
 }
-MEASURED = {"lets": "elastic", "lets-paper": "as in the paper"}  # those whose sizes are all measured
+# those whose sizes are all measured
+MEASURED = {"principal": "principal, nothing trained", "lets": "elastic LeTs", "lets-paper": "LeTs as in the paper"}
 # method -> options; attention distances of 4 x 4 patches of 2 pixels lie close together, so eps is small
 EXTRACTED: dict[str, dict] = {
+    "principal": dict(data=str(CONFIGS / "training_images.py"), num_images=500),
     "cluster": dict(data=str(CONFIGS / "ancestry.py"), num_images=500, eps=0.05),
     "peg": {},
     **{m: {} for m in ("first-k", "uniform-k", "heuristic", "auto-learngene", "weight-selection", "front", "mimetic")},
@@ -114,8 +117,10 @@ def jobs(work_dir: Path) -> list[Job]:
     """The whole demo, long runs first where the order is free."""
     teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth")}
     todo = [Job("ancestry", "ancestry.py")]
+    todo += [Job("principal", options=EXTRACTED["principal"], needs=("ancestry",), method="principal")]
     todo += [Job(stage_1, f"{stage_1}.py", teacher, ("ancestry",)) for stage_1, _ in DISTILLED.values()]
-    todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in EXTRACTED.items()]
+    others = {m: options for m, options in EXTRACTED.items() if m != "principal"}
+    todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in others.items()]
     source = {m: stage_1 for m, (stage_1, _) in DISTILLED.items()} | {m: m for m in EXTRACTED}
 
     def descendant(size: str, init: str) -> Job:
@@ -173,7 +178,8 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
             **job.options,
         )
         gene.save(gene_file(work_dir, job.method))
-        return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start)
+        sizes = measured(gene_file(work_dir, job.method), work_dir) if job.method in MEASURED else {}
+        return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start, sizes)
     cfg = Config.fromfile(CONFIGS / job.config)
     cfg.merge_from_dict(job.options)
     cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))
@@ -187,6 +193,18 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     return Result(
         job.name, recorder.history, params, report.share if report else 0.0, time.time() - start, recorder.sizes
     )
+
+
+def measured(gene: Path, work_dir: Path) -> dict[str, float]:
+    """Accuracy in % of all sizes that the elastic LeTs trains, as a learngene gives them."""
+    cfg, elastic = (Config.fromfile(CONFIGS / f"{name}.py") for name in ("ancestry", "elastic_lets"))
+    (heads, layers) = (elastic.model.student.sizes[name] for name in ("heads", "layers"))
+    sizes = [f"h{h}-l{d}" for h in range(heads[0], heads[1] + 1) for d in range(layers[0], layers[1] + 1)]
+    cfg.model = dict(type="mmlearngene.AuxNet", learngene=str(gene), data_preprocessor=cfg.get("data_preprocessor"))
+    cfg.custom_hooks = [dict(type="mmlearngene.SizesValHook", sizes=sizes)]
+    cfg.update(train_dataloader=None, train_cfg=None, optim_wrapper=None, param_scheduler=None)
+    cfg.work_dir, cfg.experiment_name = str(work_dir / f"{gene.name}_sizes"), f"{gene.name} sizes"
+    return by_size(Runner.from_cfg(adapt_to_device(cfg)).val(), "accuracy/top1")
 
 
 def run_all(todo: list[Job], work_dir: Path, processes: int, console: Console) -> dict[str, Result]:
@@ -286,15 +304,15 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
 
 
 def untuned(results: dict[str, Result]) -> dict[str, dict[str, float]]:
-    """Each way of training LeTs -> size -> percent without any tuning."""
-    return {way: results[DISTILLED[method][0]].sizes for method, way in MEASURED.items()}
+    """Each way whose sizes are measured -> size -> percent without any tuning."""
+    return {way: results[DISTILLED.get(method, (method,))[0]].sizes for method, way in MEASURED.items()}
 
 
 def print_sizes(scores: dict[str, dict[str, float]], console: Console) -> None:
     """Show the accuracy at every size, the ways of training beside each other."""
     sizes = [size.split("-") for size in next(iter(scores.values()))]
     layers = sorted({depth for _, depth in sizes})
-    view = Table(title=f"LeTs untuned: top-1 in %, {' / '.join(scores)}")
+    view = Table(title=f"Untuned: top-1 in %, {' / '.join(scores)}")
     for column in ("", *layers):
         view.add_column(column, justify="right", no_wrap=True)
     for heads in sorted({heads for heads, _ in sizes}):
@@ -377,7 +395,7 @@ def main() -> None:
     table = rows(results)
     print_table(table, results, console)
     print_sizes(untuned(results), console)
-    plot_sizes(untuned(results), args.work_dir / "sizes.png", "LeTs on handwritten digits, without any tuning")
+    plot_sizes(untuned(results), args.work_dir / "sizes.png", "Handwritten digits, without any tuning")
     draw_curves(results, args.work_dir / "curves.png")
     draw_masks(args.work_dir, args.work_dir / "masks.png")
     plot_clusters(load(gene_file(args.work_dir, "cluster")), args.work_dir / "clusters.png")
