@@ -59,6 +59,14 @@ NAMES = {  # {}: for how many epochs
     "lets-uniform-3x": "elastic LeTs, {}",
     "lets-started": "elastic LeTs from weight selection, {}",
     "lets-started-3x": "elastic LeTs from weight selection, {}",
+    "lets-principal": "elastic LeTs from the principal learngene, {}",
+    "principal": "principal, nothing trained",
+    "principal-bare": "principal without refit, nothing trained",
+    "channels": "the ancestry's first heads and channels, nothing trained",
+    "principal-elastic-half": "elastic principal learngene, {}",
+    "principal-elastic": "elastic principal learngene, {}",
+    "channels-elastic-half": "nested in the ancestry's channels, {}",
+    "channels-elastic": "nested in the ancestry's channels, {}",
     "lets-sandwich": "elastic LeTs, {}, the largest size beside the random one",
     "lets-in-place": "the same, and the largest teaches the other by half",
     "tleg": "TLEG, {}",
@@ -86,7 +94,10 @@ NAMES = {  # {}: for how many epochs
     "front": "FRONT",
     "auto-learngene": "Auto-Learngene's baseline",
 }
-DRAWN = (OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started", "lets-uniform", "lets")
+DRAWN = (
+    "principal", "principal-elastic", OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started",
+    "lets-uniform", "lets",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ class Tables:
         """Passes over the images that a row's trainings of all sizes take; those side by side share theirs."""
         if row == PRE_FIN:
             return self.study.protocol.scratch
-        return self.study.protocol.epochs * (row in OWNS or (row in TRAINED and TRAINED[row].factor))
+        return int(self.study.protocol.epochs * (row in OWNS or (row in TRAINED and TRAINED[row].factor)))
 
     def seconds(self, row: str, sizes: Sequence[str] | None = None) -> float | None:
         """Processor seconds of a row's trainings of all sizes, one thread, from steps measured one after another.
@@ -349,7 +360,8 @@ def drawn_flops(row: str, steps: int) -> float:
     """FLOPs of a forward pass of the sizes that a learngene trains at a step, on average over the draws of a run."""
     if not (sampled := TRAINED[row].student.get("sizes")):
         return spec_of(ANCESTRY).flops
-    sampler = build_sizes(sampled, MODELS.build(runs.learngene_cfg(TRAINED[row])))
+    way = TRAINED["lets" if TRAINED[row].trained else row]  # the sizes are the same, whatever expands to them
+    sampler = build_sizes(sampled, MODELS.build(runs.learngene_cfg(way)))
     drawn = (sampler.draw(Step(0, step, steps)) for step in range(min(steps, 2000)))
     return statistics.mean(sum(spec.flops for spec in specs) for specs in drawn)
 

@@ -60,12 +60,14 @@ class Way:
         factor: how many times the usual epochs.
         alpha: the teacher's share of the loss.
         start: a row of ``TAKEN`` whose weights it starts with.
+        trained: a row of ``TAKEN`` that is the learngene itself, trained on.
     """
 
     student: dict
-    factor: int = 1
+    factor: float = 1
     alpha: float = 1.0
     start: str = ""
+    trained: str = ""
 
 
 UNIFORM = dict(type="mmlearngene.UniformSizes", **RANGE)
@@ -82,6 +84,13 @@ TRAINED = {
     # beginning with weights of the ancestry
     "lets-started": Way(dict(learngene=LETS, sizes=UNIFORM), start="weight-selection"),
     "lets-started-3x": Way(dict(learngene=LETS, sizes=UNIFORM), factor=3, start="weight-selection"),
+    "lets-principal": Way(dict(learngene=LETS, sizes=UNIFORM), start="principal"),
+    # nested sub-networks, whose tensors are the largest's: in principal coordinates, and in the ancestry's channels
+    **{
+        f"{row}-elastic{times}": Way(dict(sizes=UNIFORM), factor=factor, trained=row)
+        for row in ("principal", "channels")
+        for times, factor in (("-half", 0.5), ("", 1))
+    },
     "lets-sandwich": Way(dict(learngene=LETS, sizes=SANDWICH)),
     "lets-in-place": Way(dict(learngene=LETS, sizes=SANDWICH, in_place=dict(share=0.5, reduction="batchmean"))),
     "tleg": Way(dict(learngene=TLEG)),
@@ -94,11 +103,11 @@ TRAINED = {
 ABLATED = "lets-uniform-3x"
 SEEDED = (ABLATED, "lets-started-3x")  # a seed is that of the learngene too, elsewhere that of its tuning alone
 CLAIMED = (*SEEDED, "weight-selection")  # of which there are several seeds at every size
-ELASTIC = tuple(way for way in TRAINED if way.startswith("lets"))
+ELASTIC = tuple(way for way in TRAINED if way.startswith(("lets", "principal", "channels")))
 # a training for each size: distilled (from two starts), by labels, and none before tuning
 OWN, OWN_STARTED, PRE_FIN, SCRATCH = "own", "own-started", "pre-fin", "scratch"
 OWNS = {OWN: "", OWN_STARTED: "weight-selection"}  # of which the second starts with weights of the ancestry
-STARTS = {row: way.start for row, way in TRAINED.items()} | OWNS
+STARTS = {row: way.start or way.trained for row, way in TRAINED.items()} | OWNS
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,9 @@ TAKEN = {
     "cluster-runs-average": Taken("cluster", {**_RUNS, "ffn_centroid": "average"}),
     "peg-uniform": Taken("peg", dict(sampling="uniform")),
     **{method: Taken(method) for method in ("peg", *CONTROLS)},
+    "principal": Taken("principal", dict(num_images=1000)),
+    "principal-bare": Taken("principal", dict(num_images=1000, refitted=False)),
+    "channels": Taken("principal", dict(basis="channels")),
 }
 EXPANDED = {
     "weight-selection-row": Expanded("weight-selection", dict(unit="row")),
@@ -136,7 +148,9 @@ EXPANDED = {
     "peg-ffns": Expanded("peg", dict(skip="msa")),
     **{f"lets-{choice}": Expanded("lets", dict(selection=choice)) for choice in SELECTIONS if choice != "continuous"},
 }
-EXTRACTED = ("cluster", "cluster-merged", "peg", "weight-selection-row", *CONTROLS)  # that are tuned at every size
+EXTRACTED = (  # that are tuned at every size
+    "principal", "principal-bare", "channels", "cluster", "cluster-merged", "peg", "weight-selection-row", *CONTROLS
+)  # fmt: skip
 HEADS = ("h3,3,3,3,3,3,3,3-l8", "h3,3,4,4,6,6-l6", "h6,6,4,4,3,3-l6")  # fewer heads, at the ancestry's width
 FEWER_HEADS = ("cluster", "cluster-merged", "peg", "weight-selection", SCRATCH)  # which have such sizes
 _CLUSTER = tuple(row for row in (*TAKEN, *EXPANDED) if row.startswith("cluster"))
@@ -332,12 +346,13 @@ class Study:
         target = self.gene_file(job.row, "", job.seed)
         if job.row in TAKEN:
             taken = TAKEN[job.row]
-            images = dict(data=str(self.root / "training_images.py")) if taken.method == "cluster" else {}
+            looks = taken.method == "cluster" or (taken.method == "principal" and "basis" not in taken.options)
+            images = dict(data=str(self.root / "training_images.py")) if looks else {}
             learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.options)
             learngene.save(target)
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
         way = TRAINED[job.row]
-        epochs = way.factor * self.protocol.epochs
+        epochs = int(way.factor * self.protocol.epochs)
         cfg = self._config(epochs, seed=job.seed)
         cfg.model = self._aux_net(way)
         cfg.custom_hooks = [dict(type="mmlearngene.LearngeneExportHook")]
@@ -491,7 +506,8 @@ class Study:
         return classifier_cfg(spec_of(size), **overrides)
 
     def _aux_net(self, way: Way) -> dict:
-        student = dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene_cfg(way)})
+        learngene = str(self._gene_of(way.trained, "", 0)) if way.trained else learngene_cfg(way)
+        student = dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene})
         if way.start:
             student["init_cfg"] = self._start(way.start, "", 0)
         return self._distiller(student=student, alpha=way.alpha)
