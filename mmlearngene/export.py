@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from . import files
 from .errors import LearngeneError
-from .layouts import Layout, build, built_anywhere
+from .layouts import Layout, build, built_anywhere, mmpretrain, mmseg
 from .layouts.modules import weightless
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
@@ -122,7 +123,7 @@ def write(expanded: Expanded, output: Path) -> list[str]:
 
         files.save_folder(output, write)
     else:
-        files.save_tensors(output, layout.state_dict(weights), {**metadata, "layout": layout.framework})
+        files.save_tensors(output, layout.built_state_dict(weights), {**metadata, "layout": layout.framework})
     if layout is None or layout.framework != "hf":
         files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
@@ -175,11 +176,13 @@ def opening(expanded: Expanded, path: Path) -> str:
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
         cls, where = _hf_class(expanded), _quoted(path)
+        # the pooler that some classes add has weights of its own, which no learngene gives
+        call = f"{cls}.from_pretrained({where}{', add_pooling_layer=False' if _adds_pooler(cls) else ''})"
         if _processor(expanded)[0] is None:
-            return f"from transformers import {cls}\nmodel = {cls}.from_pretrained({where})"
+            return f"from transformers import {cls}\nmodel = {call}"
         return (
             f"from transformers import AutoImageProcessor, {cls}\n"
-            f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {cls}.from_pretrained({where})"
+            f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {call}"
         )
     return _open_in_openmmlab(spec, layout.framework, path)
 
@@ -187,6 +190,14 @@ def opening(expanded: Expanded, path: Path) -> str:
 def _hf_class(expanded: Expanded) -> str:
     """The class of transformers that opens the folder, with its classifier where there is one."""
     return type(weightless(lambda: expanded.layout.make(expanded.weights.spec))).__name__
+
+
+def _adds_pooler(cls: str) -> bool:
+    """Whether a class of transformers adds a dense layer behind the class token, unless it is told not to."""
+    import transformers
+
+    parameters = inspect.signature(getattr(transformers, cls).__init__).parameters
+    return "add_pooling_layer" in parameters and not cls.startswith("Swin")
 
 
 def _quoted(path: Path) -> str:
@@ -220,10 +231,13 @@ def _open_in_openmmlab(spec: ViTSpec, framework: str, path: Path) -> str:
     init = dict(type="Pretrained", checkpoint=str(path))
     reader = 'custom_imports = dict(imports=["mmlearngene.models", "mmlearngene.engine"])  # reads .safetensors\n'
     if framework == "mmseg":
-        return f"{reader}model = dict(backbone=dict(init_cfg={init!r}))  # beside the backbone's own settings"
-    from .layouts.mmpretrain import backbone_cfg, classifier_cfg
-
-    model = classifier_cfg(spec, init_cfg=init) if spec.num_classes else dict(backbone_cfg(spec), init_cfg=init)
+        settings = mmseg.backbone_cfg(spec)
+        return (
+            f"{reader}backbone = {settings!r}  # the settings that the file is for: model.backbone has to have them\n"
+            f"model = dict(backbone=dict(init_cfg={init!r}))"
+        )
+    cfg = mmpretrain.classifier_cfg if spec.num_classes else mmpretrain.backbone_cfg
+    model = cfg(spec, init_cfg=init)
     return f"{reader}model = { ({name: value for name, value in model.items() if value is not None})!r}"
 
 

@@ -1,6 +1,8 @@
 """What leaves for other runtimes opens there as it says, and computes the same."""
 
+import importlib
 import json
+import math
 import os
 
 import numpy as np
@@ -15,6 +17,7 @@ from mmlearngene.files import save_tensors
 from mmlearngene.layouts import layout_for
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tensors import start_values
+from mmlearngene.tokens import token_model
 
 from .test_cli import fails, run
 
@@ -47,6 +50,18 @@ def drawn(spec):
     torch.manual_seed(0)
     layers = [start_values(spec, spec.layer_shapes(layer)) for layer in range(spec.num_layers)]
     return ViTWeights.from_layers(spec, start_values(spec, spec.stem_shapes()), layers)
+
+
+def shaken(weights):
+    """The weights with no tensor at a special start value."""
+    generator = torch.Generator().manual_seed(0)
+    moved = {
+        name: [t + 0.2 * torch.randn(t.shape, generator=generator) for t in tensor]
+        if isinstance(tensor, list)
+        else tensor + 0.2 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in weights.tensors.items()
+    }
+    return ViTWeights(weights.spec, moved, weights.layer_map)
 
 
 def opened(code, folder, monkeypatch):
@@ -96,6 +111,77 @@ def test_a_fresh_head_stays_fresh(gene, arch, tmp_path, capsys, monkeypatch):
     assert [line.strip() for line in printed.splitlines()][0] == code.splitlines()[0]
     model = opened(code, tmp_path, monkeypatch)
     assert model.head.out_features == 7 and torch.equal(model.blocks[1].attn.qkv.weight, weight)
+
+
+# ---------------------------------------------------------------- every way that is printed
+
+FROM = {
+    "class token": ViTSpec(2, 3, **CLS),
+    "mean behind the norm": ViTSpec(2, 3, **VIT, **dict(pool="norm_avg")),
+    "mean before the norm": ViTSpec(2, 3, **VIT),
+    "Swin": ViTSpec.parse(
+        "h1,2,4,8-l2,2,2,1", head_dim=4, embed_dims=4, img_size=64, patch_size=2, window_size=4, num_classes=3
+    ),
+}
+WAYS = [  # layout, what is written
+    ("timm", "vit.safetensors"), ("timm", "vit.pth"), ("hf", "vit"), ("mmpretrain", "vit.safetensors"),
+    ("mmpretrain", "vit.pth"), ("mmseg", "vit.safetensors"), ("mmseg", "vit.pth"), ("onnx", "vit.onnx"),
+]  # fmt: skip
+
+
+def given_by(namespace, images):
+    """What the opened model gives of images: logits or the pooled feature, else patches (B, rows, columns, C)."""
+    if "session" in namespace:
+        return torch.from_numpy(namespace["outputs"])
+    model = namespace["model"]
+    if isinstance(model, dict):  # of an OpenMMLab config
+        from mmlearngene.registry import MODELS
+
+        for module in namespace["custom_imports"]["imports"]:  # as mmengine's Config does
+            importlib.import_module(module)
+        config = {**namespace["backbone"], **model["backbone"]} if "backbone" in namespace else model
+        model = MODELS.build(config)
+        model.init_weights()
+    model.eval()
+    with torch.no_grad():
+        found = model(images)
+    if isinstance(found, (tuple, list)):
+        found = found[-1]
+    if isinstance(found, torch.Tensor):
+        return found if found.ndim == 2 else found.permute(0, 2, 3, 1)
+    if "logits" in found:
+        return found.logits
+    assert found.get("pooler_output") is None or "Swin" in type(model).__name__  # no pooler that starts fresh
+    sequence = found.last_hidden_state
+    return sequence[:, -((side := math.isqrt(sequence.shape[1])) ** 2) :].unflatten(1, (side, side))
+
+
+@pytest.mark.parametrize("classes", [3, 0])
+@pytest.mark.parametrize(
+    "layout, name, kind",
+    [(*way, kind) for way in WAYS for kind in FROM if way[1] != "vit.pth" or kind == "class token"],
+)
+def test_what_is_printed_opens_what_was_written(layout, name, kind, classes, tmp_path, capsys, monkeypatch):
+    """Every layout, kind of file, pooling and number of classes: the code as printed gives the learngene's outputs."""
+    weights = shaken(drawn(FROM[kind]))
+    learngene = extract("cluster", weights, eps=0) if kind == "Swin" else extract("first-k", weights)
+    learngene.save(tmp_path / "gene.safetensors")
+    monkeypatch.chdir(tmp_path)
+    command = ["expand", "gene.safetensors", "--arch", str(weights.spec), "--num-classes", classes, "--layout", layout]
+    if layout == "mmseg" and classes or kind == "mean before the norm" and layout in ("mmseg", "hf"):
+        assert "no class of" in fails(capsys, *command, "-o", name)
+        return
+    assert run(*command, "-o", name) == 0
+    code = capsys.readouterr().out.partition("open it:\n")[2]
+    images = torch.randn(2, 3, *weights.spec.img_size)
+    namespace = dict(images=images.numpy())
+    exec("\n".join(line.removeprefix("    ") for line in code.splitlines()), namespace)
+    found = given_by(namespace, images)
+    spec = weights.spec.replace(num_classes=classes)
+    model = build(learngene.expand(spec)).eval()
+    with torch.no_grad():
+        expected = model(images) if found.ndim == 2 else token_model(model)(images).patches
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
 # ---------------------------------------------------------------- the card

@@ -82,6 +82,7 @@ class Layout:
         read: what no tensor shows, from a live module and the module around it: fields of the spec. A pool of None
             means that the model gives tokens and leaves pooling to others.
         inside: where the ViT is in a complete model: its attribute, '' where it is the model itself.
+        backbone_alone: whether ``make`` gives a spec's backbone alone, without the model around it.
         heads: keys of the classifier in the module around the ViT, several where it may have several names; empty
             where it is in the ViT itself, among ``keys``.
         dead: patterns of the class's parameters that it never uses at inference.
@@ -99,6 +100,7 @@ class Layout:
     read: Callable[[nn.Module, nn.Module | None], dict]
     inside: str = ""
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    backbone_alone: Callable[[ViTSpec], bool] = lambda spec: False
     dead: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     spare_positions: Callable[[ViTSpec], int] = lambda spec: 0
@@ -185,6 +187,15 @@ class Layout:
             LearngeneError: the class has no place for a tensor.
         """
         return {key: tensor for _, key, tensor in self.entries(weights)}
+
+    def built_state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
+        """:meth:`state_dict` under the names of the model that :meth:`build` makes.
+
+        That model is a bare backbone where the class has no classifier, or the spec no classes.
+        """
+        bare = self.backbone_alone(weights.spec)
+        inside = f"{self.inside}." if bare else ""
+        return {key.removeprefix(inside): tensor for key, tensor in self.state_dict(weights).items()}
 
     def entries(self, weights: ViTWeights) -> Iterator[tuple[str, str, Tensor]]:
         """The entries of :meth:`state_dict` as (canonical name, key, tensor)."""

@@ -254,7 +254,14 @@ def _cannot(spec: ViTSpec) -> str | None:
     return None
 
 
-_COMMON = dict(framework="mmpretrain", inside="backbone", heads=_HEADS, make=_make, ignore=_IGNORE)
+_COMMON = dict(
+    framework="mmpretrain",
+    inside="backbone",
+    heads=_HEADS,
+    make=_make,
+    backbone_alone=lambda spec: not spec.num_classes,
+    ignore=_IGNORE,
+)
 _STEM = {
     "patch_embed": "patch_embed.projection",
     "patch_norm": "patch_embed.norm",
