@@ -129,6 +129,10 @@ def initialize(
         raise LearngeneError(_difference(found, weights, wanted, different))
     if different:
         weights, done = adapt_weights(weights, wanted)
+    if found.gives_tokens and found.spec.final_norm and not _normalises_tokens(aux):
+        done.append("the final norm of the tokens starts fresh, as the learngene has none there")
+    if found.gives_tokens and not found.layout.places("norm.weight", weights.spec):  # a norm of the mean alone
+        weights = weights.without("norm.*")
     resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
 
     parameters = dict(model.named_parameters())
@@ -225,12 +229,22 @@ def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> L
 
 
 def _with_own_pooling(found: Found, aux: ViTSpec) -> ViTSpec:
-    """The model's spec; where it gives tokens, others pool them, and so it is taken to pool as the learngene does."""
+    """The model's spec, with the learngene's pooling where the model gives tokens and leaves pooling to others.
+
+    Whether a norm stands behind the layers is no matter of pooling: a model whose tokens are not normalised is not
+    taken for one whose tokens are. A learngene that normalises the mean alone has no norm for tokens.
+    """
     spec = found.spec
     if not found.gives_tokens or aux.pool == "cls" and not spec.class_token:
         return spec
-    pooling = ("pool", "final_norm", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio")
-    return spec.replace(**{name: getattr(aux, name) for name in pooling})
+    pooling = ("pool", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio")
+    final_norm = spec.final_norm if _normalises_tokens(aux) and not spec.final_norm else aux.final_norm
+    return spec.replace(final_norm=final_norm, **{name: getattr(aux, name) for name in pooling})
+
+
+def _normalises_tokens(spec: ViTSpec) -> bool:
+    """Whether a ViT's final norm acts on every token, not on their mean."""
+    return spec.final_norm and spec.pool != "avg_norm"
 
 
 def _difference(found: Found, weights: ViTWeights, wanted: ViTSpec, names: list[str]) -> str:

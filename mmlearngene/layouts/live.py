@@ -85,6 +85,10 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
             spec = layout.infer(state, head, **fields)
             if lacking := layout.lacks(spec):
                 raise LearngeneError(f"{layout.class_name} with {lacking} is not known here")
+            if spec.mlp != "mlp" and fields["act"] != "silu":
+                raise LearngeneError(
+                    f"a gated MLP with the activation {fields['act']!r} is not known here; expected 'silu' (SwiGLU)"
+                )
             _compare(layout, spec, module)
             layout.take(_meta(state), _meta(head), spec)  # nothing missing, nothing left over
         except (AttributeError, IndexError) as error:  # a module is not what the class's own modules are
