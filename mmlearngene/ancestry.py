@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from . import files
 from .attention import mean_attention_distance, read_images
 from .errors import LearngeneError, NotShown, check_choice
-from .layouts import FRAMEWORKS, Found, find_vit, tables, weights_of
+from .layouts import FRAMEWORKS, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
 from .learngenes import LEARNGENES
@@ -75,8 +75,7 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         _check_untold(source, like, fields)
-        model, missing = hugging_face_model(path)
-        return _of_model(model, missing)
+        return _of_model(hugging_face_model(path))
     if path.suffix in CHECKPOINTS or path.exists():
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
@@ -97,25 +96,13 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
         )
 
 
-def _of_model(model: nn.Module, missing: Collection[str] = ()) -> ViTWeights:
-    """The weights of a live model, of which those named ``missing`` were in no file and are start values."""
+def _of_model(model: nn.Module) -> ViTWeights:
+    """The weights of a live model."""
     found = find_vit(model)
-    check_complete(found, model, missing)
     for note in found.notes:
         _LOGGER.warning("%s: %s", type(model).__name__, note)
     _note_aside(type(model).__name__, left_aside(found, model))
     return weights_of(found, model)
-
-
-def check_complete(found: Found, model: nn.Module, missing: Collection[str]) -> None:
-    """Raise LearngeneError if weights of a model's ViT or classifier are ``missing``: in no file, so start values."""
-    inside = f"{found.path}." if found.path else ""
-    heads = {found.key(name, place) for name in HEAD_TENSORS for place in found.layout.head_places(name)}
-    lost = [key for key in missing if key.startswith(inside) and not found.layout.is_aside(key.removeprefix(inside))]
-    if lost := [*lost, *(heads & {*missing})]:
-        raise LearngeneError(
-            f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
-        )
 
 
 def _note_aside(source: str, parts: list[str]) -> None:
@@ -132,34 +119,116 @@ def _timm_name(name: str) -> str:
     return name
 
 
-def hugging_face_model(folder: Path, weights: bool = True) -> tuple[nn.Module, list[str]]:
-    """The model of a Hugging Face folder, or one of its config on the meta device; and which weights it has not.
+def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
+    """The model of a folder that transformers or timm wrote; or without ``weights`` one of its config, on meta.
 
     Raises:
-        LearngeneError: the folder has no ``config.json``, transformers is missing, or it cannot be read.
+        LearngeneError: the folder has no ``config.json``, transformers is missing, it cannot be read, or its weights
+            are not those of its config: some are missing, or the file has more than the config says.
     """
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
+    told = _config(folder / "config.json")
+    if is_of_timm(told):
+        return _timm_folder(folder, told, weights)
+    if told.get("quantization_config"):
+        raise LearngeneError(f"{folder} is quantised (quantization_config); expected weights of one floating type")
     try:
         import transformers
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
-    _check_sizes(folder / "config.json")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
-        if weights:
-            with _quiet(transformers.utils.logging):
-                model, info = cls.from_pretrained(
-                    folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
-                )
-            return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-        with torch.device("meta"):
-            return (cls.from_config(config) if cls is transformers.AutoModel else cls(config)), []
+        if not weights:
+            with torch.device("meta"):
+                return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+        with _quiet(transformers.utils.logging):
+            model, info = _with_classifier(folder, config, *_loaded(cls, folder))
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
+        if told.get("auto_map"):
+            raise LearngeneError(
+                f"{folder} is a model whose code is in its folder (auto_map), which is not run here; expected a class "
+                "of transformers"
+            ) from error
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise LearngeneError(f"{folder} cannot be read as a Hugging Face model: {words[0]}") from error
+    _check_whole(folder, model, info)
+    return model.timm_model if told["model_type"] == "timm_wrapper" else model
+
+
+def _loaded(cls: type, folder: Path) -> tuple[nn.Module, dict]:
+    """A folder's model in a class of transformers, and what it says of names that do not match."""
+    return cls.from_pretrained(folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True)
+
+
+def _with_classifier(folder: Path, config: object, model: nn.Module, info: dict) -> tuple[nn.Module, dict]:
+    """The same in the class that has a classifier, where the file has one that the config's class has not."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+    def lost(names: Collection[str]) -> bool:
+        return any("classifier" in name.partition(".")[0] for name in names)
+
+    if not lost(info["unexpected_keys"]) or type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return model, info
+    classes = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    for cls in classes if isinstance(classes, tuple) else (classes,):
+        other, others = _loaded(cls, folder)
+        if not lost(others["unexpected_keys"]):
+            return other, others
+    return model, info
+
+
+def _check_whole(folder: Path, model: nn.Module, info: dict) -> None:
+    """Hold the names in a folder's weights against those of the model that its config makes.
+
+    Raises:
+        LearngeneError: tensors of the ViT or its classifier are in no file, or the file has more of them.
+    """
+    try:
+        found = find_vit(model)
+    except LearngeneError:
+        return  # whoever asked for a ViT will say so
+    layout, inside = found.layout, f"{found.path}." if found.path else ""
+    heads = {found.key(name, place) for name in HEAD_TENSORS for place in layout.head_places(name)}
+    missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    lost = [key for key in missing if key.startswith(inside) and not layout.is_aside(key.removeprefix(inside))]
+    if lost := [*lost, *(heads & {*missing})]:
+        raise LearngeneError(
+            f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
+        )
+    own = {key: key.removeprefix(inside).removeprefix(f"{layout.inside}.") for key in sorted(info["unexpected_keys"])}
+    roots = {root for t in tables(layout.framework) if t.cls == layout.cls for root in t.roots()}
+    more = [key for key, name in own.items() if name.partition(".")[0] in roots and not layout.is_aside(name)]
+    if more:
+        raise LearngeneError(
+            f"{folder} has weights that its config.json says nothing of: {some(more)}; expected the config that they "
+            "were saved with (layers, biases, register tokens, ...)"
+        )
+    beside = dict.fromkeys(name.partition(".")[0] for name in own.values() if not layout.is_aside(name))
+    _note_aside(folder.name, list(beside))
+
+
+def is_of_timm(config: Mapping) -> bool:
+    """Whether a folder's config is one that timm writes (``save_for_hf``, ``push_to_hf_hub``)."""
+    return "architecture" in config and "model_type" not in config
+
+
+def _timm_folder(folder: Path, told: Mapping, weights: bool) -> nn.Module:
+    """The model of a folder that timm wrote, or one without storage."""
+    try:
+        with torch.device("cpu" if weights else "meta"):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=weights)
+    except Exception as error:  # of a damaged file, a missing one or an unknown model, each its own kind
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise LearngeneError(f"{folder} cannot be read as a model of timm: {shortened(words, 300)}") from error
+    if told.get("num_classes") not in (None, model.num_classes):  # timm would leave the trained classifier out
+        raise LearngeneError(
+            f"{folder}/config.json has num_classes={told['num_classes']}, and its model_args make a model of "
+            f"{model.num_classes}; expected the same number"
+        )
+    return model
 
 
 @contextlib.contextmanager
@@ -176,8 +245,8 @@ def _quiet(logs: ModuleType) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _check_sizes(file: Path) -> None:
-    """Refuse a Hugging Face config that is damaged, or asks for a model larger than any ViT.
+def _config(file: Path) -> dict:
+    """A folder's ``config.json``, refused where it is damaged, or asks for a model larger than any ViT.
 
     Raises:
         LearngeneError: names the entry.
@@ -193,7 +262,9 @@ def _check_sizes(file: Path) -> None:
                     raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
 
     try:
-        walk(json.loads(file.read_text()))
+        config = json.loads(file.read_text())
+        walk(config)
+        return config
     except LearngeneError:
         raise
     except (ValueError, AttributeError, RecursionError) as error:
@@ -254,7 +325,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     if not isinstance(like, nn.Module):
         path = Path(like)
         if path.is_dir():
-            like, _ = hugging_face_model(path, weights=False)
+            like = hugging_face_model(path, weights=False)
         elif path.suffix == ".py":
             from .registry import model_of_config  # the OpenMMLab side, which the core does without
 
@@ -334,10 +405,13 @@ def extract(
 
 
 def _classes_of(model: object, count: int) -> list[str] | None:
-    """The names that a Hugging Face folder or model gives to so many classes; None where it gives none."""
+    """The names that a folder or a Hugging Face model gives to so many classes; None where it gives none."""
     if isinstance(model, (str, Path)):
         file = Path(model) / "config.json"
-        named = json.loads(file.read_text()).get("id2label") if file.is_file() else None
+        told = json.loads(file.read_text()) if file.is_file() else {}
+        named = told.get("id2label")
+        if "architecture" in told and isinstance(told.get("label_names"), list):  # timm's, or its wrapper's
+            named = dict(enumerate(told["label_names"]))
     else:
         named = getattr(getattr(model, "config", None), "id2label", None)
     if not isinstance(named, dict) or len(named) != count:

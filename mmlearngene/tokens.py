@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import LearngeneError
-from .layouts import find_vit
+from .layouts import build, find_vit, weights_of
 
 
 class Tokens(NamedTuple):
@@ -118,8 +118,12 @@ class HuggingFaceTokens(TokenModel):
     """Hugging Face's: the ViTs of :mod:`mmlearngene.layouts.hf`, at any size of image that they take."""
 
     def __init__(self, model: nn.Module, class_token: bool | None = None) -> None:
-        super().__init__(model, class_token)
         found = find_vit(model)
+        if "ViTMAE" in type(found.module).__name__:  # which hides patches and shuffles the rest
+            model = build(weights_of(found, model), "hf")
+            model.eval()
+            found = find_vit(model)
+        super().__init__(model, class_token)
         spec = found.spec
         self.path = found.path
         self.width = spec.embed_dims << (len(spec.stages) - 1)

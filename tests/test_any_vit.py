@@ -99,7 +99,7 @@ def hugging_face(kind: str, heads: int = 2, layers: int = 2, hidden: int = 40, *
         sizes["intermediate_size"] = hidden
     config = getattr(transformers, config_name)(**{**sizes, **fields})
     if "SiglipFor" in model_name:
-        whole = transformers.SiglipConfig(vision_config=config.to_dict(), text_config=dict(hidden_size=8))
+        whole = transformers.SiglipConfig(vision_config=config.to_dict(), text_config=TEXT)
         whole.num_labels, config = 5, whole
     return shaken(getattr(transformers, model_name)(config))
 
@@ -118,6 +118,7 @@ HUGGING_FACE = {
     "Swin": ("SwinConfig", "SwinModel"),
     "Swin classifier": ("SwinConfig", "SwinForImageClassification"),
 }
+TEXT = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=60_000)
 ACTS = st.sampled_from(["gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu"])
 EPS = st.sampled_from([1e-5, 1e-6, 1e-3])
 OPTIONS = {

@@ -374,8 +374,9 @@ def test_images_are_drawn_by_the_seed_and_normalised(folder, tmp_path):
     assert plain.min() >= 0 and plain.max() <= 1
     assert preprocessing_of("vit_base_patch16_224.augreg_in21k")["mean"] == (0.5, 0.5, 0.5)
     assert preprocessing_of("checkpoint.pth") == {}
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "do_resize": true}')
-    assert preprocessing_of(str(tmp_path)) == dict(mean=(0.1, 0.2, 0.3))
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(LearngeneError, match="preprocessor_config.json is damaged"):
+        preprocessing_of(str(tmp_path))
 
 
 def test_extraction_from_a_folder_is_deterministic(folder):

@@ -171,6 +171,12 @@ class Layout:
         stage = spec.stage(layer)
         return template.format(layer, stage=stage, block=layer - spec.stages[stage].start)
 
+    def roots(self) -> set[str]:
+        """The first part of each key: names of the modules and parameters of the ViT that hold canonical tensors."""
+        entries = (entry if isinstance(entry, tuple) else (entry,) for entry in self.keys.values())
+        names = (part.name if isinstance(part, Key) else part for entry in entries for part in entry if part)
+        return {name.partition(".")[0] for name in names}
+
     def head_places(self, name: str) -> list[str]:
         """Keys that a classifier's tensor may have in the module around the ViT; empty where it is in the ViT."""
         module, _, kind = name.rpartition(".")

@@ -6,7 +6,6 @@ A teacher gives logits, or the tokens that it makes of images, as :class:`Learng
 from __future__ import annotations
 
 import difflib
-import json
 from functools import cached_property
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ancestry import check_complete, hugging_face_model
+from ..ancestry import hugging_face_model
 from ..errors import LearngeneError
 from ..files import existing, load_state_dict
-from ..layouts import find_vit
+from ..preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
 from ..tokens import TokenModel, Tokens, token_model
 from .pretrained import demand_pretrained
@@ -118,6 +117,14 @@ class TimmTeacher(Teacher):
             _load(model, checkpoint)
         data = resolve_model_data_config(model, args=kwargs)  # an img_size among them is the input size
         mean, std = ([255 * value for value in data[key]] for key in ("mean", "std"))
+        channels = data["input_size"][0]
+        if channels == 1:  # timm sums the kernels of three channels for one, so its grey has their mean
+            mean, std = ([sum(values) / len(values)] for values in (mean, std))
+        elif channels != len(mean):
+            raise LearngeneError(
+                f"teacher {model_name!r} takes {channels} channels, and timm says mean and std of {len(mean)}; "
+                "expected in_chans=3 or 1"
+            )
         super().__init__(model, mean, std, input_size=data["input_size"][-2:])
 
     @staticmethod
@@ -202,15 +209,28 @@ class HuggingFaceTeacher(Teacher):
     ) -> None:
         self.check(folder, mean=mean, std=std)
         path = Path(folder).expanduser()
-        model, missing = hugging_face_model(path)
-        check_complete(find_vit(model), model, missing)
-        file = path / "preprocessor_config.json"
-        processor = json.loads(file.read_text()) if file.is_file() else {}
-        mean, std = mean or processor["image_mean"], std or processor["image_std"]
-        own = processor.get("crop_size") or processor.get("size") or {}
-        sides = [own.get("height"), own.get("width")] if isinstance(own, dict) else [own, own]
+        # one that hides patches or is in half precision would give other tokens than its weights can
+        model = token_model(hugging_face_model(path)).model.float()
+        told = preprocessing_of(path) if not (mean and std) else {}
+        mean, std = mean or told["mean"], std or told["std"]
         super().__init__(model, [255 * value for value in mean], [255 * value for value in std])
-        self.input_size = _pair(input_size or (sides if all(sides) else self.token_model.img_size))
+        self.input_size = _pair(input_size or input_size_of(path) or self.token_model.img_size)
+
+    def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
+        """Logits (B, classes), see :class:`Teacher`.
+
+        Raises:
+            LearngeneError: the model has no classifier.
+        """
+        found = super().forward(inputs, preprocessor)
+        if isinstance(found, Tensor):
+            return found
+        if "logits" not in found:
+            raise LearngeneError(
+                f"{type(self.model).__name__} has no classifier, so it gives no logits; expected features=[...], which "
+                "distil its tokens"
+            )
+        return found["logits"]
 
     @staticmethod
     def check(
@@ -223,7 +243,7 @@ class HuggingFaceTeacher(Teacher):
         """
         path = Path(folder).expanduser()
         existing(path / "config.json")
-        if not (mean and std) and not (path / "preprocessor_config.json").is_file():
+        if not (mean and std) and "mean" not in preprocessing_of(path):
             raise LearngeneError(
                 f"{folder} has no preprocessor_config.json, so its mean and std are not known; expected the file "
                 "beside config.json, or mean=... and std=..., of channels scaled to 0 to 1"
