@@ -219,7 +219,7 @@ def _timm_folder(folder: Path, told: Mapping, weights: bool) -> nn.Module:
     """The model of a folder that timm wrote, or one without storage."""
     try:
         with torch.device("cpu" if weights else "meta"):
-            model = timm.create_model(f"local-dir:{folder}", pretrained=weights)
+            model = timm.create_model(f"local-dir:{folder}", pretrained=weights).eval()
     except Exception as error:  # of a damaged file, a missing one or an unknown model, each its own kind
         words = " ".join(str(error).split()) or type(error).__name__
         raise LearngeneError(f"{folder} cannot be read as a model of timm: {shortened(words, 300)}") from error

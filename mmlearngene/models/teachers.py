@@ -6,11 +6,13 @@ A teacher gives logits, or the tokens that it makes of images, as :class:`Learng
 from __future__ import annotations
 
 import difflib
+import math
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,6 +40,8 @@ class Teacher(nn.Module):
         rgb: whether three channels are in RGB order for the model.
     """
 
+    size_option = "input_size"  # the argument that says another size
+
     def __init__(
         self,
         model: nn.Module,
@@ -52,6 +56,7 @@ class Teacher(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.input_size = input_size
         self.rgb = rgb
+        self._said = False
 
     def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
         """Logits (B, classes) for inputs (B, C, H, W) that were normalised by ``preprocessor``."""
@@ -89,8 +94,20 @@ class Teacher(nn.Module):
             inputs = inputs.flip(1)
         inputs = (inputs - self.mean) / self.std
         if self.input_size and tuple(inputs.shape[-2:]) != tuple(self.input_size):
+            self._say_cost(tuple(inputs.shape[-2:]))
             inputs = F.interpolate(inputs, self.input_size, mode="bicubic", antialias=True)
         return inputs
+
+    def _say_cost(self, size: tuple[int, int]) -> None:
+        """Say once what a teacher costs that sees larger images than the student."""
+        times = math.prod(self.input_size) / math.prod(size)
+        if times > 1 and not self._said:
+            self._said = True
+            print_log(
+                "the teacher sees images of {} x {}, the student's {} x {} resized".format(*self.input_size, *size)
+                + f": {times:.3g} times the pixels; the teacher's {self.size_option}={size} takes them as they are",
+                logger="current",
+            )
 
 
 @MODELS.register_module()
@@ -106,6 +123,8 @@ class TimmTeacher(Teacher):
     Raises:
         LearngeneError: no such model, no source of weights is given or can be reached, or the checkpoint does not fit.
     """
+
+    size_option = "img_size"
 
     def __init__(self, model_name: str, pretrained: bool = False, checkpoint: str | None = None, **kwargs) -> None:
         import timm
@@ -215,6 +234,12 @@ class HuggingFaceTeacher(Teacher):
         mean, std = mean or told["mean"], std or told["std"]
         super().__init__(model, [255 * value for value in mean], [255 * value for value in std])
         self.input_size = _pair(input_size or input_size_of(path) or self.token_model.img_size)
+        channels = self.token_model.in_channels
+        if len(mean) != channels or len(std) != channels:
+            raise LearngeneError(
+                f"{folder} takes {channels} channels, and mean={tuple(mean)}, std={tuple(std)} are of {len(mean)}; "
+                f"expected mean=... and std=... of {channels}"
+            )
 
     def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
         """Logits (B, classes), see :class:`Teacher`.
@@ -222,7 +247,8 @@ class HuggingFaceTeacher(Teacher):
         Raises:
             LearngeneError: the model has no classifier.
         """
-        found = super().forward(inputs, preprocessor)
+        images = self._own(inputs, preprocessor)
+        found = self.model(images, **self.token_model.size_arguments(images))
         if isinstance(found, Tensor):
             return found
         if "logits" not in found:
