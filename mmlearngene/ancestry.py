@@ -292,7 +292,9 @@ def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fi
         except LearngeneError as error:
             errors.append(error)
         else:
-            _note_aside(path.name, layout.beside(state, *layout.where(state)))
+            inside, around = layout.where(state)
+            heads = {around + place for name in HEAD_TENSORS for place in layout.head_places(name)}
+            _note_aside(path.name, layout.beside(state, inside, heads))
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error

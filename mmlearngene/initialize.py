@@ -110,6 +110,10 @@ def initialize(
     if min_inherited is None:
         min_inherited = learngene.min_inherited
     aux, found = learngene.aux_spec, find_vit(model)
+    if head == "inherit" and found.lacks_head:
+        raise LearngeneError(
+            f"head='inherit' has no place: {found.lacks_head}; expected one linear layer, or head='fresh'"
+        )
     wanted = _with_own_pooling(found, aux)
     if wanted.kind != aux.kind:
         raise LearngeneError(

@@ -112,9 +112,9 @@ def known_layouts() -> list[Layout]:
     return [t for name, (package, _) in FRAMEWORKS.items() if package in sys.modules for t in layouts_of(name)]
 
 
-def find_vit(model: nn.Module) -> Found:
+def find_vit(model: nn.Module, path: str | None = None) -> Found:
     """The ViT in a live model of any framework, see :func:`mmlearngene.layouts.live.find`."""
-    return find(model, known_layouts())
+    return find(model, known_layouts(), path)
 
 
 def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> nn.Module:

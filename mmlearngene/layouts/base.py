@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -83,6 +83,8 @@ class Layout:
             means that the model gives tokens and leaves pooling to others.
         inside: where the ViT is in a complete model: its attribute, '' where it is the model itself.
         backbone_alone: whether ``make`` gives a spec's backbone alone, without the model around it.
+        odd_head: from the module around a ViT and the ViT, in words why its classifier is none that a spec can say (one
+            linear layer behind what is pooled); None where it is one.
         heads: keys of the classifier in the module around the ViT, several where it may have several names; empty
             where it is in the ViT itself, among ``keys``.
         dead: patterns of the class's parameters that it never uses at inference.
@@ -99,6 +101,7 @@ class Layout:
     make: Callable[[ViTSpec], nn.Module]
     read: Callable[[nn.Module, nn.Module | None], dict]
     inside: str = ""
+    odd_head: Callable[[nn.Module, nn.Module], str | None] | None = None
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     backbone_alone: Callable[[ViTSpec], bool] = lambda spec: False
     dead: tuple[str, ...] = ()
@@ -297,15 +300,14 @@ class Layout:
         around = path.rstrip(".").rpartition(".")[0]
         return path, around + "." if around else ""
 
-    def beside(self, names: Iterable[str], path: str, around: str) -> list[str]:
+    def beside(self, names: Iterable[str], path: str, heads: Container[str]) -> list[str]:
         """Names of the parts of a model that belong neither to its ViT nor to its classifier.
 
         Args:
             names: of all its tensors.
             path: what the names of the ViT's tensors start with, see :meth:`where`.
-            around: what those of the model that holds it start with.
+            heads: the names of the classifier's tensors.
         """
-        heads = {around + place for name in HEAD_TENSORS for place in self.head_places(name)}
         names = list(names)
         outside = [name for name in names if not name.startswith(path) and name not in heads]
         inside = [name.removeprefix(path) for name in names if name.startswith(path)]

@@ -131,6 +131,7 @@ SWIN = replace(
     framework="mmseg",
     cls="mmseg.models.backbones.swin.SwinTransformer",
     heads={},
+    odd_head=None,
     holds={name: value for name, value in mmpretrain.SWIN.holds.items() if name != "is_ordinary"},
     make=_make,
     backbone_alone=lambda spec: True,
