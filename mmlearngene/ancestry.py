@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from . import files
 from .attention import mean_attention_distance, read_images
 from .errors import LearngeneError, NotShown, check_choice
-from .layouts import FRAMEWORKS, find_vit, tables, weights_of
+from .layouts import FRAMEWORKS, check_function, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
 from .learngenes import LEARNGENES
@@ -49,7 +49,14 @@ _HF_SIZES = dict(
 Source = str | Path | nn.Module | ViTWeights
 
 
-def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None = None, **fields) -> ViTWeights:
+def load_ancestry(
+    source: Source,
+    like: str | Path | nn.Module | ViTSpec | None = None,
+    *,
+    path: str | None = None,
+    verify: bool | None = None,
+    **fields,
+) -> ViTWeights:
     """The weights of a trained ViT or Swin of timm, Hugging Face, mmpretrain or mmsegmentation.
 
     What is beside it in the model (a neck, a decode head, a pre-training decoder) is left aside, which is said in one
@@ -62,6 +69,11 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
         like: for a checkpoint, whose tensors do not show heads, activation, epsilon, pooling, positions that rotate: a
             model that is like it: a timm name, a Hugging Face folder, an OpenMMLab config (``.py``), a live model or a
             spec. Sizes are the checkpoint's own. A file of our own says what it is.
+        path: where in a model or file that holds several ViTs the one is: the start of its names, ``student.backbone``
+            say, or the entry of the file, ``state_dict_ema``.
+        verify: whether a live model is run on one random image beside one that its class makes anew, so that nothing
+            that was replaced, hooked or patched in it is overlooked; when None, unless that takes more than a second or
+            two and nothing looks changed.
         **fields: fields of :class:`~mmlearngene.ViTSpec` for a checkpoint, beside or instead of ``like``:
             ``num_heads``, ``act``, ``norm_eps``, ``pool``, ``img_size`` of an oblong image, ...
 
@@ -71,19 +83,19 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
     """
     if isinstance(source, (ViTWeights, nn.Module)):
         _check_untold(source, like, fields)
-        return source if isinstance(source, ViTWeights) else _of_model(source)
-    path = Path(os.path.expanduser(source))
-    if path.is_dir():
+        return source if isinstance(source, ViTWeights) else _of_model(source, path, verify)
+    file = Path(os.path.expanduser(source))
+    if file.is_dir():
         _check_untold(source, like, fields)
-        return _of_model(hugging_face_model(path))
-    if path.suffix in CHECKPOINTS or path.exists():
+        return _of_model(hugging_face_model(file), path, verify=False)
+    if file.suffix in CHECKPOINTS or file.exists():
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
         check_types(ViTSpec, fields)
-        return _of_checkpoint(files.existing(path), like, fields)
+        return _of_checkpoint(files.existing(file), like, path, fields)
     name = _timm_name(str(source))
     _check_untold(source, like, fields)
-    return _of_model(timm.create_model(name, pretrained=True))
+    return _of_model(timm.create_model(name, pretrained=True), path, verify=False)
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -96,9 +108,10 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
         )
 
 
-def _of_model(model: nn.Module) -> ViTWeights:
+def _of_model(model: nn.Module, path: str | None, verify: bool | None) -> ViTWeights:
     """The weights of a live model."""
-    found = find_vit(model)
+    found = find_vit(model, path)
+    check_function(found, model, verify)
     for note in found.notes:
         _LOGGER.warning("%s: %s", type(model).__name__, note)
     _note_aside(type(model).__name__, left_aside(found, model))
@@ -271,14 +284,20 @@ def _config(file: Path) -> dict:
         raise LearngeneError(f"{file} is damaged: {error}") from error
 
 
-def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fields: dict) -> ViTWeights:
-    state = files.load_state_dict(path)
-    state = _without_wrapper(state)
+def _of_checkpoint(
+    path: Path, like: str | Path | nn.Module | ViTSpec | None, inside: str | None, fields: dict
+) -> ViTWeights:
+    state = _part_of(path, _without_wrapper(files.load_state_dict(path, inside, ask=True)), inside)
     candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
     if not candidates:
         raise LearngeneError(
             f"{path} is no ViT in a layout that is known here ({', '.join(FRAMEWORKS)}); its tensors start with "
             f"{', '.join(list(state)[:3])}"
+        )
+    if len(places := list(dict.fromkeys(place for layout in candidates for place in layout.all_places(state)))) > 1:
+        names = [place.rstrip(".") or "the file itself" for place in places]
+        raise LearngeneError(
+            f"{path} holds {len(places)} ViTs: {', '.join(names)}; say which, as in path={names[-1]!r} (--path)"
         )
     told = _own_spec(path)
     if like is not None:
@@ -298,6 +317,17 @@ def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fi
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error
+
+
+def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[str, Tensor]:
+    """The tensors of a file whose names start with a path, or all where the path is an entry of the file."""
+    part = {name: tensor for name, tensor in state.items() if inside is None or name.startswith(f"{inside}.")}
+    if part or inside is None:
+        return part
+    known = list(dict.fromkeys(name.partition(".")[0] for name in state))
+    if inside in files.entries_of(path):
+        return state
+    raise LearngeneError(f"{path} has nothing at path={inside!r}; its names start with {', '.join(known[:5])}")
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -357,7 +387,13 @@ def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeigh
 
 
 def extract(
-    method: str, ancestry: Source, *, like: str | Path | nn.Module | ViTSpec | None = None, **options
+    method: str,
+    ancestry: Source,
+    *,
+    like: str | Path | nn.Module | ViTSpec | None = None,
+    path: str | None = None,
+    verify: bool | None = None,
+    **options,
 ) -> Extracted:
     """Extract a learngene of ``method`` from an ancestry.
 
@@ -365,6 +401,8 @@ def extract(
         method: the method's name.
         ancestry: canonical weights, or what :func:`load_ancestry` reads.
         like: see :func:`load_ancestry`.
+        path: see :func:`load_ancestry`.
+        verify: see :func:`load_ancestry`.
         **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
             (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
             config, or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default),
@@ -386,7 +424,7 @@ def extract(
     check_types(cls, {name: value for name, value in options.items() if name not in own})
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
     source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
-    weights = load_ancestry(ancestry, like, **fields)
+    weights = load_ancestry(ancestry, like, path=path, verify=verify, **fields)
     if refused := cls.refuses(weights.spec):
         others = ", ".join(name for name in extraction_methods() if not LEARNGENES[name].refuses(weights.spec))
         raise LearngeneError(

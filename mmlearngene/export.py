@@ -123,7 +123,8 @@ def write(expanded: Expanded, output: Path) -> list[str]:
 
         files.save_folder(output, write)
     else:
-        files.save_tensors(output, layout.built_state_dict(weights), {**metadata, "layout": layout.framework})
+        made = weightless(lambda: layout.make(spec), buffers=False)
+        files.save_tensors(output, layout.state_dict_of(made, weights), {**metadata, "layout": layout.framework})
     if layout is None or layout.framework != "hf":
         files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())

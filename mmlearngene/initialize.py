@@ -12,7 +12,7 @@ from torch import nn
 
 from .adapt import adapt_weights
 from .errors import LearngeneError
-from .layouts import Found, built_anywhere, find_vit, weights_of
+from .layouts import Found, built_anywhere, check_function, find_vit, weights_of
 from .learngenes import Learngene, load
 from .spec import SIZES, WORDS, ViTSpec
 from .tables import table
@@ -76,6 +76,8 @@ def initialize(
     head: str = "auto",
     adapt: bool = False,
     skip: str | Sequence[str] = (),
+    path: str | None = None,
+    verify: bool | None = None,
     **options,
 ) -> LoadReport:
     """Initialise the ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
@@ -95,6 +97,9 @@ def initialize(
             :func:`mmlearngene.adapt.adapt_weights`. The report's verdict says what was done.
         skip: what is not inherited and keeps the model's own start values: parts of a ViT or patterns of canonical
             names, see :func:`mmlearngene.weights.tensors_named`. ``min_inherited`` is then of all the rest.
+        path: the ViT's name in the model, where the model holds several.
+        verify: whether to run the model on one random image beside one that its class makes anew, so that nothing that
+            was replaced, hooked or patched in it is overlooked; see :func:`mmlearngene.load_ancestry`.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
     Raises:
@@ -102,14 +107,18 @@ def initialize(
             size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
             is unchanged then.
     """
-    if (trained := learngene_in(model)) and not _holds_vit(model):
+    if (trained := learngene_in(model)) and not _holds_vit(model, path):
         return _start(trained, learngene, min_inherited=min_inherited, head=head, adapt=adapt, skip=skip, **options)
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
     if min_inherited is None:
         min_inherited = learngene.min_inherited
-    aux, found = learngene.aux_spec, find_vit(model)
+    aux, found = learngene.aux_spec, find_vit(model, path)
+    if hollow := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+        raise LearngeneError(
+            f"{hollow[0]} is on the meta device and has no storage; expected model.to_empty(device=...)"
+        )
     if head == "inherit" and found.lacks_head:
         raise LearngeneError(
             f"head='inherit' has no place: {found.lacks_head}; expected one linear layer, or head='fresh'"
@@ -137,6 +146,7 @@ def initialize(
         done.append("the final norm of the tokens starts fresh, as the learngene has none there")
     if found.gives_tokens and not found.layout.places("norm.weight", weights.spec):  # a norm of the mean alone
         weights = weights.without("norm.*")
+    check_function(found, model, verify)
     resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
 
     parameters = dict(model.named_parameters())
@@ -195,9 +205,9 @@ def learngene_in(model: nn.Module) -> Learngene | None:
     return next((module for module in model.modules() if isinstance(module, Learngene)), None)
 
 
-def _holds_vit(model: nn.Module) -> bool:
+def _holds_vit(model: nn.Module, path: str | None) -> bool:
     try:
-        find_vit(model)
+        find_vit(model, path)
     except LearngeneError:
         return False
     return True
@@ -212,7 +222,7 @@ def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> L
     spec = trained.learngene_spec
     model = built_anywhere(ViTWeights(spec, start_values(spec, spec.shapes())))
     try:
-        report = initialize(model, source, **{**options, **arguments})
+        report = initialize(model, source, **{**options, **arguments}, verify=False)
     except LearngeneError as error:
         raise LearngeneError(
             f"the {trained.method} learngene {spec} cannot start with this: {error}. Its features are fields of it, as "

@@ -132,6 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what a checkpoint is like, for all that its tensors do not show: a timm model, a Hugging Face folder, or "
         "an OpenMMLab config",
     )  # fmt: skip
+    sub.add_argument(
+        "--path", metavar="NAME", help="which ViT of a file that holds several: the start of its names, or its entry"
+    )
     sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, which a checkpoint does not show")
     sub.add_argument("--data", metavar="CONFIG_OR_FOLDER", help="images for methods that look at attention")
     sub.add_argument(
@@ -211,7 +214,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     check_output(arguments)
-    options = {**given(arguments, "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
+    options = {**given(arguments, "path", "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
     _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 

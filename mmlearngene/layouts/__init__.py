@@ -17,6 +17,7 @@ from ..spec import ViTSpec
 from ..weights import ViTWeights
 from .base import Layout
 from .live import Found, find, weights_of
+from .run import check_function
 
 # framework -> the package it is, and what to install where it is missing
 FRAMEWORKS = {
@@ -164,6 +165,7 @@ __all__ = [
     "Layout",
     "build",
     "built_anywhere",
+    "check_function",
     "find",
     "find_vit",
     "first_layout",

@@ -82,7 +82,6 @@ class Layout:
         read: what no tensor shows, from a live module and the module around it: fields of the spec. A pool of None
             means that the model gives tokens and leaves pooling to others.
         inside: where the ViT is in a complete model: its attribute, '' where it is the model itself.
-        backbone_alone: whether ``make`` gives a spec's backbone alone, without the model around it.
         odd_head: from the module around a ViT and the ViT, in words why its classifier is none that a spec can say (one
             linear layer behind what is pooled); None where it is one.
         heads: keys of the classifier in the module around the ViT, several where it may have several names; empty
@@ -103,7 +102,6 @@ class Layout:
     inside: str = ""
     odd_head: Callable[[nn.Module, nn.Module], str | None] | None = None
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    backbone_alone: Callable[[ViTSpec], bool] = lambda spec: False
     dead: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     spare_positions: Callable[[ViTSpec], int] = lambda spec: 0
@@ -197,13 +195,9 @@ class Layout:
         """
         return {key: tensor for _, key, tensor in self.entries(weights)}
 
-    def built_state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
-        """:meth:`state_dict` under the names of the model that :meth:`build` makes.
-
-        That model is a bare backbone where the class has no classifier, or the spec no classes.
-        """
-        bare = self.backbone_alone(weights.spec)
-        inside = f"{self.inside}." if bare else ""
+    def state_dict_of(self, made: nn.Module, weights: ViTWeights) -> dict[str, Tensor]:
+        """:meth:`state_dict` under the names of a model that ``make`` made: where it is the ViT alone, without more."""
+        inside = f"{self.inside}." if self.vit_of(made) is made and self.inside else ""
         return {key.removeprefix(inside): tensor for key, tensor in self.state_dict(weights).items()}
 
     def entries(self, weights: ViTWeights) -> Iterator[tuple[str, str, Tensor]]:
@@ -294,11 +288,14 @@ class Layout:
 
     def where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
         """What the names of the ViT's tensors start with in a state dict, and those of the model that holds it."""
-        key, _ = self.places("patch_embed.weight", PROBE)[0]
-        found = [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
-        path = min(found, key=len, default="")
+        path = min(self.all_places(state), key=len, default="")
         around = path.rstrip(".").rpartition(".")[0]
         return path, around + "." if around else ""
+
+    def all_places(self, state: Iterable[str]) -> list[str]:
+        """What the names of each ViT's tensors start with, of all that there are."""
+        key, _ = self.places("patch_embed.weight", PROBE)[0]
+        return [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
 
     def beside(self, names: Iterable[str], path: str, heads: Container[str]) -> list[str]:
         """Names of the parts of a model that belong neither to its ViT nor to its classifier.

@@ -275,7 +275,6 @@ _COMMON = dict(
     heads=_HEADS,
     odd_head=_odd_head,
     make=_make,
-    backbone_alone=lambda spec: not spec.num_classes,
     ignore=_IGNORE,
 )
 _STEM = {

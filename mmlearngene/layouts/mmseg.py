@@ -104,7 +104,6 @@ VIT = Layout(
     extra=mmpretrain._EXTRA,
     spare_positions=lambda spec: int(not spec.class_token),
     make=_make,
-    backbone_alone=lambda spec: True,
     read=_read_vit,
     ignore=mmpretrain._IGNORE | {"patch_size"},
     cannot=_vit_cannot,
@@ -134,7 +133,6 @@ SWIN = replace(
     odd_head=None,
     holds={name: value for name, value in mmpretrain.SWIN.holds.items() if name != "is_ordinary"},
     make=_make,
-    backbone_alone=lambda spec: True,
     cannot=lambda spec: "a classifier; use num_classes=0" if spec.num_classes else mmpretrain.SWIN.cannot(spec),
 )
 

@@ -19,7 +19,7 @@ _NO_MATTER = {
     "num_classes", "num_labels", "weight_init_mode", "fix_init", "scale_by_keep", "head_init_scale", "num_features",
     "head_hidden_size", "feature_info", "with_cp", "is_init", "mlp_ratio", "frozen_stages", "interpolate_mode",
     "out_indices", "pretrained_cfg", "default_cfg", "attention_dropout", "distilled_training",
-    "is_causal", "layer_scale_init_value",
+    "layer_scale_init_value",
     "shift_coords", "jitter_coords", "rescale_coords", "aug_active", "norm_eval", "frozen_exclude", "pretrained",
     "convert_weights", "max_seq_len", "training_only", "attn_drop_p", "use_abs_pos_embed", "name_or_path",
 }  # fmt: skip
