@@ -107,7 +107,7 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
     for layout in tried:
         try:
             found = _read_as(layout, module, around, state)
-        except (AttributeError, IndexError) as error:  # a module is not what the class's own modules are
+        except (AttributeError, IndexError, TypeError) as error:  # a module is not what the class's own modules are
             errors.append(LearngeneError(f"{type(module).__name__} is not a plain {cls.__name__}: {error}"))
         except LearngeneError as error:
             errors.append(error)

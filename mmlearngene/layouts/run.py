@@ -16,7 +16,8 @@ from .live import Found
 from .modules import weightless
 
 MOST_MACS = 100e9  # a second or two on two cores; what costs more is run only where something looks changed
-_TOLERANCE = {torch.float32: 2e-5, torch.float64: 2e-5, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of the largest
+_TOLERANCE = 2e-5  # of the largest value of a layer
+_HALVES = {torch.bfloat16: 5e-2, torch.float16: 1e-2}  # the same where buffers, of rotary positions say, were rounded
 # attributes that say which outputs a backbone gives, not how it computes them
 _LIBRARIES = ("torch", "timm", "transformers", "mmpretrain", "mmseg", "mmcv", "mmengine", "mmlearngene")
 _LAST = "its output"
@@ -47,7 +48,9 @@ def check_function(found: Found, model: nn.Module, verify: bool | None = None) -
             raise LearngeneError(f"{type(found.module).__name__} was changed: {', '.join(suspects)}")
         return
     built = weightless(lambda: found.layout.make(found.spec))
-    like = next(found.module.parameters())
+    own = next(found.module.parameters())
+    # half precision would hide small differences, and not every class runs in it on every device
+    like = own.float() if own.dtype in _HALVES else own
     weights = _random(found.spec, like)
     ours = _outputs(*_prepared_built(found, built, weights, like), _image(found.spec, like))
     try:
@@ -65,7 +68,7 @@ def check_function(found: Found, model: nn.Module, verify: bool | None = None) -
         else:
             apart = (theirs[name].float() - ours[name].float()).abs().max().item()
             largest = ours[name].float().abs().max().item()
-            if apart <= _TOLERANCE.get(like.dtype, 2e-5) * largest:
+            if apart <= _HALVES.get(own.dtype, _TOLERANCE) * largest:
                 continue
             difference = f"by {apart / largest:.2g} of the largest output"
         suspects += _other_buffers(found.module, found.layout.vit_of(built))
@@ -137,7 +140,6 @@ def _prepared_built(
     state = {name: torch.zeros(p.shape, dtype=like.dtype, device=like.device) for name, p in built.named_parameters()}
     state |= {name: t for name, t in layout.state_dict_of(built, weights).items() if name in state}
     vit = layout.vit_of(built)
-    built.to(like.dtype)  # buffers as well, as far as the class lets them
     for module in built.modules():
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(like.device)
