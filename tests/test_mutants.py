@@ -225,3 +225,12 @@ def test_initialize_looks_as_well_and_can_be_told_not_to(name):
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
     assert initialize(model, gene, verify=False).share > 0.9
     assert load_ancestry(model, verify=False).spec == gene.aux_spec
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_models_in_half_precision_are_read(dtype):
+    """Their rotary positions and masks were rounded with them, which is no change."""
+    for make, _ in models().values():
+        model = make().to(dtype)
+        weights = load_ancestry(model)
+        assert all(tensor.dtype == dtype for tensor in weights.stem().values())

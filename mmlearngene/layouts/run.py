@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, in_words
 from ..spec import ViTSpec
 from ..weights import ViTWeights
 from .live import Found
@@ -54,10 +54,10 @@ def check_function(found: Found, model: nn.Module, verify: bool | None = None) -
     weights = _random(found.spec, like)
     ours = _outputs(*_prepared_built(found, built, weights, like), _image(found.spec, like))
     try:
-        theirs = _outputs(*_prepared_live(found, model, weights), _image(found.spec, like))
+        theirs = _outputs(*_prepared_live(found, model, weights, like), _image(found.spec, like))
     except Exception as error:  # of code that was changed in any way
         raise LearngeneError(
-            f"{type(found.module).__name__} cannot be run on one image of its size ({type(error).__name__}: {error}); "
+            f"{type(found.module).__name__} cannot be run on one image of its size ({in_words(error)}); "
             "verify=False takes it for what its class computes"
         ) from error
     if found.spec.depths and _served(found.module) != _served(found.layout.vit_of(built)):
@@ -153,13 +153,14 @@ def _prepared_built(
 
 
 def _prepared_live(
-    found: Found, model: nn.Module, weights: ViTWeights
+    found: Found, model: nn.Module, weights: ViTWeights, like: Tensor
 ) -> tuple[nn.Module, dict[str, Tensor], dict[str, nn.Module]]:
     """The live ViT, or the classifier around it, and the same weights under its names."""
     path = found.around if found.layout.heads and found.spec.num_classes else found.path
     whole = model.get_submodule(path)
     prefix, own = f"{path}." if path else "", dict(whole.named_parameters())
-    state = {
+    state = {name: p.detach().to(like.dtype) for name, p in own.items() if p.dtype != like.dtype}  # of poolers, say
+    state |= {
         name: tensor
         for canonical, key, tensor in found.layout.entries(weights)
         if (name := found.key(canonical, key).removeprefix(prefix)) in own
