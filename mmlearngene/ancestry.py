@@ -299,15 +299,14 @@ def _of_checkpoint(
         raise LearngeneError(
             f"{path} holds {len(places)} ViTs: {', '.join(names)}; say which, as in path={names[-1]!r} (--path)"
         )
-    told = _own_spec(path)
+    spec = _own_spec(path)
     if like is not None:
         spec, layout = _spec_like(like)
         candidates = [c for c in candidates if layout is None or c.cls == layout.cls] or candidates
-        told = {name: getattr(spec, name) for name in (*_TOLD, "head_dim") if name != "num_heads"}
     errors = []
     for layout in candidates:
         try:
-            weights = _take(layout, state, {**told, **fields})
+            weights = _take(layout, state, spec, fields)
         except LearngeneError as error:
             errors.append(error)
         else:
@@ -337,17 +336,16 @@ def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _own_spec(path: Path) -> dict:
+def _own_spec(path: Path) -> ViTSpec | None:
     """The spec that a file of our own (``mmlearngene expand``) says it is for."""
     if path.suffix != ".safetensors":
-        return {}
+        return None
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("spec")
     try:
-        spec = ViTSpec.parse(json.loads(text)) if text else None
+        return ViTSpec.parse(json.loads(text)) if text else None
     except (LearngeneError, ValueError):
-        return {}
-    return {name: getattr(spec, name) for name in (*_TOLD, "img_size")} if spec else {}
+        return None
 
 
 def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout | None]:
@@ -369,21 +367,43 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     return found.spec, found.layout
 
 
-def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeights:
-    """Read a state dict with what is told of it, as far as its tensors do not show it themselves."""
+def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fields: dict) -> ViTWeights:
+    """Read a state dict with what is told of it, and for the rest with the spec that it is like.
+
+    Raises:
+        NotShown: tensors and the other spec do not say how many heads or what image there is.
+    """
     vit, head = layout.split(state)
-    of_size = ("pool", "num_heads", "head_dim", "init_values")
-    known = {name: value for name, value in fields.items() if name not in of_size or isinstance(value, tuple)}
-    shown = layout.infer(vit, head, **known)  # a schedule of heads says how wide each layer's are
-    told = {name: value for name, value in fields.items() if name != "head_dim"}
-    if "head_dim" in fields and "num_heads" not in told:
-        told["num_heads"] = max(1, shown.heads[0] * shown.head_dim // fields["head_dim"])
+    of_other = {name: getattr(like, name) for name in _TOLD if name != "num_heads"} if like else {}
+    told = {**of_other, **fields}
+    of_size = ("pool", "num_heads", "init_values")
+    known = {name: value for name, value in told.items() if name not in of_size or isinstance(value, tuple)}
+    if like and isinstance(like.num_heads, tuple):
+        known.setdefault("num_heads", like.num_heads)
+    shown = layout.infer(vit, head, **known)
+    if like and "num_heads" not in fields and not layout.shows("num_heads", shown):
+        told["num_heads"] = _heads_like(shown, like)
+    if like and "img_size" not in fields and not layout.shows("img_size", shown):
+        told["img_size"] = like.img_size
     for name in ("pool", "num_heads"):
         if layout.shows(name, shown):
             told.pop(name, None)
     if shown.init_values is None:
         told.pop("init_values", None)
     return layout.from_state_dict(state, **told)
+
+
+def _heads_like(shown: ViTSpec, like: ViTSpec) -> int | tuple[int, ...]:
+    """The heads of a ViT that a checkpoint is like, where it is as wide: another width may have any."""
+    same = shown.embed_dims == like.embed_dims and shown.heads[0] * shown.head_dim == like.heads[0] * like.head_dim
+    if same and (isinstance(like.num_heads, int) or shown.num_layers == like.num_layers):
+        return like.num_heads
+    near = max(1, shown.heads[0] * shown.head_dim // like.head_dim)
+    raise NotShown(
+        f"it is {shown.embed_dims} wide with {shown.num_layers} layers, and what it is like {like.embed_dims} with "
+        f"{like.num_layers}, which does not tell its heads; expected num_heads={near} (--num-heads {near}) if heads "
+        f"have {like.head_dim} channels as there, or another number"
+    )
 
 
 def extract(

@@ -388,7 +388,7 @@ def _entries(checkpoint: object) -> dict[str, dict]:
     return {
         name: entry
         for name, entry in checkpoint.items()
-        if isinstance(entry, dict) and any(isinstance(t, Tensor) and t.ndim > 1 for t in entry.values())
+        if isinstance(entry, dict) and any(isinstance(value, Tensor) for value in entry.values())
     }
 
 

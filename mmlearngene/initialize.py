@@ -78,6 +78,7 @@ def initialize(
     skip: str | Sequence[str] = (),
     path: str | None = None,
     verify: bool | None = None,
+    dry_run: bool = False,
     **options,
 ) -> LoadReport:
     """Initialise the ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
@@ -100,6 +101,7 @@ def initialize(
         path: the ViT's name in the model, where the model holds several.
         verify: whether to run the model on one random image beside one that its class makes anew, so that nothing that
             was replaced, hooked or patched in it is overlooked; see :func:`mmlearngene.load_ancestry`.
+        dry_run: check and report as ever, but change nothing; the model may be on the meta device then.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
     Raises:
@@ -108,14 +110,23 @@ def initialize(
             is unchanged then.
     """
     if (trained := learngene_in(model)) and not _holds_vit(model, path):
-        return _start(trained, learngene, min_inherited=min_inherited, head=head, adapt=adapt, skip=skip, **options)
+        return _start(
+            trained,
+            learngene,
+            min_inherited=min_inherited,
+            head=head,
+            adapt=adapt,
+            skip=skip,
+            dry_run=dry_run,
+            **options,
+        )
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
     if min_inherited is None:
         min_inherited = learngene.min_inherited
     aux, found = learngene.aux_spec, find_vit(model, path)
-    if hollow := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+    if not dry_run and (hollow := [name for name, parameter in model.named_parameters() if parameter.is_meta]):
         raise LearngeneError(
             f"{hollow[0]} is on the meta device and has no storage; expected model.to_empty(device=...)"
         )
@@ -195,7 +206,7 @@ def initialize(
         )
     with torch.no_grad():
         for name, tensor in state.items():
-            if name in parameters:
+            if name in parameters and not dry_run:
                 parameters[name].copy_(tensor)
     return report
 
@@ -213,7 +224,7 @@ def _holds_vit(model: nn.Module, path: str | None) -> bool:
     return True
 
 
-def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> LoadReport:
+def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **arguments) -> LoadReport:
     """Let a learngene begin with the weights that another gives to a ViT of its own size."""
     trained.check_starts()
     source, name = (source, "") if isinstance(source, Learngene) else (load(source), f" ({source})")
@@ -237,7 +248,8 @@ def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> L
         if statuses.get(found.key(tensor, key)) in ("inherited", "resized")
     }
     kept = {tensor: value for tensor, value in weights.tensors.items() if tensor in given}
-    trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))
+    if not dry_run or next(trained.parameters()).is_meta:
+        trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))
     report.source, report.started = source.method + name, True
     return report
 

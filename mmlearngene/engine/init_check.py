@@ -69,7 +69,7 @@ def check_starts(cfg: Config) -> None:
             owner = owner.get("learngene", owner)
             model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
         try:
-            initialize(model, checkpoint, **options)
+            initialize(model, checkpoint, dry_run=True, **options)
         except LearngeneError as error:
             raise LearngeneError(f"{error}. The config has this learngene as {path}") from error
 

@@ -257,7 +257,8 @@ class Layout:
         vit, head = self.split(state)
         spec = self.infer(vit, head, **fields)
         weights = self.take(vit, head, spec)
-        if missing := [name for name in UNSEEN if fields.get(name) is None and not self.shows(name, spec)]:
+        unseen = (*UNSEEN, "img_size")
+        if missing := [name for name in unseen if fields.get(name) is None and not self.shows(name, spec)]:
             raise NotShown(
                 f"the tensors of {spec} do not show {', '.join(missing)}; name a model that is like it (like=..., "
                 "--like ... with a timm name, an OpenMMLab config or a Hugging Face folder), or give each: "
@@ -267,7 +268,9 @@ class Layout:
 
     @staticmethod
     def shows(name: str, spec: ViTSpec) -> bool:
-        """Whether the tensors show a field of :data:`UNSEEN` after all."""
+        """Whether the tensors show a field of :data:`UNSEEN`, or the image's size, after all."""
+        if name == "img_size":  # by the number of positions, or by the offsets of a table of relative ones
+            return spec.pos_embed == "learn" or spec.rel_pos_bias and spec.depths is None
         if name == "pool":
             return spec.pool in ("avg_norm", "map") or not spec.num_prefix_tokens
         if name == "act":
@@ -434,7 +437,9 @@ class Layout:
         if found["rel_pos_bias"] and heads is None:
             heads = [shape("bias_table", layer)[1] for layer in layers]
         if heads is None:
-            heads = [max(1, dims // 64) for dims in inner]  # only until it is asked for, see from_state_dict
+            heads = [
+                max(1, dims // 64) if dims % 64 == 0 else 1 for dims in inner
+            ]  # only until it is asked for, see from_state_dict
         heads = [heads] * len(layers) if isinstance(heads, int) else list(heads)
         if found["depths"] is not None and len(heads) == len(depths):
             heads = [count for count, depth in zip(heads, depths, strict=True) for _ in range(depth)]
