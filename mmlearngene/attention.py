@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .errors import LearngeneError
 from .layouts import build
+from .preprocessing import FolderImages
 from .spec import ViTSpec
 from .typed import Seed
 from .weights import ViTWeights
@@ -147,13 +148,15 @@ def read_images(
 
         dataset, collate = config_images(data, spec)
     elif data.is_dir():
-        size = (spec.in_channels, *spec.img_size)
+        channels = spec.in_channels
+        if channels not in (1, 3):
+            raise LearngeneError(f"the ancestry takes {channels} channels; a folder of images has 1 or 3")
+        mean, std = (_of_channels(values, channels) for values in (mean, std))
+        size = (channels, *spec.img_size)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
         transform = create_transform(size, mean=mean, std=std, **how)
         try:
-            dataset = ImageDataset(
-                str(data), transform=transform, input_img_mode="L" if spec.in_channels == 1 else "RGB"
-            )
+            dataset = FolderImages(str(data), transform=transform, input_img_mode="L" if channels == 1 else "RGB")
         except RuntimeError as error:
             raise LearngeneError(f"the folder {data} holds no images: {error}") from error
         collate = _stack_images
@@ -164,6 +167,19 @@ def read_images(
 
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
     yield from track(loader, description="attention distances")
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Mean or deviation for so many channels: grey has the mean of three equal ones.
+
+    Raises:
+        LearngeneError: they are of another number of channels.
+    """
+    if len(values) == channels:
+        return tuple(values)
+    if channels == 1:
+        return (sum(values) / len(values),)
+    raise LearngeneError(f"{tuple(values)} are numbers of {len(values)} channels; expected {channels}")
 
 
 def _stack_images(samples: list[tuple[Tensor, int]]) -> Tensor:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from mmlearngene import ViTSpec, ViTWeights, build, extract, load
 from mmlearngene.export import Expanded, opening
 from mmlearngene.files import save_tensors
-from mmlearngene.layouts import layout_for
+from mmlearngene.layouts import built_anywhere, layout_for
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tensors import start_values
 from mmlearngene.tokens import token_model
@@ -354,6 +354,67 @@ def test_every_kind_of_vit_becomes_onnx(name):
 
     data, largest = onnx_bytes(drawn(SPECS[name]), {})
     assert data and largest < 1e-5
+
+
+ONNX = {  # what else ONNX gives: pooled features where the first framework that has the ViT gives tokens, patches
+    **{name: SPECS[name] for name in ("plain", "distilled", "SigLIP", "BEiT", "Swin")},
+    "DINOv3 without biases": ViTSpec(
+        2, 2, **{**CLS, "num_classes": 0}, rope="dinov3", rope_half=True, rope_temperature=100, pos_embed="none",
+        init_values=1.0, reg_tokens=2, qkv_bias="none", proj_bias=False, mlp_bias=False,
+    ),
+    "mixed rotary positions": ViTSpec(2, 2, **CLS, rope="mixed", pos_embed="none", qkv_bias="all"),
+    "mmpretrain alone": ViTSpec(2, 2, **{**CLS, "num_classes": 0}, rope="tiled", mlp="swiglu_packed"),
+    "without classes": ViTSpec(2, 2, **{**VIT, "num_classes": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_onnx_gives_what_is_pooled_and_patches_where_they_are_asked_for(name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from mmlearngene.export import onnx_bytes
+
+    weights = shaken(drawn(ONNX[name]))
+    spec = weights.spec
+    images = torch.randn(2, 3, *spec.img_size)
+    tokens = token_model(built_anywhere(weights), class_token=spec.pool == "cls")
+    with torch.no_grad():
+        patches, summary = tokens(images)
+        logits = built_anywhere(weights)(images) if spec.num_classes else summary
+    for both in (False, True):
+        session = onnxruntime.InferenceSession(onnx_bytes(weights, {}, patches=both)[0])
+        assert [output.name for output in session.get_outputs()] == ["outputs", "patches"][: 1 + both]
+        given = session.run(None, {"images": images.numpy()})
+        for array, tensor in zip(given, (logits, patches), strict=False):
+            assert np.allclose(array, tensor, atol=1e-4 * tensor.abs().max().item())
+    assert patches.ndim == 4 and given[0].shape == (2, spec.num_classes or summary.shape[1])
+
+
+def test_an_onnx_file_with_patches_opens_as_it_says(gene, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    command = ["expand", gene, "--arch", "h2-l3", "--patch-tokens", "-o", tmp_path / "vit.onnx"]
+    assert "--patch-tokens is of --layout onnx" in fails(capsys, *command[:-1], tmp_path / "vit.pth")
+    assert run(*command, "--layout", "onnx") == 0
+    code = capsys.readouterr().out.partition("open it:\n")[2]
+    monkeypatch.chdir(tmp_path)
+    namespace = dict(images=np.zeros((2, 3, 8, 8), np.float32))
+    exec("\n".join(line.removeprefix("    ") for line in code.splitlines()), namespace)
+    assert namespace["outputs"].shape == (2, 3) and namespace["patches"].shape == (2, 2, 2, 8)
+
+
+def test_what_the_exporter_or_the_runtime_refuses_is_one_line(gene, tmp_path, capsys, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+
+    def refuse(model):
+        raise onnx.checker.ValidationError("no such operator\nand more")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    command = ["expand", gene, "--arch", "h2-l3", "--layout", "onnx", "-o", tmp_path / "vit.onnx"]
+    message = fails(capsys, *command)
+    assert "cannot be an ONNX file: ValidationError: no such operator; nothing was written" in message
+    assert not (tmp_path / "vit.onnx").exists()
 
 
 def test_onnx_that_computes_something_else_is_not_written(gene, tmp_path, capsys, monkeypatch):

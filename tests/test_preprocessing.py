@@ -11,6 +11,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from mmlearngene import LearngeneError, ViTSpec, extract
+from mmlearngene.attention import read_images
 from mmlearngene.preprocessing import image_processor, input_size_of, preprocessing_of
 
 from .test_any_vit import hugging_face
@@ -134,3 +135,33 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
         with pytest.raises(LearngeneError, match="preprocessor_config.json is damaged") as error:
             preprocessing_of(tmp_path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_images_of_16_bits_are_what_they_are_in_8(channels, tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)
+    levels[:10] //= 8  # a dark one would pass for 8 bits
+    for name, values in (("eight", levels), ("sixteen", levels.astype(np.uint16) * 257)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(values).save(tmp_path / name / "a.png")
+    spec = ViTSpec(1, 1, img_size=16, patch_size=16, in_channels=channels)
+    one, other = (torch.cat(list(read_images(tmp_path / name, spec))) for name in ("eight", "sixteen"))
+    assert one.shape == (1, channels, 16, 16) and torch.equal(one, other)
+
+
+def test_images_of_other_channels_are_refused_in_one_line(tmp_path):
+    smooth(20, 20).save(tmp_path / "a.png")
+    with pytest.raises(LearngeneError, match="the ancestry takes 4 channels; a folder of images has 1 or 3"):
+        list(read_images(tmp_path, ViTSpec(1, 1, img_size=16, patch_size=16, in_channels=4)))
+    with pytest.raises(LearngeneError, match=r"\(0.1, 0.2\) are numbers of 2 channels; expected 3"):
+        list(read_images(tmp_path, ViTSpec(1, 1, img_size=16, patch_size=16), mean=(0.1, 0.2)))
+
+
+def test_a_damaged_image_gives_its_place_to_the_next(tmp_path, caplog):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    spec = ViTSpec(1, 1, img_size=16, patch_size=16)
+    with pytest.raises(LearngeneError, match="no image of .* can be read"):
+        list(read_images(tmp_path, spec))
+    smooth(20, 20).save(tmp_path / "b.png")
+    images = torch.cat(list(read_images(tmp_path, spec)))
+    assert torch.equal(images[0], images[1]) and "a.png is skipped" in caplog.text

@@ -164,6 +164,10 @@ def _parser() -> argparse.ArgumentParser:
         "--adapt", action="store_true",
         help="where the layout lacks a feature, write weights that compute the same without it, if there are such",
     )  # fmt: skip
+    sub.add_argument(
+        "--patch-tokens", action="store_true",
+        help="with --layout onnx a second output: patches (batch, rows, columns, channels) behind the final norm",
+    )  # fmt: skip
     sub.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
     sub.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
     sub.add_argument("--num-classes", type=int, metavar="N", help="outputs of the classifier head")
@@ -232,6 +236,10 @@ def _expand(arguments: argparse.Namespace) -> None:
     tensors_named(arguments.skip, spec)  # a wrong name is told before any work
     if arguments.skip and arguments.layout == "onnx":
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
+    if arguments.patch_tokens and arguments.layout != "onnx":
+        raise LearngeneError(
+            f"--patch-tokens is of --layout onnx; mmlearngene.tokens gives those of a {arguments.layout} model"
+        )
     options = {**given_expansion(arguments), **dict(arguments.options)}
     with torch.no_grad():
         weights = learngene.expand(spec, head=arguments.head, **options)
@@ -241,7 +249,9 @@ def _expand(arguments: argparse.Namespace) -> None:
     weights = weights.without(arguments.skip)
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
     notes += [f"skipped: {', '.join(arguments.skip)}"] if arguments.skip else []
-    expanded = Expanded(learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license)
+    expanded = Expanded(
+        learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license, patches=arguments.patch_tokens
+    )
     for line in write(expanded, arguments.output):
         print(printable(line))
 
