@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from . import files
 from .attention import mean_attention_distance, read_images
-from .errors import LearngeneError, NotShown, check_choice
+from .errors import LearngeneError, NotShown, check_choice, in_words
 from .layouts import FRAMEWORKS, check_function, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
+from .layouts.modules import tool_of
 from .learngenes import LEARNGENES
 from .learngenes.extracted import Extracted, extraction_methods
 from .learngenes.methods import find_method
@@ -95,7 +96,26 @@ def load_ancestry(
         return _of_checkpoint(files.existing(file), like, path, fields)
     name = _timm_name(str(source))
     _check_untold(source, like, fields)
-    return _of_model(timm.create_model(name, pretrained=True), path, verify=False)
+    return _of_model(_pretrained(name), path, verify=False)
+
+
+def _pretrained(name: str) -> nn.Module:
+    """timm's model of a name with its weights, from the cache or the network.
+
+    Raises:
+        LearngeneError: timm has no weights of it, or they cannot be had.
+    """
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.has_weights:
+        known = timm.list_pretrained(f"*{name.partition('.')[0][:12]}*")[:3]
+        raise LearngeneError(f"timm has no weights of {name!r}; nearest with weights: {', '.join(known) or 'none'}")
+    try:
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # of the hub, the network or a cache, each its own kind
+        raise LearngeneError(
+            f"the weights of {name!r} are in no cache and cannot be downloaded ({shortened(in_words(error), 120)}); "
+            "expected a checkpoint file of them, with --like and this name"
+        ) from error
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -124,11 +144,24 @@ def _note_aside(source: str, parts: list[str]) -> None:
 
 
 def _timm_name(name: str) -> str:
+    """A name that timm has, with a tag that it has if there is one.
+
+    Raises:
+        LearngeneError: it has not; names the nearest.
+    """
+    base, _, tag = name.partition(".")
     if not timm.is_model(name):
         raise LearngeneError(
             f"{name!r} is neither a checkpoint file ({', '.join(CHECKPOINTS)}), a folder nor a timm model; "
             f"nearest timm models: {', '.join(timm.list_models(f'*{name[:8]}*')[:3]) or 'none'}"
         )
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        known = [each.partition(".")[2] for each in timm.list_pretrained(f"{base}.*")]
+        raise LearngeneError(
+            f"timm has no weights {tag!r} of {base}; expected one of {', '.join(known) or 'none'}, or no tag"
+        ) from error
     return name
 
 
@@ -288,6 +321,8 @@ def _of_checkpoint(
     path: Path, like: str | Path | nn.Module | ViTSpec | None, inside: str | None, fields: dict
 ) -> ViTWeights:
     state = _part_of(path, _without_wrapper(files.load_state_dict(path, inside, ask=True)), inside)
+    if tool := tool_of(state):
+        raise LearngeneError(f"{path}: {tool}")
     candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
     if not candidates:
         raise LearngeneError(
@@ -381,6 +416,12 @@ def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fie
     if like and isinstance(like.num_heads, tuple):
         known.setdefault("num_heads", like.num_heads)
     shown = layout.infer(vit, head, **known)
+    if like and "norm" not in fields and not layout.shows("norm", shown):
+        if like.norm != shown.norm:
+            raise LearngeneError(
+                "its norms have no biases, and those of what it is like have: LayerNorm without bias is not known here"
+            )
+        told["norm"] = like.norm
     if like and "num_heads" not in fields and not layout.shows("num_heads", shown):
         told["num_heads"] = _heads_like(shown, like)
     if like and "img_size" not in fields and not layout.shows("img_size", shown):

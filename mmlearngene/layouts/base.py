@@ -257,7 +257,7 @@ class Layout:
         vit, head = self.split(state)
         spec = self.infer(vit, head, **fields)
         weights = self.take(vit, head, spec)
-        unseen = (*UNSEEN, "img_size")
+        unseen = (*UNSEEN, "img_size", "norm")
         if missing := [name for name in unseen if fields.get(name) is None and not self.shows(name, spec)]:
             raise NotShown(
                 f"the tensors of {spec} do not show {', '.join(missing)}; name a model that is like it (like=..., "
@@ -268,7 +268,9 @@ class Layout:
 
     @staticmethod
     def shows(name: str, spec: ViTSpec) -> bool:
-        """Whether the tensors show a field of :data:`UNSEEN`, or the image's size, after all."""
+        """Whether the tensors show a field of :data:`UNSEEN`, the image's size or the kind of norm, after all."""
+        if name == "norm":  # one without biases may be either
+            return spec.norm == "layernorm"
         if name == "img_size":  # by the number of positions, or by the offsets of a table of relative ones
             return spec.pos_embed == "learn" or spec.rel_pos_bias and spec.depths is None
         if name == "pool":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from ..errors import LearngeneError
 from ..spec import ViTSpec
 from ..weights import ViTWeights
 from .base import HEAD_TENSORS, PROBE, Layout
-from .modules import difference, weightless
+from .modules import difference, odd_parameter, weightless
 
 
 @dataclass
@@ -102,7 +103,9 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
     around_path = path.rpartition(".")[0]
     around = model.get_submodule(around_path) if path else None
     state = dict(module.named_parameters())
-    tried = [layout for layout in candidates if layout.recognises(state)] or candidates
+    if odd := odd_parameter(module):
+        raise LearngeneError(f"{_join(path) or type(module).__name__}: {odd}")
+    tried = [layout for layout in candidates if layout.recognises(state)] or candidates[:1]
     errors = []
     for layout in tried:
         try:
@@ -116,7 +119,9 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
             if type(module) is not cls and not type(module).__module__.startswith("mmlearngene."):
                 found.notes.append(f"{type(module).__name__} is taken for the {cls.__name__} that it extends")
             return found
-    raise LearngeneError(f"{_join(path) or type(module).__name__}: {errors[-1]}") from errors[-1]
+    # the nearest table is one whose modules are of the right classes
+    nearest = min(reversed(errors), key=lambda error: re.search(r" is \w+ instead of ", str(error)) is not None)
+    raise LearngeneError(f"{_join(path) or type(module).__name__}: {nearest}") from nearest
 
 
 def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state: Mapping[str, Tensor]) -> Found:
@@ -129,6 +134,8 @@ def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state:
     lacks_head = layout.odd_head(around, module) if around is not None and layout.odd_head else None
     holder = None if lacks_head else around
     fields = layout.read(module, holder)
+    if fields.get("init_values") == 0:  # of a LayerScale that is there all the same
+        fields["init_values"] = 1.0
     heads = _head_keys(layout, holder)
     spec = layout.infer(state, _head(heads, holder), **fields)
     if heads and not isinstance(around, made := type(weightless(lambda: layout.make(spec), buffers=False))):
@@ -142,6 +149,9 @@ def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state:
         raise LearngeneError(
             f"a gated MLP with the activation {fields['act']!r} is not known here; expected 'silu' (SwiGLU)"
         )
+    norm = module.get_submodule(layout.places("norm1.weight", spec, 0)[0][0].removesuffix(".weight"))
+    if spec.norm == "rmsnorm" and "LayerNorm" in type(norm).__name__:
+        raise LearngeneError("LayerNorm without bias is not known here; expected one with a bias, or RMSNorm")
     _compare(layout, spec, module)
     layout.take(_meta(state), _meta(_head(heads, holder)), spec)  # nothing missing, nothing left over
     gives_tokens = "pool" in fields and fields["pool"] is None

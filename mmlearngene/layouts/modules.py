@@ -143,6 +143,46 @@ def _plain(value: object) -> object | None:
     return None
 
 
+# parts of names that tools add to a model's tensors, what they are, and how to get rid of them
+_TOOLS = (
+    ("lora_", "LoRA", "merge it first (merge_and_unload)"),
+    ("weight_orig", "pruned", "make it permanent first (torch.nn.utils.prune.remove)"),
+    ("weight_mask", "pruned", "make it permanent first (torch.nn.utils.prune.remove)"),
+    ("parametrizations.", "parametrised", "remove it first (torch.nn.utils.parametrize.remove_parametrizations)"),
+    ("weight_g", "weight-normed", "remove it first (torch.nn.utils.remove_weight_norm)"),
+    ("_packed_params", "quantised", "take the weights from before"),
+    ("qweight", "quantised", "take the weights from before"),
+    ("weight_scale", "quantised", "take the weights from before"),
+    ("SCB", "quantised", "take the weights from before"),
+    ("flat_param", "sharded by FSDP", "gather its full state dict first"),
+)
+
+
+def tool_of(names: Iterable[str]) -> str | None:
+    """In words, the first tensor that is not a model's own but a tool's (LoRA, pruning, quantisation, sharding)."""
+    for name in names:
+        for mark, what, way in _TOOLS:
+            if mark in name:
+                return f"{name.partition(mark)[0].rstrip('._') or name} is {what}; {way}"
+    return None
+
+
+def odd_parameter(module: nn.Module) -> str | None:
+    """In words, the first parameter of a live model that is a tool's, or no plain tensor of its own."""
+    if found := tool_of(module.state_dict()):
+        return found
+    first: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if hasattr(parameter, "full_tensor"):
+            return f"{name} is sharded (DTensor); gather it first (full_tensor)"
+        if not parameter.is_floating_point():
+            return f"{name} is quantised ({parameter.dtype}); take the weights from before"
+        if other := first.get(id(parameter)):
+            return f"{name} is tied to {other}; give each its own parameters first (copy.deepcopy)"
+        first[id(parameter)] = name
+    return None
+
+
 def weightless(make: Callable[[], nn.Module], buffers: bool = True) -> nn.Module:
     """A model with its parameters on the meta device; it moves no random numbers.
 
