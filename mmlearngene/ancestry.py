@@ -33,7 +33,8 @@ from .weights import ViTWeights
 
 _LOGGER = logging.getLogger("mmlearngene")
 CHECKPOINTS = (*files.CHECKPOINT_SUFFIXES, ".safetensors")
-IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing")
+IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing", "data_size")
+MOST_SIDE = 224  # of a folder's images for attention, whose cost grows with the fourth power of the side
 # what a model that is like a checkpoint's tells of it: all that tensors do not show
 _TOLD = (
     *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
@@ -467,7 +468,9 @@ def extract(
         **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
             (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
             config, or batches of preprocessed images), ``num_images`` of a folder or config (1,000 by default),
-            ``seed`` of their draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
+            ``seed`` of their draw, ``preprocessing`` (see :func:`mmlearngene.attention.read_images`), and
+            ``data_size``, the side of a folder's images: the ViT's own when omitted, but at most 224. Distances are
+            told in pixels of the ViT's own size all the same.
 
     Raises:
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
@@ -527,8 +530,9 @@ def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:
     data: str | Path | Iterable[Tensor] | None = images.pop("data", None)
     if data is None or options.get("distances") is not None:
         return options, {}
-    provenance = {}
+    provenance, size, times = {}, images.pop("data_size", None), 1.0
     if isinstance(data, (str, Path)):
+        weights, times = _at_size(weights, size, folder=Path(data).suffix != ".py")
         images |= images.pop("preprocessing", None) or {}
         for name in images:
             check_choice(name, inspect.signature(read_images).parameters, "preprocessing")
@@ -536,8 +540,25 @@ def _with_distances(weights: ViTWeights, options: dict) -> tuple[dict, dict]:
         provenance = {"data": Path(data).name, "seed": images.get("seed", 0)}
         data = read_images(data, weights.spec, **images)
     counted = _Counted(data)
-    options["distances"] = mean_attention_distance(weights, counted)
+    options["distances"] = times * mean_attention_distance(weights, counted)
     return options, {**provenance, "num_images": counted.images}
+
+
+def _at_size(weights: ViTWeights, side: int | None, folder: bool) -> tuple[ViTWeights, float]:
+    """A ViT for images of another side, and how many pixels of its own size one of those is.
+
+    Raises:
+        LearngeneError: its windows, or a config's images, have one size.
+    """
+    spec = weights.spec
+    if side is not None and (spec.depths or not folder):
+        raise LearngeneError(f"data_size={side}: {'a Swin' if spec.depths else 'a config'} has images of its own size")
+    if side is None and (max(spec.img_size) <= MOST_SIDE or spec.depths or not folder):
+        return weights, 1.0
+    share = (side or MOST_SIDE) / max(spec.img_size)
+    size = tuple(max(1, int(own * share) // spec.patch_size) * spec.patch_size for own in spec.img_size)
+    _LOGGER.warning("attention is looked at on images of %d x %d (data_size, --img-size)", *size)
+    return weights.resample(spec.replace(img_size=size)), max(spec.img_size) / max(size)
 
 
 class _Counted:

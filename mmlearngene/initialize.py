@@ -276,6 +276,7 @@ def _normalises_tokens(spec: ViTSpec) -> bool:
 def _difference(found: Found, weights: ViTWeights, wanted: ViTSpec, names: list[str]) -> str:
     """One line that names the features in which a model and a learngene differ."""
     own, given = wanted.features(), weights.spec.features()
+    own["init_values"], given["init_values"] = wanted.init_values, weights.spec.init_values  # as configs say it
     words = [
         f"{WORDS.get(name, name)}: {name}={own[name]} in the model, {name}={given[name]} in the learngene"
         for name in names

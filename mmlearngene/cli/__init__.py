@@ -140,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
     )
+    sub.add_argument(
+        "--img-size", dest="data_size", type=int, metavar="N",
+        help="side of the images of --data; the cost grows with its fourth power (default: the ViT's own, at most 224)",
+    )  # fmt: skip
     sub.add_argument("--seed", type=int, metavar="N", help="seed for methods that draw numbers (default: the method's)")
     add_options(sub, "extraction")
     add_output(sub, "GENE", "the learngene file to write")
@@ -218,7 +222,10 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     check_output(arguments)
-    options = {**given(arguments, "path", "data", "num_images", "seed", "num_heads"), **dict(arguments.options)}
+    options = {
+        **given(arguments, "path", "data", "num_images", "data_size", "seed", "num_heads"),
+        **dict(arguments.options),
+    }
     _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 
@@ -348,8 +355,10 @@ def _features(of: dict) -> str:
     """What a ViT has beyond a plain one, in words."""
     fields = {name: value for name, value in of.items() if name != "size"}
     plain = ViTSpec(1, 1, pool=fields["pool"], class_token=fields["class_token"]).features()
-    own = ViTSpec.parse(fields).features()
-    extra = [f"{name} {value}" for name, value in own.items() if value != plain[name] and name != "norm_eps"]
+    spec = ViTSpec.parse(fields)
+    own = spec.features()
+    differ = [name for name, value in own.items() if value != plain[name] and name != "norm_eps"]
+    extra = [f"{name} {spec.init_values if name == 'init_values' else own[name]}" for name in differ]
     return f", {', '.join(extra)}" if extra else ""
 
 
