@@ -414,7 +414,7 @@ def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fie
     told = {**of_other, **fields}
     of_size = ("pool", "num_heads", "init_values")
     known = {name: value for name, value in told.items() if name not in of_size or isinstance(value, tuple)}
-    if like and isinstance(like.num_heads, tuple):
+    if like and isinstance(like.num_heads, tuple) and like.depths is None:  # a Swin's tables show its heads
         known.setdefault("num_heads", like.num_heads)
     shown = layout.infer(vit, head, **known)
     if like and "norm" not in fields and not layout.shows("norm", shown):
@@ -425,7 +425,8 @@ def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fie
         told["norm"] = like.norm
     if like and "num_heads" not in fields and not layout.shows("num_heads", shown):
         told["num_heads"] = _heads_like(shown, like)
-    if like and "img_size" not in fields and not layout.shows("img_size", shown):
+    same_grid = like and (shown.patch_size, shown.window_size) == (like.patch_size, like.window_size)
+    if same_grid and "img_size" not in fields and not layout.shows("img_size", shown):
         told["img_size"] = like.img_size
     for name in ("pool", "num_heads"):
         if layout.shows(name, shown):
