@@ -80,6 +80,13 @@ def test_every_vit_of_timm_is_read_and_built_to_the_last_bit_or_refused_by_name(
     assert table in DOCS.read_text(), "docs/any_vit.md has another table: python -m tests.test_any_vit prints it"
 
 
+@pytest.mark.parametrize("name", ["vit_so400m_patch14_siglip_384", "vit_so400m_patch14_siglip_gap_384"])
+def test_an_image_that_patches_do_not_divide_is_refused_with_the_nearest(name):
+    with pytest.raises(LearngeneError, match=r"not divisible into patches of 14; the nearest size is \(378, 378\)"):
+        load_ancestry(tiny_timm(name, img_size=384))
+    assert load_ancestry(tiny_timm(name, img_size=378)).spec.grid == (27, 27)
+
+
 # ---------------------------------------------------------------------- Hugging Face
 
 
