@@ -29,6 +29,7 @@ def adapt_weights(weights: ViTWeights, wanted: ViTSpec) -> tuple[ViTWeights, lis
     positions of prefix tokens       none                           they are added to the tokens; the same
     no positions of prefix tokens    some                           they start at 0; the same
     no positions                     learned ones                   they start at 0; the same
+    a final norm                     none                           it is left out; *not* the same computation
     another pooling of one norm      mean, then norm; norm, then    the norm is inherited where it stands; *not* the
                                      mean; or class token           same computation
     ================================ ============================== =================================================
@@ -162,6 +163,14 @@ def _positions(weights: ViTWeights, wanted: ViTSpec) -> str | None:
     return "positions start at 0"
 
 
+def _final_norm(weights: ViTWeights, wanted: ViTSpec) -> str | None:
+    if wanted.final_norm:
+        return None
+    for name in ("norm.weight", "norm.bias"):
+        weights.tensors.pop(name, None)
+    return "the final norm is left out: not the same computation"
+
+
 def _pool(weights: ViTWeights, wanted: ViTSpec) -> str | None:
     if "map" in (weights.spec.pool, wanted.pool) or not (weights.spec.final_norm and wanted.final_norm):
         return None
@@ -178,5 +187,6 @@ _RULES: dict[str, Callable[[ViTWeights, ViTSpec], str | None]] = {
     "no_embed_class": _prefix_positions,
     "pos_embed": _positions,
     "pool": _pool,
+    "final_norm": _final_norm,
     "norm_eps": lambda weights, wanted: f"norm_eps is {wanted.norm_eps}",
 }

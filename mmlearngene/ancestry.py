@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from . import files
 from .attention import Images
-from .errors import LearngeneError, NotShown, check_choice
-from .layouts import FRAMEWORKS, Found, find_vit, tables, weights_of
+from .errors import LearngeneError, NotShown, check_choice, in_words
+from .layouts import FRAMEWORKS, check_function, find_vit, tables, weights_of
 from .layouts.base import HEAD_TENSORS, UNSEEN, Layout, some
 from .layouts.live import left_aside
+from .layouts.modules import tool_of
 from .learngenes import LEARNGENES, Learngene
 from .learngenes.extracted import Extracted, extraction_methods
 from .learngenes.methods import find_method
@@ -33,7 +34,7 @@ from .weights import ViTWeights
 
 _LOGGER = logging.getLogger("mmlearngene")
 CHECKPOINTS = (*files.CHECKPOINT_SUFFIXES, ".safetensors")
-IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing")
+IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing", "data_size")
 # what a model that is like a checkpoint's tells of it: all that tensors do not show
 _TOLD = (
     *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
@@ -50,7 +51,14 @@ _HF_SIZES = dict(
 Source = str | Path | nn.Module | ViTWeights
 
 
-def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None = None, **fields) -> ViTWeights:
+def load_ancestry(
+    source: Source,
+    like: str | Path | nn.Module | ViTSpec | None = None,
+    *,
+    path: str | None = None,
+    verify: bool | None = None,
+    **fields,
+) -> ViTWeights:
     """The weights of a trained ViT or Swin of timm, Hugging Face, mmpretrain or mmsegmentation.
 
     What is beside it in the model (a neck, a decode head, a pre-training decoder) is left aside, which is said in one
@@ -63,6 +71,11 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
         like: for a checkpoint, whose tensors do not show heads, activation, epsilon, pooling, positions that rotate: a
             model that is like it: a timm name, a Hugging Face folder, an OpenMMLab config (``.py``), a live model or a
             spec. Sizes are the checkpoint's own. A file of our own says what it is.
+        path: where in a model or file that holds several ViTs the one is: the start of its names, ``student.backbone``
+            say, or the entry of the file, ``state_dict_ema``.
+        verify: whether a live model is run on one random image beside one that its class makes anew, so that nothing
+            that was replaced, hooked or patched in it is overlooked; when None, unless that takes more than a second or
+            two and nothing looks changed.
         **fields: fields of :class:`~mmlearngene.ViTSpec` for a checkpoint, beside or instead of ``like``:
             ``num_heads``, ``act``, ``norm_eps``, ``pool``, ``img_size`` of an oblong image, ...
 
@@ -72,20 +85,38 @@ def load_ancestry(source: Source, like: str | Path | nn.Module | ViTSpec | None 
     """
     if isinstance(source, (ViTWeights, nn.Module)):
         _check_untold(source, like, fields)
-        return source if isinstance(source, ViTWeights) else _of_model(source)
-    path = Path(os.path.expanduser(source))
-    if path.is_dir():
+        return source if isinstance(source, ViTWeights) else _of_model(source, path, verify)
+    file = Path(os.path.expanduser(source))
+    if file.is_dir():
         _check_untold(source, like, fields)
-        model, missing = hugging_face_model(path)
-        return _of_model(model, missing)
-    if path.suffix in CHECKPOINTS or path.exists():
+        return _of_model(hugging_face_model(file), path, verify=False)
+    if file.suffix in CHECKPOINTS or file.exists():
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
         check_types(ViTSpec, fields)
-        return _of_checkpoint(files.existing(path), like, fields)
+        return _of_checkpoint(files.existing(file), like, path, fields)
     name = _timm_name(str(source))
     _check_untold(source, like, fields)
-    return _of_model(timm.create_model(name, pretrained=True))
+    return _of_model(_pretrained(name), path, verify=False)
+
+
+def _pretrained(name: str) -> nn.Module:
+    """timm's model of a name with its weights, from the cache or the network.
+
+    Raises:
+        LearngeneError: timm has no weights of it, or they cannot be had.
+    """
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.has_weights:
+        known = timm.list_pretrained(f"*{name.partition('.')[0][:12]}*")[:3]
+        raise LearngeneError(f"timm has no weights of {name!r}; nearest with weights: {', '.join(known) or 'none'}")
+    try:
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # of the hub, the network or a cache, each its own kind
+        raise LearngeneError(
+            f"the weights of {name!r} are in no cache and cannot be downloaded ({shortened(in_words(error), 120)}); "
+            "expected a checkpoint file of them, with --like and this name"
+        ) from error
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -98,25 +129,14 @@ def _check_untold(source: Source, like: object, fields: Mapping) -> None:
         )
 
 
-def _of_model(model: nn.Module, missing: Collection[str] = ()) -> ViTWeights:
-    """The weights of a live model, of which those named ``missing`` were in no file and are start values."""
-    found = find_vit(model)
-    check_complete(found, model, missing)
+def _of_model(model: nn.Module, path: str | None, verify: bool | None) -> ViTWeights:
+    """The weights of a live model."""
+    found = find_vit(model, path)
+    check_function(found, model, verify)
     for note in found.notes:
         _LOGGER.warning("%s: %s", type(model).__name__, note)
     _note_aside(type(model).__name__, left_aside(found, model))
     return weights_of(found, model)
-
-
-def check_complete(found: Found, model: nn.Module, missing: Collection[str]) -> None:
-    """Raise LearngeneError if weights of a model's ViT or classifier are ``missing``: in no file, so start values."""
-    inside = f"{found.path}." if found.path else ""
-    heads = {found.key(name, place) for name in HEAD_TENSORS for place in found.layout.head_places(name)}
-    lost = [key for key in missing if key.startswith(inside) and not found.layout.is_aside(key.removeprefix(inside))]
-    if lost := [*lost, *(heads & {*missing})]:
-        raise LearngeneError(
-            f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
-        )
 
 
 def _note_aside(source: str, parts: list[str]) -> None:
@@ -125,42 +145,137 @@ def _note_aside(source: str, parts: list[str]) -> None:
 
 
 def _timm_name(name: str) -> str:
+    """A name that timm has, with a tag that it has if there is one.
+
+    Raises:
+        LearngeneError: it has not; names the nearest.
+    """
+    base, _, tag = name.partition(".")
     if not timm.is_model(name):
         raise LearngeneError(
             f"{name!r} is neither a checkpoint file ({', '.join(CHECKPOINTS)}), a folder nor a timm model; "
             f"nearest timm models: {', '.join(timm.list_models(f'*{name[:8]}*')[:3]) or 'none'}"
         )
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        known = [each.partition(".")[2] for each in timm.list_pretrained(f"{base}.*")]
+        raise LearngeneError(
+            f"timm has no weights {tag!r} of {base}; expected one of {', '.join(known) or 'none'}, or no tag"
+        ) from error
     return name
 
 
-def hugging_face_model(folder: Path, weights: bool = True) -> tuple[nn.Module, list[str]]:
-    """The model of a Hugging Face folder, or one of its config on the meta device; and which weights it has not.
+def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
+    """The model of a folder that transformers or timm wrote; or without ``weights`` one of its config, on meta.
 
     Raises:
-        LearngeneError: the folder has no ``config.json``, transformers is missing, or it cannot be read.
+        LearngeneError: the folder has no ``config.json``, transformers is missing, it cannot be read, or its weights
+            are not those of its config: some are missing, or the file has more than the config says.
     """
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
+    told = _config(folder / "config.json")
+    if is_of_timm(told):
+        return _timm_folder(folder, told, weights)
+    if told.get("quantization_config"):
+        raise LearngeneError(f"{folder} is quantised (quantization_config); expected weights of one floating type")
     try:
         import transformers
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
-    _check_sizes(folder / "config.json")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
-        if weights:
-            with _quiet(transformers.utils.logging):
-                model, info = cls.from_pretrained(
-                    folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
-                )
-            return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-        with torch.device("meta"):
-            return (cls.from_config(config) if cls is transformers.AutoModel else cls(config)), []
+        if not weights:
+            with torch.device("meta"):
+                return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+        with _quiet(transformers.utils.logging):
+            model, info = _with_classifier(folder, config, *_loaded(cls, folder))
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
+        if told.get("auto_map"):
+            raise LearngeneError(
+                f"{folder} is a model whose code is in its folder (auto_map), which is not run here; expected a class "
+                "of transformers"
+            ) from error
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise LearngeneError(f"{folder} cannot be read as a Hugging Face model: {words[0]}") from error
+    _check_whole(folder, model, info)
+    return model.timm_model if told["model_type"] == "timm_wrapper" else model
+
+
+def _loaded(cls: type, folder: Path) -> tuple[nn.Module, dict]:
+    """A folder's model in a class of transformers, and what it says of names that do not match."""
+    return cls.from_pretrained(folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True)
+
+
+def _with_classifier(folder: Path, config: object, model: nn.Module, info: dict) -> tuple[nn.Module, dict]:
+    """The same in the class that has a classifier, where the file has one that the config's class has not."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+    def lost(names: Collection[str]) -> bool:
+        return any("classifier" in name.partition(".")[0] for name in names)
+
+    if not lost(info["unexpected_keys"]) or type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return model, info
+    classes = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    for cls in classes if isinstance(classes, tuple) else (classes,):
+        other, others = _loaded(cls, folder)
+        if not lost(others["unexpected_keys"]):
+            return other, others
+    return model, info
+
+
+def _check_whole(folder: Path, model: nn.Module, info: dict) -> None:
+    """Hold the names in a folder's weights against those of the model that its config makes.
+
+    Raises:
+        LearngeneError: tensors of the ViT or its classifier are in no file, or the file has more of them.
+    """
+    try:
+        found = find_vit(model)
+    except LearngeneError:
+        return  # whoever asked for a ViT will say so
+    layout, inside = found.layout, f"{found.path}." if found.path else ""
+    heads = {found.key(name, place) for name in HEAD_TENSORS for place in layout.head_places(name)}
+    missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    lost = [key for key in missing if key.startswith(inside) and not layout.is_aside(key.removeprefix(inside))]
+    if lost := [*lost, *(heads & {*missing})]:
+        raise LearngeneError(
+            f"{type(model).__name__} has tensors that the file has not, or in another shape: {some(lost)}"
+        )
+    own = {key: key.removeprefix(inside).removeprefix(f"{layout.inside}.") for key in sorted(info["unexpected_keys"])}
+    roots = {root for t in tables(layout.framework) if t.cls == layout.cls for root in t.roots()}
+    more = [key for key, name in own.items() if name.partition(".")[0] in roots and not layout.is_aside(name)]
+    if more:
+        raise LearngeneError(
+            f"{folder} has weights that its config.json says nothing of: {some(more)}; expected the config that they "
+            "were saved with (layers, biases, register tokens, ...)"
+        )
+    beside = dict.fromkeys(name.partition(".")[0] for name in own.values() if not layout.is_aside(name))
+    _note_aside(folder.name, list(beside))
+
+
+def is_of_timm(config: Mapping) -> bool:
+    """Whether a folder's config is one that timm writes (``save_for_hf``, ``push_to_hf_hub``)."""
+    return "architecture" in config and "model_type" not in config
+
+
+def _timm_folder(folder: Path, told: Mapping, weights: bool) -> nn.Module:
+    """The model of a folder that timm wrote, or one without storage."""
+    try:
+        with torch.device("cpu" if weights else "meta"):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=weights).eval()
+    except Exception as error:  # of a damaged file, a missing one or an unknown model, each its own kind
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise LearngeneError(f"{folder} cannot be read as a model of timm: {shortened(words, 300)}") from error
+    if told.get("num_classes") not in (None, model.num_classes):  # timm would leave the trained classifier out
+        raise LearngeneError(
+            f"{folder}/config.json has num_classes={told['num_classes']}, and its model_args make a model of "
+            f"{model.num_classes}; expected the same number"
+        )
+    return model
 
 
 @contextlib.contextmanager
@@ -177,8 +292,8 @@ def _quiet(logs: ModuleType) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _check_sizes(file: Path) -> None:
-    """Refuse a Hugging Face config that is damaged, or asks for a model larger than any ViT.
+def _config(file: Path) -> dict:
+    """A folder's ``config.json``, refused where it is damaged, or asks for a model larger than any ViT.
 
     Raises:
         LearngeneError: names the entry.
@@ -194,38 +309,60 @@ def _check_sizes(file: Path) -> None:
                     raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
 
     try:
-        walk(json.loads(file.read_text()))
+        config = json.loads(file.read_text())
+        walk(config)
+        return config
     except LearngeneError:
         raise
     except (ValueError, AttributeError, RecursionError) as error:
         raise LearngeneError(f"{file} is damaged: {error}") from error
 
 
-def _of_checkpoint(path: Path, like: str | Path | nn.Module | ViTSpec | None, fields: dict) -> ViTWeights:
-    state = files.load_state_dict(path)
-    state = _without_wrapper(state)
+def _of_checkpoint(
+    path: Path, like: str | Path | nn.Module | ViTSpec | None, inside: str | None, fields: dict
+) -> ViTWeights:
+    state = _part_of(path, _without_wrapper(files.load_state_dict(path, inside, ask=True)), inside)
+    if tool := tool_of(state):
+        raise LearngeneError(f"{path}: {tool}")
     candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
     if not candidates:
         raise LearngeneError(
             f"{path} is no ViT in a layout that is known here ({', '.join(FRAMEWORKS)}); its tensors start with "
             f"{', '.join(list(state)[:3])}"
         )
-    told = _own_spec(path)
+    if len(places := list(dict.fromkeys(place for layout in candidates for place in layout.all_places(state)))) > 1:
+        names = [place.rstrip(".") or "the file itself" for place in places]
+        raise LearngeneError(
+            f"{path} holds {len(places)} ViTs: {', '.join(names)}; say which, as in path={names[-1]!r} (--path)"
+        )
+    spec = _own_spec(path)
     if like is not None:
         spec, layout = _spec_like(like)
         candidates = [c for c in candidates if layout is None or c.cls == layout.cls] or candidates
-        told = {name: getattr(spec, name) for name in (*_TOLD, "head_dim") if name != "num_heads"}
     errors = []
     for layout in candidates:
         try:
-            weights = _take(layout, state, {**told, **fields})
+            weights = _take(layout, state, spec, fields)
         except LearngeneError as error:
             errors.append(error)
         else:
-            _note_aside(path.name, layout.beside(state, *layout.where(state)))
+            inside, around = layout.where(state)
+            heads = {around + place for name in HEAD_TENSORS for place in layout.head_places(name)}
+            _note_aside(path.name, layout.beside(state, inside, heads))
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error
+
+
+def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[str, Tensor]:
+    """The tensors of a file whose names start with a path, or all where the path is an entry of the file."""
+    part = {name: tensor for name, tensor in state.items() if inside is None or name.startswith(f"{inside}.")}
+    if part or inside is None:
+        return part
+    known = list(dict.fromkeys(name.partition(".")[0] for name in state))
+    if inside in files.entries_of(path):
+        return state
+    raise LearngeneError(f"{path} has nothing at path={inside!r}; its names start with {', '.join(known[:5])}")
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -235,17 +372,16 @@ def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _own_spec(path: Path) -> dict:
+def _own_spec(path: Path) -> ViTSpec | None:
     """The spec that a file of our own (``mmlearngene expand``) says it is for."""
     if path.suffix != ".safetensors":
-        return {}
+        return None
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("spec")
     try:
-        spec = ViTSpec.parse(json.loads(text)) if text else None
+        return ViTSpec.parse(json.loads(text)) if text else None
     except (LearngeneError, ValueError):
-        return {}
-    return {name: getattr(spec, name) for name in (*_TOLD, "img_size")} if spec else {}
+        return None
 
 
 def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout | None]:
@@ -255,7 +391,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     if not isinstance(like, nn.Module):
         path = Path(like)
         if path.is_dir():
-            like, _ = hugging_face_model(path, weights=False)
+            like = hugging_face_model(path, weights=False)
         elif path.suffix == ".py":
             from .registry import model_of_config  # the OpenMMLab side, which the core does without
 
@@ -267,15 +403,31 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
     return found.spec, found.layout
 
 
-def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeights:
-    """Read a state dict with what is told of it, as far as its tensors do not show it themselves."""
+def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fields: dict) -> ViTWeights:
+    """Read a state dict with what is told of it, and for the rest with the spec that it is like.
+
+    Raises:
+        NotShown: tensors and the other spec do not say how many heads or what image there is.
+    """
     vit, head = layout.split(state)
-    of_size = ("pool", "num_heads", "head_dim", "init_values")
-    known = {name: value for name, value in fields.items() if name not in of_size or isinstance(value, tuple)}
-    shown = layout.infer(vit, head, **known)  # a schedule of heads says how wide each layer's are
-    told = {name: value for name, value in fields.items() if name != "head_dim"}
-    if "head_dim" in fields and "num_heads" not in told:
-        told["num_heads"] = max(1, shown.heads[0] * shown.head_dim // fields["head_dim"])
+    of_other = {name: getattr(like, name) for name in _TOLD if name != "num_heads"} if like else {}
+    told = {**of_other, **fields}
+    of_size = ("pool", "num_heads", "init_values")
+    known = {name: value for name, value in told.items() if name not in of_size or isinstance(value, tuple)}
+    if like and isinstance(like.num_heads, tuple) and like.depths is None:  # a Swin's tables show its heads
+        known.setdefault("num_heads", like.num_heads)
+    shown = layout.infer(vit, head, **known)
+    if like and "norm" not in fields and not layout.shows("norm", shown):
+        if like.norm != shown.norm:
+            raise LearngeneError(
+                "its norms have no biases, and those of what it is like have: LayerNorm without bias is not known here"
+            )
+        told["norm"] = like.norm
+    if like and "num_heads" not in fields and not layout.shows("num_heads", shown):
+        told["num_heads"] = _heads_like(shown, like)
+    same_grid = like and (shown.patch_size, shown.window_size) == (like.patch_size, like.window_size)
+    if same_grid and "img_size" not in fields and not layout.shows("img_size", shown):
+        told["img_size"] = like.img_size
     for name in ("pool", "num_heads"):
         if layout.shows(name, shown):
             told.pop(name, None)
@@ -284,8 +436,27 @@ def _take(layout: Layout, state: Mapping[str, Tensor], fields: dict) -> ViTWeigh
     return layout.from_state_dict(state, **told)
 
 
+def _heads_like(shown: ViTSpec, like: ViTSpec) -> int | tuple[int, ...]:
+    """The heads of a ViT that a checkpoint is like, where it is as wide: another width may have any."""
+    same = shown.embed_dims == like.embed_dims and shown.heads[0] * shown.head_dim == like.heads[0] * like.head_dim
+    if same and (isinstance(like.num_heads, int) or shown.num_layers == like.num_layers):
+        return like.num_heads
+    near = max(1, shown.heads[0] * shown.head_dim // like.head_dim)
+    raise NotShown(
+        f"it is {shown.embed_dims} wide with {shown.num_layers} layers, and what it is like {like.embed_dims} with "
+        f"{like.num_layers}, which does not tell its heads; expected num_heads={near} (--num-heads {near}) if heads "
+        f"have {like.head_dim} channels as there, or another number"
+    )
+
+
 def extract(
-    method: str, ancestry: Source, *, like: str | Path | nn.Module | ViTSpec | None = None, **options
+    method: str,
+    ancestry: Source,
+    *,
+    like: str | Path | nn.Module | ViTSpec | None = None,
+    path: str | None = None,
+    verify: bool | None = None,
+    **options,
 ) -> Extracted:
     """Extract a learngene of ``method`` from an ancestry.
 
@@ -293,10 +464,14 @@ def extract(
         method: the method's name.
         ancestry: canonical weights, or what :func:`load_ancestry` reads.
         like: see :func:`load_ancestry`.
+        path: see :func:`load_ancestry`.
+        verify: see :func:`load_ancestry`.
         **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
             (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
             config, ``"noise"``, or batches of preprocessed images), ``num_images`` (the method says how many by
-            default), ``seed`` of their draw, and ``preprocessing`` (see :func:`mmlearngene.attention.read_images`).
+            default), ``seed`` of their draw, ``preprocessing`` (see :func:`mmlearngene.attention.read_images`), and
+            ``data_size``, the side of a folder's images: the ViT's own when omitted, but at most 224. Distances are
+            told in pixels of the ViT's own size all the same.
 
     Raises:
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
@@ -314,7 +489,7 @@ def extract(
     check_types(cls, {name: value for name, value in options.items() if name not in own})
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
     source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
-    weights = load_ancestry(ancestry, like, **fields)
+    weights = load_ancestry(ancestry, like, path=path, verify=verify, **fields)
     if refused := cls.refuses(weights.spec):
         others = ", ".join(name for name in extraction_methods() if not LEARNGENES[name].refuses(weights.spec))
         raise LearngeneError(
@@ -326,6 +501,8 @@ def extract(
     if cls.looks_at_images:
         read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
         data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
+        if "data_size" in read:
+            read["img_size"] = read.pop("data_size")
         if data is not None and options.get(cls.seen) is None:
             images = Images(data, weights.spec, **{"num_images": cls.num_images, **read, **told, **how})
             options[cls.seen] = cls.see(weights, images)
@@ -367,10 +544,13 @@ def _tupled(value: object) -> object:
 
 
 def _classes_of(model: object, count: int) -> list[str] | None:
-    """The names that a Hugging Face folder or model gives to so many classes; None where it gives none."""
+    """The names that a folder or a Hugging Face model gives to so many classes; None where it gives none."""
     if isinstance(model, (str, Path)):
         file = Path(model) / "config.json"
-        named = json.loads(file.read_text()).get("id2label") if file.is_file() else None
+        told = json.loads(file.read_text()) if file.is_file() else {}
+        named = told.get("id2label")
+        if "architecture" in told and isinstance(told.get("label_names"), list):  # timm's, or its wrapper's
+            named = dict(enumerate(told["label_names"]))
     else:
         named = getattr(getattr(model, "config", None), "id2label", None)
     if not isinstance(named, dict) or len(named) != count:

@@ -6,16 +6,17 @@ import inspect
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .errors import LearngeneError, check_choice, in_words
 from .layouts import build
+from .preprocessing import FolderImages
 from .spec import ViTSpec
 from .typed import Seed, check_types, shortened
 from .weights import ViTWeights
@@ -28,9 +29,10 @@ _LARGEST = 224  # side of images, unless asked for: a larger one takes long, and
 def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Tensor:
     """Mean attention distance of every head: attention x distance between patch centres, averaged over queries.
 
-    The distance is Euclidean and in pixels of the network's input. Class and register tokens are removed, as query
-    and as key, without making up for their share of the attention (Raghu et al., NeurIPS 2021; what Cluster-Learngene
-    clusters by). A Swin's heads look within windows, shifted ones included; its patches are larger from stage to stage.
+    The distance is Euclidean and in pixels of the ViT's own size, also where the images are smaller. Class and register
+    tokens are removed, as query and as key, without making up for their share of the attention (Raghu et al., NeurIPS
+    2021; what Cluster-Learngene clusters by). A Swin's heads look within windows, shifted ones included; its patches
+    are larger from stage to stage.
 
     Args:
         weights: a trained ViT or Swin, of features that timm has.
@@ -42,6 +44,7 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
     Raises:
         LearngeneError: there are no images, or timm has no such ViT.
     """
+    own = max(weights.spec.img_size)
     weights, images = at_size_of(images, weights)
     spec, distances = weights.spec, []
     for stage, layers in enumerate(spec.stages):
@@ -54,7 +57,9 @@ def mean_attention_distance(weights: ViTWeights, images: Iterable[Tensor]) -> Te
         return (attention[..., first:, first:] * of_layer).sum(-1).mean(-1).sum(0, dtype=torch.float64)
 
     means = _mean_over_images(weights, images, distance)
-    return torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan"))
+    return (
+        own / max(spec.img_size) * torch.nn.utils.rnn.pad_sequence(means, batch_first=True, padding_value=float("nan"))
+    )
 
 
 @torch.no_grad()
@@ -162,7 +167,7 @@ def read_images(
     """
     if num_images < 1:
         raise LearngeneError(f"num_images={num_images} must be positive")
-    sides = _sides(spec, img_size)
+    sides = _sides(spec, img_size, of_config=str(data).endswith(".py"))
     if str(data) == "noise":
         generator = torch.Generator().manual_seed(seed)
         for start in range(0, num_images, BATCH_SIZE):
@@ -175,13 +180,15 @@ def read_images(
 
         dataset, collate = config_images(data, spec)
     elif data.is_dir():
-        size = (spec.in_channels, *sides)
+        channels = spec.in_channels
+        if channels not in (1, 3):
+            raise LearngeneError(f"the ancestry takes {channels} channels; a folder of images has 1 or 3")
+        mean, std = (_of_channels(values, channels) for values in (mean, std))
+        size = (channels, *sides)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
         transform = create_transform(size, mean=mean, std=std, **how)
         try:
-            dataset = ImageDataset(
-                str(data), transform=transform, input_img_mode="L" if spec.in_channels == 1 else "RGB"
-            )
+            dataset = FolderImages(str(data), transform=transform, input_img_mode="L" if channels == 1 else "RGB")
         except RuntimeError as error:
             raise LearngeneError(f"the folder {data} holds no images: {error}") from error
         collate = _stack_images
@@ -238,14 +245,35 @@ class Images:
             yield batch
 
 
-def _sides(spec: ViTSpec, img_size: int | None) -> tuple[int, int]:
-    """Height and width of images: as asked for, or the ViT's own where these are at most 224."""
-    if img_size is not None:
+def _sides(spec: ViTSpec, img_size: int | None, of_config: bool) -> tuple[int, int]:
+    """Height and width of images: as asked for, or the ViT's own where these are at most 224.
+
+    Raises:
+        LearngeneError: a Swin's windows and a config's images have one size; or the patches do not divide it.
+    """
+    own = spec.img_size
+    if img_size is not None and (spec.depths or of_config):
+        whose = "a Swin" if spec.depths else "a config"
+        raise LearngeneError(f"data_size={img_size}: {whose} has images of its own size")
+    if spec.depths or of_config or (img_size is None and max(own) <= _LARGEST):
+        return own
+    if img_size is not None and own[0] == own[1]:
         return spec.replace(img_size=img_size).img_size
-    if spec.depths is not None or max(spec.img_size) <= _LARGEST:
-        return spec.img_size
-    scale = _LARGEST / max(spec.img_size)
-    return tuple(max(1, int(side * scale) // spec.patch_size) * spec.patch_size for side in spec.img_size)
+    share = (img_size or _LARGEST) / max(own)
+    return tuple(max(1, int(side * share) // spec.patch_size) * spec.patch_size for side in own)
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Mean or deviation for so many channels: grey has the mean of three equal ones.
+
+    Raises:
+        LearngeneError: they are of another number of channels.
+    """
+    if len(values) == channels:
+        return tuple(values)
+    if channels == 1:
+        return (sum(values) / len(values),)
+    raise LearngeneError(f"{tuple(values)} are numbers of {len(values)} channels; expected {channels}")
 
 
 def _stack_images(samples: list[tuple[Tensor, int]]) -> Tensor:

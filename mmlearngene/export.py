@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelCardData
+from torch import Tensor, nn
 
 from . import files
-from .errors import LearngeneError
-from .layouts import Layout, build, built_anywhere
+from .errors import LearngeneError, in_words
+from .layouts import Layout, build, built_anywhere, mmpretrain, mmseg
 from .layouts.modules import weightless
 from .layouts.timm_call import create_call
 from .learngenes import Learngene
 from .preprocessing import image_processor, pretrained_cfg, resizing
 from .spec import ViTSpec
 from .tables import printable
+from .tokens import token_model
 from .version import __version__
 from .weights import ViTWeights
 
@@ -42,6 +46,7 @@ class Expanded:
         license: of the ancestry, as the user gives it.
         tuned: how long it was tuned, where it was.
         token_map: weight and bias of the linear layer that takes its tokens to the ancestry's channels, if asked for.
+        patches: whether an ONNX file gives patch tokens, too.
         missing: tensors that the weights do not give, of all layers or of some.
     """
 
@@ -53,6 +58,7 @@ class Expanded:
     license: str | None = None
     tuned: str = ""
     token_map: tuple[torch.Tensor, torch.Tensor] | None = None
+    patches: bool = False
     missing: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +112,7 @@ def write(expanded: Expanded, output: Path) -> list[str]:
             raise LearngeneError(
                 f"an ONNX file cannot be trained, and {', '.join(fresh)} would start fresh; expected {expected}"
             )
-        data, largest = onnx_bytes(weights, metadata)
+        data, largest = onnx_bytes(weights, metadata, expanded.patches, expanded.token_map is not None)
         files.save_bytes(output, data)
         lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
     elif layout.framework == "hf":
@@ -127,7 +133,8 @@ def write(expanded: Expanded, output: Path) -> list[str]:
 
         files.save_folder(output, write)
     else:
-        files.save_tensors(output, layout.state_dict(weights), {**metadata, "layout": layout.framework})
+        made = weightless(lambda: layout.make(spec), buffers=False)
+        files.save_tensors(output, layout.state_dict_of(made, weights), {**metadata, "layout": layout.framework})
     if layout is None or layout.framework != "hf":
         files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
@@ -170,21 +177,24 @@ def opening(expanded: Expanded, path: Path) -> str:
     """
     spec, layout = expanded.weights.spec, expanded.layout
     if layout is None:
+        names = "outputs, patches" if expanded.patches else "(outputs,)"
         return (
             "import onnxruntime\n"
             f"session = onnxruntime.InferenceSession({_quoted(path)})\n"
-            'outputs = session.run(None, {"images": images})[0]  # float32, normalised, '
+            f'{names} = session.run(None, {{"images": images}})  # float32, normalised, '
             f"(batch, {spec.in_channels}, {spec.img_size[0]}, {spec.img_size[1]})"
         )
     if layout.framework == "timm":
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
         cls, where = _hf_class(expanded), _quoted(path)
+        # the pooler that some classes add has weights of its own, which no learngene gives
+        call = f"{cls}.from_pretrained({where}{', add_pooling_layer=False' if _adds_pooler(cls) else ''})"
         if _processor(expanded)[0] is None:
-            return f"from transformers import {cls}\nmodel = {cls}.from_pretrained({where})"
+            return f"from transformers import {cls}\nmodel = {call}"
         return (
             f"from transformers import AutoImageProcessor, {cls}\n"
-            f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {cls}.from_pretrained({where})"
+            f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {call}"
         )
     return _open_in_openmmlab(spec, layout.framework, path)
 
@@ -192,6 +202,14 @@ def opening(expanded: Expanded, path: Path) -> str:
 def _hf_class(expanded: Expanded) -> str:
     """The class of transformers that opens the folder, with its classifier where there is one."""
     return type(weightless(lambda: expanded.layout.make(expanded.weights.spec))).__name__
+
+
+def _adds_pooler(cls: str) -> bool:
+    """Whether a class of transformers adds a dense layer behind the class token, unless it is told not to."""
+    import transformers
+
+    parameters = inspect.signature(getattr(transformers, cls).__init__).parameters
+    return "add_pooling_layer" in parameters and not cls.startswith("Swin")
 
 
 def _quoted(path: Path) -> str:
@@ -225,10 +243,13 @@ def _open_in_openmmlab(spec: ViTSpec, framework: str, path: Path) -> str:
     init = dict(type="Pretrained", checkpoint=str(path))
     reader = 'custom_imports = dict(imports=["mmlearngene.models", "mmlearngene.engine"])  # reads .safetensors\n'
     if framework == "mmseg":
-        return f"{reader}model = dict(backbone=dict(init_cfg={init!r}))  # beside the backbone's own settings"
-    from .layouts.mmpretrain import backbone_cfg, classifier_cfg
-
-    model = classifier_cfg(spec, init_cfg=init) if spec.num_classes else dict(backbone_cfg(spec), init_cfg=init)
+        settings = mmseg.backbone_cfg(spec)
+        return (
+            f"{reader}backbone = {settings!r}  # the settings that the file is for: model.backbone has to have them\n"
+            f"model = dict(backbone=dict(init_cfg={init!r}))"
+        )
+    cfg = mmpretrain.classifier_cfg if spec.num_classes else mmpretrain.backbone_cfg
+    model = cfg(spec, init_cfg=init)
     return f"{reader}model = { ({name: value for name, value in model.items() if value is not None})!r}"
 
 
@@ -295,58 +316,116 @@ def _normalisation(preprocessing: dict) -> str | None:
 # ---------------------------------------------------------------------- ONNX
 
 
-def onnx_bytes(weights: ViTWeights, metadata: dict[str, str]) -> tuple[bytes, float]:
+class _Graph(nn.Module):
+    """What an ONNX file computes: logits or the pooled feature (batch, channels), and patch tokens if asked for.
+
+    Args:
+        model: a live model.
+        spec: its spec.
+        patches: whether patches (batch, rows, columns, channels), behind the final norm, are a second output.
+        project: whether these go through the classifier, too, which is a token map.
+    """
+
+    def __init__(self, model: nn.Module, spec: ViTSpec, patches: bool, project: bool) -> None:
+        super().__init__()
+        self.project = project
+        self.model, self.patches, self.num_classes = model, patches, spec.num_classes
+        self.tokens = token_model(model, class_token=None if spec.num_classes else spec.pool == "cls")
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        if self.patches:
+            tokens = self.tokens(images)
+            classifier = self.tokens.classifier if self.num_classes else nn.Identity()
+            outputs = self._outputs(images) if classifier is None else classifier(tokens.summary)
+            return outputs, classifier(tokens.patches) if self.project else tokens.patches
+        return (self._outputs(images),)
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        result = self.model(images)
+        if isinstance(result, tuple):  # a backbone of mmpretrain
+            result = result[-1]
+        if not isinstance(result, Tensor):  # Hugging Face's, which give tokens where there is no classifier
+            result = result["logits"] if self.num_classes else self.tokens(images).summary
+        return result
+
+
+def onnx_bytes(
+    weights: ViTWeights, metadata: dict[str, str], patches: bool = False, project: bool = False
+) -> tuple[bytes, float]:
     """An ONNX model of any batch size, checked with onnxruntime against PyTorch.
 
     Args:
         weights: complete weights.
         metadata: what the file tells of itself.
+        patches: whether its patch tokens are a second output.
+        project: whether these go through the classifier, which is a token map.
 
     Returns:
         The file's bytes, and the largest difference of an output.
 
     Raises:
-        LearngeneError: onnx or onnxruntime is not installed; weights are missing; or the outputs differ.
+        LearngeneError: onnx or onnxruntime is not installed; weights are missing; it cannot be exported or run; or the
+            outputs differ.
     """
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
         raise LearngeneError(f"--layout onnx needs {error.name}: pip install mmlearngene[onnx]") from error
+    spec = weights.spec
     model = built_anywhere(weights)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # plain products, which every exporter and runtime has
-    spec = weights.spec
+    if spec.rope == "mixed":  # positions of one image size are numbers; the code that makes them is exported wrongly
+        with torch.no_grad():
+            positions = model.rope.get_embed()
+        model.rope.get_embed = lambda *_, **__: positions
+    graph_of = _Graph(model, spec, patches, project).eval()
+    names = ["outputs", "patches"] if patches else ["outputs"]
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, spec.in_channels, *spec.img_size, generator=generator)
+    try:
+        found = _exported(graph_of, images[:2], names, metadata)
+        onnx.checker.check_model(found)
+        data = found.SerializeToString()
+        session = onnxruntime.InferenceSession(data, _quiet(onnxruntime), providers=["CPUExecutionProvider"])
+        given = {count: session.run(None, {"images": images[:count].numpy()}) for count in (1, 3)}
+    except Exception as error:  # of the exporter, the checker or the runtime, each its own kind
+        raise LearngeneError(f"{spec} cannot be an ONNX file: {in_words(error)}; nothing was written") from error
+    largest = 0.0
+    for count, arrays in given.items():
+        with torch.no_grad():
+            expected = graph_of(images[:count])
+        for array, tensor in zip(arrays, expected, strict=True):
+            apart = float(np.abs(array - tensor.numpy()).max()) if array.shape == tuple(tensor.shape) else math.nan
+            if not apart <= _TOLERANCE * max(1.0, float(tensor.abs().max())):
+                raise LearngeneError(
+                    f"the ONNX model differs from PyTorch's by {apart:.2g} in a batch of {count}; nothing was written"
+                )
+            largest = max(largest, apart)
+    return data, largest
+
+
+def _exported(model: nn.Module, images: Tensor, names: list[str], metadata: dict[str, str]):
+    """A model as ONNX, with its metadata."""
+    import onnx
+
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         path = Path(folder, "model.onnx")
-        axes = {"images": {0: "batch"}, "outputs": {0: "batch"}}
+        axes = {name: {0: "batch"} for name in ("images", *names)}
         # the exporter through TorchScript: in torch 2.11 torch.export's does not know every ViT of timm (BEiT)
         torch.onnx.export(
-            model, (images[:2],), path, input_names=["images"], output_names=["outputs"], dynamic_axes=axes,
-            opset_version=17, dynamo=False,
+            model, (images,), path, input_names=["images"], output_names=names, dynamic_axes=axes, opset_version=17,
+            dynamo=False,
         )  # fmt: skip
         graph = onnx.load(path)
-        onnx.helper.set_model_props(graph, metadata)
-        onnx.checker.check_model(graph)
-        found = graph.SerializeToString()
-        session = onnxruntime.InferenceSession(found, providers=["CPUExecutionProvider"])
-        largest = 0.0
-        for count in (1, 3):
-            expected = _outputs_of(model(images[:count])).numpy()
-            given = session.run(None, {"images": images[:count].numpy()})[0]
-            largest = max(largest, float(np.abs(given - expected).max()))
-            if not largest <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-                raise LearngeneError(
-                    f"the ONNX model differs from PyTorch's by {largest:.2g} in a batch of {count}; nothing was written"
-                )
-    return found, largest
+    onnx.helper.set_model_props(graph, metadata)
+    return graph
 
 
-def _outputs_of(result) -> torch.Tensor:
-    """The first output, whatever a framework wraps it in."""
-    if isinstance(result, torch.Tensor):
-        return result
-    return next(iter(result.values())) if hasattr(result, "values") else result[0]
+def _quiet(onnxruntime):
+    """Options of a session that says nothing itself: what it raises is told in a line."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return options

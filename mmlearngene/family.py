@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
@@ -72,6 +73,29 @@ class Family:
         """The one with the highest score, of at most so many parameters; of equal ones the smallest."""
         inside = [member for member in self.members if params is None or member.params <= params]
         return max(inside, key=lambda member: (member.score, -member.params))
+
+    def doubt(self, classes: int, images: int) -> str:
+        """What chance leaves of an order by top-1 accuracy, in a sentence; empty where it leaves all of it.
+
+        Args:
+            classes: how many there are.
+            images: how many were tested; an accuracy p of so many has the standard error sqrt(p (1 - p) / images).
+        """
+        best, chance = self.best(), 100 / classes
+
+        def error(percent: float) -> float:
+            share = min(max(percent / 100, 0.0), 1.0)
+            return 100 * math.sqrt(share * (1 - share) / images)
+
+        if best.score <= chance + 2 * error(chance):
+            return (
+                f"no size is better than chance: {chance:.3g} % of {classes} classes, and {best.score:.3g} % is within "
+                f"twice the standard error of {images:,} images ({error(chance):.2g} points); tune longer (--epochs)"
+            )
+        near = [m.size for m in self.members if m is not best and best.score - m.score <= 2 * error(best.score)]
+        if not near:
+            return ""
+        return f"as good within twice the standard error ({error(best.score):.2g} points): {', '.join(near)}"
 
     def front(self) -> list[Member]:
         """Those that no smaller one is as good as, the smallest first."""

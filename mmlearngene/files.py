@@ -11,6 +11,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ from .spec import ViTSpec
 from .typed import shortened
 from .version import __version__
 
+_LOGGER = logging.getLogger("mmlearngene")
 FORMAT = 2
 SUFFIX = ".learngene.safetensors"
 PICKLED = (".pth", ".pt")
@@ -338,20 +340,68 @@ def existing(path: str | Path) -> Path:
     raise LearngeneError(f"no such file: {path}{hint}")
 
 
-def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+def load_state_dict(path: str | Path, entry: str | None = None, ask: bool = False) -> dict[str, Tensor]:
     """A flat state dict from a ``.safetensors`` file or a torch checkpoint, never unpickling code.
 
     A checkpoint's ``model``, ``state_dict`` or ``model_ema`` entry is entered; a ``.npz`` file's arrays are taken as
     tensors.
 
+    Args:
+        path: the file.
+        entry: the checkpoint's entry to enter, where it has one of this name.
+        ask: whether to refuse a checkpoint with several sets of weights (an average of them, a teacher's) where no
+            ``entry`` says which; otherwise the first is taken and the others are named in a warning.
+
     Raises:
-        LearngeneError: the file is missing, damaged, or holds more than tensors and plain values.
+        LearngeneError: the file is missing, damaged, or holds more than tensors and plain values; or see ``ask``.
     """
     path = existing(path)
+    checkpoint = _readable(path)
+    entries = _entries(checkpoint)
+    if entry in entries:
+        checkpoint = entries[entry]
+    elif entries:
+        known = [name for name in ("model", "state_dict", "model_ema") if name in entries]
+        taken = (known or list(entries))[0]
+        if others := [name for name in entries if name != taken]:
+            words = f"{path} holds {len(entries)} sets of weights: {', '.join(entries)}"
+            if ask:
+                raise LearngeneError(f"{words}; say which, as in path={others[0]!r} (--path)")
+            _LOGGER.warning("%s; %s is taken", words, taken)
+        checkpoint = entries[taken]
+    tensors = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)} if isinstance(checkpoint, dict) else {}
+    if not tensors:
+        raise LearngeneError(f"{path} holds no state dict; expected tensors, or a 'model' or 'state_dict' entry")
+    _check_plain(path, tensors)
+    return tensors
+
+
+def entries_of(path: str | Path) -> list[str]:
+    """The names of a checkpoint's sets of weights; none where the file is one."""
+    return list(_entries(_readable(existing(path))))
+
+
+def _entries(checkpoint: object) -> dict[str, dict]:
+    """A checkpoint's entries that are state dicts themselves."""
+    if not isinstance(checkpoint, dict):
+        return {}
+    return {
+        name: entry
+        for name, entry in checkpoint.items()
+        if isinstance(entry, dict) and any(isinstance(value, Tensor) for value in entry.values())
+    }
+
+
+def _readable(path: Path) -> object:
+    """What is in a file of tensors, without running code.
+
+    Raises:
+        LearngeneError: it is damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, on damaged files
-            checkpoint = _read_any(path)
+            return _read_any(path)
     except LearngeneError:
         raise
     except Exception as error:  # torch, zipfile and safetensors each raise their own kinds on damaged input
@@ -360,13 +410,10 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"{path} cannot be read as safetensors or as a checkpoint of plain tensors "
             f"({type(error).__name__}: {reason})"
         ) from error
-    for key in ("model", "state_dict", "model_ema"):
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
-            break
-    tensors = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)} if isinstance(checkpoint, dict) else {}
-    if not tensors:
-        raise LearngeneError(f"{path} holds no state dict; expected tensors, or a 'model' or 'state_dict' entry")
+
+
+def _check_plain(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors that are not plain, or not all in the file."""
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise LearngeneError(f"{path}: {shortened(name)} is no name of a tensor")
@@ -374,7 +421,6 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             raise LearngeneError(f"{path}: {name} is sparse, quantized or empty; expected a plain tensor")
         if tensor.untyped_storage().nbytes() < tensor.nbytes:  # a few bytes can pass for any number of weights
             raise LearngeneError(f"{path}: {name} has {tensor.numel():,} numbers, but they are not all in the file")
-    return tensors
 
 
 def _read_any(path: Path) -> object:

@@ -13,7 +13,7 @@ from torch import nn
 from .adapt import adapt_weights
 from .ancestry import fitted
 from .errors import LearngeneError
-from .layouts import Found, built_anywhere, find_vit, weights_of
+from .layouts import Found, built_anywhere, check_function, find_vit, weights_of
 from .learngenes import Learngene, load
 from .spec import SIZES, WORDS, ViTSpec
 from .tables import table
@@ -78,6 +78,9 @@ def initialize(
     adapt: bool = False,
     skip: str | Sequence[str] = (),
     data: object = None,
+    path: str | None = None,
+    verify: bool | None = None,
+    dry_run: bool = False,
     **options,
 ) -> LoadReport:
     """Initialise the ViT or Swin in ``model`` from a learngene: all is checked first, then all is copied.
@@ -99,6 +102,10 @@ def initialize(
             names, see :func:`mmlearngene.weights.tensors_named`. ``min_inherited`` is then of all the rest.
         data: images, on which a principal learngene is refitted for the model's size alone, see
             :func:`mmlearngene.ancestry.fitted`.
+        path: the ViT's name in the model, where the model holds several.
+        verify: whether to run the model on one random image beside one that its class makes anew, so that nothing that
+            was replaced, hooked or patched in it is overlooked; see :func:`mmlearngene.load_ancestry`.
+        dry_run: check and report as ever, but change nothing; the model may be on the meta device then.
         **options: options of the method's expansion (``rows``, ``selection``, ``stages``, ...).
 
     Raises:
@@ -106,14 +113,31 @@ def initialize(
             size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
             is unchanged then.
     """
-    if (trained := learngene_in(model)) and not _holds_vit(model):
-        return _start(trained, learngene, min_inherited=min_inherited, head=head, adapt=adapt, skip=skip, **options)
+    if (trained := learngene_in(model)) and not _holds_vit(model, path):
+        return _start(
+            trained,
+            learngene,
+            min_inherited=min_inherited,
+            head=head,
+            adapt=adapt,
+            skip=skip,
+            dry_run=dry_run,
+            **options,
+        )
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
     if min_inherited is None:
         min_inherited = learngene.min_inherited
-    aux, found = learngene.aux_spec, find_vit(model)
+    aux, found = learngene.aux_spec, find_vit(model, path)
+    if not dry_run and (hollow := [name for name, parameter in model.named_parameters() if parameter.is_meta]):
+        raise LearngeneError(
+            f"{hollow[0]} is on the meta device and has no storage; expected model.to_empty(device=...)"
+        )
+    if head == "inherit" and found.lacks_head:
+        raise LearngeneError(
+            f"head='inherit' has no place: {found.lacks_head}; expected one linear layer, or head='fresh'"
+        )
     wanted = _with_own_pooling(found, aux)
     if wanted.kind != aux.kind:
         raise LearngeneError(
@@ -123,7 +147,7 @@ def initialize(
     # the descendant has the model's sizes and the learngene's features; then these are held against the model's
     spec = aux.replace(**{name: getattr(wanted, name) for name in SIZES})
     options = {**getattr(found.module, "expand_options", {}), **options}
-    if data is not None:
+    if data is not None and not dry_run:
         learngene = fitted(learngene, spec, data, options)
     weights = learngene.expand(spec, head=head, **options)
     own, given = wanted.features(), weights.spec.features()
@@ -135,6 +159,11 @@ def initialize(
         raise LearngeneError(_difference(found, weights, wanted, different))
     if different:
         weights, done = adapt_weights(weights, wanted)
+    if found.gives_tokens and found.spec.final_norm and not _normalises_tokens(aux):
+        done.append("the final norm of the tokens starts fresh, as the learngene has none there")
+    if found.gives_tokens and not found.layout.places("norm.weight", weights.spec):  # a norm of the mean alone
+        weights = weights.without("norm.*")
+    check_function(found, model, verify)
     resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
 
     parameters = dict(model.named_parameters())
@@ -183,7 +212,7 @@ def initialize(
         )
     with torch.no_grad():
         for name, tensor in state.items():
-            if name in parameters:
+            if name in parameters and not dry_run:
                 parameters[name].copy_(tensor)
     return report
 
@@ -193,15 +222,15 @@ def learngene_in(model: nn.Module) -> Learngene | None:
     return next((module for module in model.modules() if isinstance(module, Learngene)), None)
 
 
-def _holds_vit(model: nn.Module) -> bool:
+def _holds_vit(model: nn.Module, path: str | None) -> bool:
     try:
-        find_vit(model)
+        find_vit(model, path)
     except LearngeneError:
         return False
     return True
 
 
-def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> LoadReport:
+def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **arguments) -> LoadReport:
     """Let a learngene begin with the weights that another gives to a ViT of its own size."""
     trained.check_starts()
     source, name = (source, "") if isinstance(source, Learngene) else (load(source), f" ({source})")
@@ -210,7 +239,7 @@ def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> L
     spec = trained.learngene_spec
     model = built_anywhere(ViTWeights(spec, start_values(spec, spec.shapes())))
     try:
-        report = initialize(model, source, **{**options, **arguments})
+        report = initialize(model, source, **{**options, **arguments}, verify=False)
     except LearngeneError as error:
         raise LearngeneError(
             f"the {trained.method} learngene {spec} cannot start with this: {error}. Its features are fields of it, as "
@@ -225,23 +254,35 @@ def _start(trained: Learngene, source: Learngene | str | Path, **arguments) -> L
         if statuses.get(found.key(tensor, key)) in ("inherited", "resized")
     }
     kept = {tensor: value for tensor, value in weights.tensors.items() if tensor in given}
-    trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))
+    if not dry_run or next(trained.parameters()).is_meta:
+        trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))
     report.source, report.started = source.method + name, True
     return report
 
 
 def _with_own_pooling(found: Found, aux: ViTSpec) -> ViTSpec:
-    """The model's spec; where it gives tokens, others pool them, and so it is taken to pool as the learngene does."""
+    """The model's spec, with the learngene's pooling where the model gives tokens and leaves pooling to others.
+
+    Whether a norm stands behind the layers is no matter of pooling: a model whose tokens are not normalised is not
+    taken for one whose tokens are. A learngene that normalises the mean alone has no norm for tokens.
+    """
     spec = found.spec
     if not found.gives_tokens or aux.pool == "cls" and not spec.class_token:
         return spec
-    pooling = ("pool", "final_norm", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio")
-    return spec.replace(**{name: getattr(aux, name) for name in pooling})
+    pooling = ("pool", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio")
+    final_norm = spec.final_norm if _normalises_tokens(aux) and not spec.final_norm else aux.final_norm
+    return spec.replace(final_norm=final_norm, **{name: getattr(aux, name) for name in pooling})
+
+
+def _normalises_tokens(spec: ViTSpec) -> bool:
+    """Whether a ViT's final norm acts on every token, not on their mean."""
+    return spec.final_norm and spec.pool != "avg_norm"
 
 
 def _difference(found: Found, weights: ViTWeights, wanted: ViTSpec, names: list[str]) -> str:
     """One line that names the features in which a model and a learngene differ."""
     own, given = wanted.features(), weights.spec.features()
+    own["init_values"], given["init_values"] = wanted.init_values, weights.spec.init_values  # as configs say it
     words = [
         f"{WORDS.get(name, name)}: {name}={own[name]} in the model, {name}={given[name]} in the learngene"
         for name in names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -19,7 +19,7 @@ from .errors import LearngeneError
 from .files import SUFFIX, existing, is_learngene
 from .layouts import built_anywhere
 from .learngenes import load
-from .preprocessing import preprocessing_of
+from .preprocessing import FolderImages, preprocessing_of
 from .spec import ViTSpec
 from .tokens import TokenModel, Tokens, token_model
 
@@ -161,7 +161,7 @@ def labelled_images(folder: str | Path, model: Judged, limit: int) -> Iterator[t
     size = (model.spec.in_channels, *model.spec.img_size)
     transform = create_transform(size, mean=model.mean, std=model.std, interpolation="bicubic", crop_pct=0.875)
     try:
-        data = ImageDataset(str(folder), transform=transform, input_img_mode="L" if size[0] == 1 else "RGB")
+        data = FolderImages(str(folder), transform=transform, input_img_mode="L" if size[0] == 1 else "RGB")
     except RuntimeError as error:
         raise LearngeneError(f"the folder {folder} holds no images: {error}") from error
     yield from DataLoader(Subset(data, _spread(len(data), limit)), batch_size=BATCH_SIZE)

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import LearngeneError
-from .layouts import find_vit
+from .layouts import build, find_vit, weights_of
 
 
 class Tokens(NamedTuple):
@@ -67,6 +68,10 @@ class TokenModel(nn.Module):
         layer = self._classifier()
         return layer if isinstance(layer, nn.Linear) and layer.in_features == self.width else None
 
+    def size_arguments(self, images: Tensor) -> dict:
+        """What the model has to be told where images (B, C, H, W) are not of its own size."""
+        return {}
+
     def forward(self, images: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
         """Tokens of images (B, C, H, W); with ``project`` also each of them through the classifier."""
         patches, pooled, cls = self._tokens(images)
@@ -96,6 +101,16 @@ class TimmTokens(TokenModel):
         self.num_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
         self.has_class_token = getattr(model, "cls_token", None) is not None
 
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """(height, width) of its images, as far as timm says."""
+        return tuple(resolve_model_data_config(self.model)["input_size"][-2:])
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of its images."""
+        return next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
+
     def _classifier(self) -> nn.Module | None:
         return self.model.get_classifier()
 
@@ -118,23 +133,42 @@ class HuggingFaceTokens(TokenModel):
     """Hugging Face's: the ViTs of :mod:`mmlearngene.layouts.hf`, at any size of image that they take."""
 
     def __init__(self, model: nn.Module, class_token: bool | None = None) -> None:
-        super().__init__(model, class_token)
         found = find_vit(model)
+        if "ViTMAE" in type(found.module).__name__:  # which hides patches and shuffles the rest
+            model = build(weights_of(found, model), "hf")
+            model.eval()
+            found = find_vit(model)
+        super().__init__(model, class_token)
         spec = found.spec
         self.path = found.path
         self.width = spec.embed_dims << (len(spec.stages) - 1)
         self.num_prefix_tokens, self.has_class_token = spec.num_prefix_tokens, spec.class_token
         self.patch_size = spec.patch_size << (len(spec.stages) - 1)
-        self.img_size = spec.img_size
+        self.img_size, self.in_channels = spec.img_size, spec.in_channels
+        self.has_positions = spec.pos_embed == "learn"
+
+    def size_arguments(self, images: Tensor) -> dict:
+        """What the model has to be told where images (B, C, H, W) are not of its own size.
+
+        Raises:
+            LearngeneError: its positions are of an oblong image, which transformers resamples as those of a square.
+        """
+        size, vit = tuple(images.shape[-2:]), self.model.get_submodule(self.path)
+        if size == self.img_size or "interpolate_pos_encoding" not in inspect.signature(vit.forward).parameters:
+            return {}
+        if self.has_positions and self.img_size[0] != self.img_size[1]:
+            raise LearngeneError(
+                f"{type(vit).__name__} has positions of {self.img_size} images, which transformers cannot resample; "
+                f"expected images of this size, not {size}"
+            )
+        return dict(interpolate_pos_encoding=True)
 
     def _classifier(self) -> nn.Module | None:
         return getattr(self.model, "classifier", None)
 
     def _tokens(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         vit = self.model.get_submodule(self.path)
-        asked = "interpolate_pos_encoding" in inspect.signature(vit.forward).parameters
-        resized = asked and tuple(images.shape[-2:]) != self.img_size
-        out = vit(pixel_values=images, **(dict(interpolate_pos_encoding=True) if resized else {}))
+        out = vit(pixel_values=images, **self.size_arguments(images))
         sequence = out.last_hidden_state
         if type(vit).__name__.startswith("CLIP"):  # which norms the class token alone
             sequence = vit.post_layernorm(sequence)

@@ -8,9 +8,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmlearngene import LearngeneError, ViTSpec, extract, load_ancestry
+from mmlearngene.layouts import layout_for
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.testing import random_weights
 
 from .parity import timm_logits, unseen
 
@@ -120,10 +122,34 @@ def test_like_another_model(tmp_path, like):
     else:  # our own files say what they are
         from mmlearngene.cli import main
 
-        extract("pre-fin", path, like=other).save(tmp_path / "gene.safetensors")
+        extract("pre-fin", path, like=other, num_heads=2).save(tmp_path / "gene.safetensors")
         path, like = tmp_path / "expanded.safetensors", None
         assert main(["expand", str(tmp_path / "gene.safetensors"), "--arch", "h2-l3", "-o", str(path)]) == 0
-    assert_same_function(load_ancestry(path, like=like), model, spec)
+    if path.name == "vit.pth":  # of another width, whose heads may be of any
+        with pytest.raises(LearngeneError, match=r"expected num_heads=2 \(--num-heads 2\) if heads have 64 channels"):
+            load_ancestry(path, like=like)
+    assert_same_function(load_ancestry(path, like=like, num_heads=2), model, spec)
+
+
+def test_heads_and_image_are_not_guessed_from_another_size(tmp_path):
+    """Heads at another width, and the image of what has no positions to show it."""
+    spec = ViTSpec.parse("h6-l2", **{**TINY, "head_dim": 4})
+    torch.save(timm_model(spec).state_dict(), tmp_path / "vit.pth")
+    same = spec.replace(num_layers=3)
+    assert load_ancestry(tmp_path / "vit.pth", like=same).spec == spec
+    for like in (ViTSpec.parse("h4-l2", **TINY), ViTSpec.parse("h3-l2", **{**TINY, "head_dim": 4})):
+        with pytest.raises(LearngeneError, match="which does not tell its heads; expected num_heads="):
+            load_ancestry(tmp_path / "vit.pth", like=like)
+    rotary = ViTSpec.parse("h2-l2", **TINY, rope="cat", pos_embed="none", qkv_bias="qv", mlp="mlp")
+    swin = ViTSpec.parse("h1,2-l2,1", head_dim=8, embed_dims=8, img_size=32, patch_size=4, window_size=4, num_classes=5)
+    for spec in (rotary, swin):
+        torch.save(layout_for(spec, "timm").state_dict(random_weights(spec)), tmp_path / "other.pth")
+        for side in (16, 64):
+            found = load_ancestry(tmp_path / "other.pth", like=spec.replace(img_size=side)).spec
+            assert found.img_size == (side, side)
+        fields = {name: value for name, value in unseen(spec).items() if name != "img_size"}
+        with pytest.raises(LearngeneError, match="do not show img_size; name a model that is like it"):
+            load_ancestry(tmp_path / "other.pth", **fields)
 
 
 def test_fields_override_what_the_other_model_tells(tmp_path):

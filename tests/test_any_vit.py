@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file, save_model
 
-from mmlearngene import LearngeneError, build, cli, load, load_ancestry
+from mmlearngene import LearngeneError, build, cli, extract, initialize, load, load_ancestry
 from mmlearngene.layouts import find_vit
 
 from .zoo import TIMM_MODULES, images, outputs, shaken, timm_names, tiny_timm
@@ -80,6 +80,13 @@ def test_every_vit_of_timm_is_read_and_built_to_the_last_bit_or_refused_by_name(
     assert table in DOCS.read_text(), "docs/any_vit.md has another table: python -m tests.test_any_vit prints it"
 
 
+@pytest.mark.parametrize("name", ["vit_so400m_patch14_siglip_384", "vit_so400m_patch14_siglip_gap_384"])
+def test_an_image_that_patches_do_not_divide_is_refused_with_the_nearest(name):
+    with pytest.raises(LearngeneError, match=r"not divisible into patches of 14; the nearest size is \(378, 378\)"):
+        load_ancestry(tiny_timm(name, img_size=384))
+    assert load_ancestry(tiny_timm(name, img_size=378)).spec.grid == (27, 27)
+
+
 # ---------------------------------------------------------------------- Hugging Face
 
 
@@ -99,7 +106,7 @@ def hugging_face(kind: str, heads: int = 2, layers: int = 2, hidden: int = 40, *
         sizes["intermediate_size"] = hidden
     config = getattr(transformers, config_name)(**{**sizes, **fields})
     if "SiglipFor" in model_name:
-        whole = transformers.SiglipConfig(vision_config=config.to_dict(), text_config=dict(hidden_size=8))
+        whole = transformers.SiglipConfig(vision_config=config.to_dict(), text_config=TEXT)
         whole.num_labels, config = 5, whole
     return shaken(getattr(transformers, model_name)(config))
 
@@ -118,6 +125,7 @@ HUGGING_FACE = {
     "Swin": ("SwinConfig", "SwinModel"),
     "Swin classifier": ("SwinConfig", "SwinForImageClassification"),
 }
+TEXT = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=60_000)
 ACTS = st.sampled_from(["gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu"])
 EPS = st.sampled_from([1e-5, 1e-6, 1e-3])
 OPTIONS = {
@@ -231,6 +239,78 @@ def mmpretrain_classifier(name: str):
 @pytest.mark.parametrize("name", MMPRETRAIN)
 def test_mmpretrain(name):
     assert_rebuilt_is_the_same(mmpretrain_classifier(name), "mmpretrain")
+
+
+HEADS = {  # what stands around an mmpretrain backbone, and what is said where it is no classifier of one linear layer
+    "linear": (dict(), ""),
+    "its own head": (dict(head=dict(HEAD, type="mmpretrain.VisionTransformerClsHead")), ""),
+    "mean": (dict(out_type="featmap", neck=GAP), ""),
+    "hidden, as wide": (
+        dict(head=dict(HEAD, type="mmpretrain.VisionTransformerClsHead", hidden_dim=16)), "the layers pre_logits",
+    ),
+    "hidden": (
+        dict(head=dict(HEAD, type="mmpretrain.VisionTransformerClsHead", hidden_dim=8)), "the layers pre_logits",
+    ),
+    "batch norm": (dict(neck=dict(type="mmpretrain.ClsBatchNormNeck", input_features=16)), "neck ClsBatchNormNeck"),
+    "GeM": (
+        dict(out_type="featmap", neck=dict(type="mmpretrain.GeneralizedMeanPooling")), "neck GeneralizedMeanPooling",
+    ),
+    "mean and projection": (
+        dict(out_type="featmap", neck=dict(type="mmpretrain.LinearNeck", in_channels=16, out_channels=16)),
+        "neck LinearNeck",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_stands_around_an_mmpretrain_backbone(name, caplog):
+    pytest.importorskip("mmpretrain")
+    from mmlearngene.registry import MODELS
+
+    fields, said = dict(HEADS[name][0]), HEADS[name][1]
+    head, neck = fields.pop("head", HEAD), fields.pop("neck", None)
+    cfg = dict(type="mmpretrain.ImageClassifier", backbone={"type": "mmpretrain.VisionTransformer", **VIT, **fields})
+    model, other = (shaken(MODELS.build(dict(cfg, neck=neck, head=head))) for _ in range(2))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    weights = load_ancestry(model)
+    assert weights.spec.num_classes == (0 if said else 5)
+    assert said in " ".join(caplog.messages) and bool(caplog.messages) == bool(said)
+    gene = extract("pre-fin", weights)
+    if said:
+        with pytest.raises(LearngeneError, match=f"head='inherit' has no place: .*{said}"):
+            initialize(other, gene, head="inherit")
+        report = initialize(other, gene)
+        assert any(said in note for note in report.notes)
+        x = images((12, 12))
+        assert torch.equal(*(m.extract_feat(x, stage="backbone")[-1] for m in (model, other)))
+        return
+    report = initialize(other, gene, head="inherit")
+    assert {status for _, status, _ in report.tensors} == {"inherited"}
+    assert torch.equal(*(outputs(m, images((12, 12)))[0] for m in (model, other)))
+
+
+@pytest.mark.parametrize("framework", ["hf", "timm", "own"])
+def test_classifiers_of_more_than_one_layer_elsewhere(framework, caplog):
+    """Hugging Face's and one of somebody's own are left aside; timm's, which is in the ViT itself, is refused."""
+    more = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
+    if framework == "timm":
+        model = tiny_timm("deit_tiny_patch16_224")
+        model.head = more
+        with pytest.raises(LearngeneError, match=r"the model has a head \(Sequential\)"):
+            load_ancestry(model)
+        return
+    model = hugging_face("ViT classifier", num_labels=4)
+    if framework == "hf":
+        model.classifier = more
+    else:  # which may do anything with what it calls a classifier
+        model = torch.nn.ModuleDict(dict(vit=model.vit, classifier=model.classifier))
+    gene = extract("pre-fin", load_ancestry(model))
+    assert gene.aux_spec.num_classes == 0 and "left aside: classifier" in caplog.messages[-1]
+    if framework == "own":
+        with pytest.raises(LearngeneError, match="head='inherit' has no place: ModuleDict is no ViTForImage"):
+            initialize(model, gene, head="inherit")
 
 
 MMSEG = {
@@ -370,7 +450,10 @@ def test_extract_from_a_checkpoint_of_timm(name, save, tmp_path, capsys):
     else:
         save_model(model, str(file := tmp_path / "vit.safetensors"))
     gene = tmp_path / "gene.safetensors"
-    run("extract", "--method", "first-k", "--ancestry", file, "--like", name, "-o", gene)
+    command = ("extract", "--method", "first-k", "--ancestry", file, "--like", name, "-o", gene)
+    assert cli.main(list(map(str, command))) == 2  # it is of another width, which may have any heads
+    assert "expected num_heads=2 (--num-heads 2) if heads have 64" in capsys.readouterr().err
+    run(*command, "--num-heads", 2)
     assert_expands_to_itself(gene, model, "timm", tmp_path)
     # a smaller one, for people who have timm and not this package
     run("expand", gene, "--arch", "h2-l1", "-o", tmp_path / "small.safetensors")

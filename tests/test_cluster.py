@@ -13,6 +13,7 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
+from mmlearngene.ancestry import _with_distances
 from mmlearngene.attention import attention_maps, mean_attention_distance, read_images
 from mmlearngene.figures import plot_attention, plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
@@ -374,14 +375,30 @@ def test_images_are_drawn_by_the_seed_and_normalised(folder, tmp_path):
     assert plain.min() >= 0 and plain.max() <= 1
     assert preprocessing_of("vit_base_patch16_224.augreg_in21k")["mean"] == (0.5, 0.5, 0.5)
     assert preprocessing_of("checkpoint.pth") == {}
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "do_resize": true}')
-    assert preprocessing_of(str(tmp_path)) == dict(mean=(0.1, 0.2, 0.3))
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(LearngeneError, match="preprocessor_config.json is damaged"):
+        preprocessing_of(str(tmp_path))
 
 
 def test_extraction_from_a_folder_is_deterministic(folder):
     first, second = (extract("cluster", ancestry(), data=str(folder), num_images=6, seed=3, eps=0.2) for _ in range(2))
     assert first.config == second.config
     assert first.provenance["data"] == "images" and first.provenance["num_images"] == 6
+
+
+def test_attention_of_a_large_vit_is_looked_at_on_smaller_images(folder, tmp_path, caplog):
+    """No larger than 224 unless asked for, told in pixels of its own size, about as far as on large ones."""
+    torch.manual_seed(0)
+    spec = ViTSpec.parse("h2-l2", head_dim=8, img_size=448, patch_size=56, num_classes=3)
+    weights = random_weights(spec)
+    small, _ = _with_distances(weights, dict(data=str(folder), num_images=2))
+    assert "on images of 224 x 224 (data_size, --img-size)" in caplog.text
+    large, _ = _with_distances(weights, dict(data=str(folder), num_images=2, data_size=448))
+    assert "448 x 448" in caplog.text and small["distances"].shape == large["distances"].shape == (2, 2)
+    assert torch.allclose(small["distances"], large["distances"], rtol=0.3)  # in pixels of 448 x 448, both
+    assert extract("cluster", weights, data=str(folder), num_images=2, eps=1.0).aux_spec == spec
+    with pytest.raises(LearngeneError, match="a Swin has images of its own size|a config has"):
+        extract("cluster", weights, data=str(tmp_path / "config.py"), data_size=112)
 
 
 def test_images_of_a_config_come_through_its_pipeline_and_preprocessor(folder, tmp_path):

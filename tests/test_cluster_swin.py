@@ -111,7 +111,9 @@ def test_mmpretrains_checkpoints_show_their_size(arch, size, tmp_path):
 def test_a_classifiers_checkpoint(tmp_path):
     model = loaded(ancestry())
     torch.save({"state_dict": model.state_dict()}, tmp_path / "swin.pth")
-    weights = load_ancestry(tmp_path / "swin.pth", like=LIKE)
+    with pytest.raises(LearngeneError, match="do not show img_size"):  # with other windows than what it is like
+        load_ancestry(tmp_path / "swin.pth", like=LIKE)
+    weights = load_ancestry(tmp_path / "swin.pth", like=LIKE, img_size=SPEC.img_size[0])
     assert weights.spec == SPEC
     assert torch.equal(features(loaded(weights)), features(model))
 
@@ -382,7 +384,7 @@ def test_the_command_line_extracts_inspects_and_expands(folder, tmp_path, capsys
         "--data",
         str(folder),
     ]
-    assert main([*command, "--option", "eps=0.3", "-o", out]) == 0
+    assert main([*command, "--option", "eps=0.3", "--option", f"img_size={SPEC.img_size[0]}", "-o", out]) == 0
     learngene = load(out)
     assert learngene.aux_spec == SPEC and learngene.provenance["data"] == "images"
     assert min(len(kept) - count for kept, count in zip(learngene.config["heads"], SPEC.heads, strict=True)) < 0

@@ -526,8 +526,11 @@ class TestHuggingFace:
     @pytest.mark.parametrize("kind, prefix", [("Dinov2", 1), ("DINOv3ViT", 5), ("SiglipVision", 0), ("CLIPVision", 1)])
     def test_a_folder_is_a_teacher(self, kind, prefix, tmp_path):
         model = self.folder(tmp_path, kind)
-        processor = '{"image_mean": [0.2, 0.4, 0.6], "image_std": [0.1, 0.2, 0.4], "size": {"height": 32, "width": 32}}'
-        (tmp_path / "preprocessor_config.json").write_text(processor)
+        processor = dict(image_mean=[0.2, 0.4, 0.6], image_std=[0.1, 0.2, 0.4], size=dict(height=32, width=32))
+        processor["do_center_crop"] = False  # which the processors of some of them do
+        if "Vision" in kind:  # of which transformers cannot tell it
+            processor["image_processor_type"] = kind.replace("Vision", "ImageProcessor")
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
         teacher = HuggingFaceTeacher(str(tmp_path)).eval()
         assert teacher.input_size == (32, 32) and teacher.token_model.num_prefix_tokens == prefix
         pixels = torch.randint(0, 256, (2, 3, 32, 32)).float()

@@ -1,6 +1,8 @@
 """What leaves for other runtimes opens there as it says, and computes the same."""
 
+import importlib
 import json
+import math
 import os
 
 import numpy as np
@@ -12,9 +14,10 @@ from safetensors import safe_open
 from mmlearngene import ViTSpec, ViTWeights, build, extract, load
 from mmlearngene.export import Expanded, opening
 from mmlearngene.files import save_tensors
-from mmlearngene.layouts import layout_for
+from mmlearngene.layouts import built_anywhere, layout_for
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.tensors import start_values
+from mmlearngene.tokens import token_model
 
 from .test_cli import fails, run
 
@@ -47,6 +50,18 @@ def drawn(spec):
     torch.manual_seed(0)
     layers = [start_values(spec, spec.layer_shapes(layer)) for layer in range(spec.num_layers)]
     return ViTWeights.from_layers(spec, start_values(spec, spec.stem_shapes()), layers)
+
+
+def shaken(weights):
+    """The weights with no tensor at a special start value."""
+    generator = torch.Generator().manual_seed(0)
+    moved = {
+        name: [t + 0.2 * torch.randn(t.shape, generator=generator) for t in tensor]
+        if isinstance(tensor, list)
+        else tensor + 0.2 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in weights.tensors.items()
+    }
+    return ViTWeights(weights.spec, moved, weights.layer_map)
 
 
 def opened(code, folder, monkeypatch):
@@ -96,6 +111,77 @@ def test_a_fresh_head_stays_fresh(gene, arch, tmp_path, capsys, monkeypatch):
     assert [line.strip() for line in printed.splitlines()][0] == code.splitlines()[0]
     model = opened(code, tmp_path, monkeypatch)
     assert model.head.out_features == 7 and torch.equal(model.blocks[1].attn.qkv.weight, weight)
+
+
+# ---------------------------------------------------------------- every way that is printed
+
+FROM = {
+    "class token": ViTSpec(2, 3, **CLS),
+    "mean behind the norm": ViTSpec(2, 3, **VIT, **dict(pool="norm_avg")),
+    "mean before the norm": ViTSpec(2, 3, **VIT),
+    "Swin": ViTSpec.parse(
+        "h1,2,4,8-l2,2,2,1", head_dim=4, embed_dims=4, img_size=64, patch_size=2, window_size=4, num_classes=3
+    ),
+}
+WAYS = [  # layout, what is written
+    ("timm", "vit.safetensors"), ("timm", "vit.pth"), ("hf", "vit"), ("mmpretrain", "vit.safetensors"),
+    ("mmpretrain", "vit.pth"), ("mmseg", "vit.safetensors"), ("mmseg", "vit.pth"), ("onnx", "vit.onnx"),
+]  # fmt: skip
+
+
+def given_by(namespace, images):
+    """What the opened model gives of images: logits or the pooled feature, else patches (B, rows, columns, C)."""
+    if "session" in namespace:
+        return torch.from_numpy(namespace["outputs"])
+    model = namespace["model"]
+    if isinstance(model, dict):  # of an OpenMMLab config
+        from mmlearngene.registry import MODELS
+
+        for module in namespace["custom_imports"]["imports"]:  # as mmengine's Config does
+            importlib.import_module(module)
+        config = {**namespace["backbone"], **model["backbone"]} if "backbone" in namespace else model
+        model = MODELS.build(config)
+        model.init_weights()
+    model.eval()
+    with torch.no_grad():
+        found = model(images)
+    if isinstance(found, (tuple, list)):
+        found = found[-1]
+    if isinstance(found, torch.Tensor):
+        return found if found.ndim == 2 else found.permute(0, 2, 3, 1)
+    if "logits" in found:
+        return found.logits
+    assert found.get("pooler_output") is None or "Swin" in type(model).__name__  # no pooler that starts fresh
+    sequence = found.last_hidden_state
+    return sequence[:, -((side := math.isqrt(sequence.shape[1])) ** 2) :].unflatten(1, (side, side))
+
+
+@pytest.mark.parametrize("classes", [3, 0])
+@pytest.mark.parametrize(
+    "layout, name, kind",
+    [(*way, kind) for way in WAYS for kind in FROM if way[1] != "vit.pth" or kind == "class token"],
+)
+def test_what_is_printed_opens_what_was_written(layout, name, kind, classes, tmp_path, capsys, monkeypatch):
+    """Every layout, kind of file, pooling and number of classes: the code as printed gives the learngene's outputs."""
+    weights = shaken(drawn(FROM[kind]))
+    learngene = extract("cluster", weights, eps=0) if kind == "Swin" else extract("first-k", weights)
+    learngene.save(tmp_path / "gene.safetensors")
+    monkeypatch.chdir(tmp_path)
+    command = ["expand", "gene.safetensors", "--arch", str(weights.spec), "--num-classes", classes, "--layout", layout]
+    if layout == "mmseg" and classes or kind == "mean before the norm" and layout in ("mmseg", "hf"):
+        assert "no class of" in fails(capsys, *command, "-o", name)
+        return
+    assert run(*command, "-o", name) == 0
+    code = capsys.readouterr().out.partition("open it:\n")[2]
+    images = torch.randn(2, 3, *weights.spec.img_size)
+    namespace = dict(images=images.numpy())
+    exec("\n".join(line.removeprefix("    ") for line in code.splitlines()), namespace)
+    found = given_by(namespace, images)
+    spec = weights.spec.replace(num_classes=classes)
+    model = build(learngene.expand(spec)).eval()
+    with torch.no_grad():
+        expected = model(images) if found.ndim == 2 else token_model(model)(images).patches
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
 # ---------------------------------------------------------------- the card
@@ -268,6 +354,67 @@ def test_every_kind_of_vit_becomes_onnx(name):
 
     data, largest = onnx_bytes(drawn(SPECS[name]), {})
     assert data and largest < 1e-5
+
+
+ONNX = {  # what else ONNX gives: pooled features where the first framework that has the ViT gives tokens, patches
+    **{name: SPECS[name] for name in ("plain", "distilled", "SigLIP", "BEiT", "Swin")},
+    "DINOv3 without biases": ViTSpec(
+        2, 2, **{**CLS, "num_classes": 0}, rope="dinov3", rope_half=True, rope_temperature=100, pos_embed="none",
+        init_values=1.0, reg_tokens=2, qkv_bias="none", proj_bias=False, mlp_bias=False,
+    ),
+    "mixed rotary positions": ViTSpec(2, 2, **CLS, rope="mixed", pos_embed="none", qkv_bias="all"),
+    "mmpretrain alone": ViTSpec(2, 2, **{**CLS, "num_classes": 0}, rope="tiled", mlp="swiglu_packed"),
+    "without classes": ViTSpec(2, 2, **{**VIT, "num_classes": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_onnx_gives_what_is_pooled_and_patches_where_they_are_asked_for(name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from mmlearngene.export import onnx_bytes
+
+    weights = shaken(drawn(ONNX[name]))
+    spec = weights.spec
+    images = torch.randn(2, 3, *spec.img_size)
+    tokens = token_model(built_anywhere(weights), class_token=spec.pool == "cls")
+    with torch.no_grad():
+        patches, summary = tokens(images)
+        logits = built_anywhere(weights)(images) if spec.num_classes else summary
+    for both in (False, True):
+        session = onnxruntime.InferenceSession(onnx_bytes(weights, {}, patches=both)[0])
+        assert [output.name for output in session.get_outputs()] == ["outputs", "patches"][: 1 + both]
+        given = session.run(None, {"images": images.numpy()})
+        for array, tensor in zip(given, (logits, patches), strict=False):
+            assert np.allclose(array, tensor, atol=1e-4 * tensor.abs().max().item())
+    assert patches.ndim == 4 and given[0].shape == (2, spec.num_classes or summary.shape[1])
+
+
+def test_an_onnx_file_with_patches_opens_as_it_says(gene, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    command = ["expand", gene, "--arch", "h2-l3", "--patch-tokens", "-o", tmp_path / "vit.onnx"]
+    assert "--patch-tokens is of --layout onnx" in fails(capsys, *command[:-1], tmp_path / "vit.pth")
+    assert run(*command, "--layout", "onnx") == 0
+    code = capsys.readouterr().out.partition("open it:\n")[2]
+    monkeypatch.chdir(tmp_path)
+    namespace = dict(images=np.zeros((2, 3, 8, 8), np.float32))
+    exec("\n".join(line.removeprefix("    ") for line in code.splitlines()), namespace)
+    assert namespace["outputs"].shape == (2, 3) and namespace["patches"].shape == (2, 2, 2, 8)
+
+
+def test_what_the_exporter_or_the_runtime_refuses_is_one_line(gene, tmp_path, capsys, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+
+    def refuse(model):
+        raise onnx.checker.ValidationError("no such operator\nand more")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    command = ["expand", gene, "--arch", "h2-l3", "--layout", "onnx", "-o", tmp_path / "vit.onnx"]
+    message = fails(capsys, *command)
+    assert "cannot be an ONNX file: ValidationError: no such operator; nothing was written" in message
+    assert not (tmp_path / "vit.onnx").exists()
 
 
 def test_onnx_that_computes_something_else_is_not_written(gene, tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, build, extract, initialize
+from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, build, extract, initialize, load_ancestry
 from mmlearngene.adapt import adapt_weights
 from mmlearngene.learngenes.extracted import extraction_methods
 from mmlearngene.learngenes.lets import LeTs
@@ -238,6 +238,101 @@ def test_a_hugging_face_model_that_computes_something_else_is_refused(gene, feat
     if "Dinov2" not in config:
         sizes["intermediate_size"] = 64
     refuses(shaken(getattr(transformers, model)(getattr(transformers, config)(**{**sizes, **changes}))), gene, message)
+
+
+# ---------------------------------------------------------------------- a backbone that gives tokens, and its last norm
+
+
+def token_backbones(final_norm: bool) -> dict:
+    """Backbones of every framework that leave the norm behind the layers to an argument."""
+    pytest.importorskip("mmseg.models")
+    from mmlearngene.registry import MODELS
+
+    eps = dict(norm_cfg=dict(type="LN", eps=1e-6), final_norm=final_norm)
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
+    seg = dict(embed_dims=16, num_layers=2, num_heads=2, patch_bias=True, out_indices=(1,), **eps)
+    pretrain = dict(type="mmpretrain.VisionTransformer", arch=arch, out_type="featmap", **eps)
+    sizes = dict(img_size=16, patch_size=4)
+    return {
+        "mmseg": lambda: MODELS.build(dict(type="mmseg.VisionTransformer", **sizes, **seg)),
+        "mmpretrain": lambda: MODELS.build(dict(pretrain, **sizes)),
+        "timm": lambda: timm_vit(init_values=None, global_pool="", final_norm=final_norm, num_classes=0),
+    }
+
+
+def tokens_of(model: nn.Module) -> torch.Tensor:
+    """Patch tokens as (B, patches, channels)."""
+    model.eval()
+    with torch.no_grad():
+        found = model(images((16, 16)))
+    return found[-1].flatten(2).mT if isinstance(found, (tuple, list)) else found[:, 1:]
+
+
+@pytest.mark.parametrize("framework", ["mmseg", "mmpretrain", "timm"])
+def test_tokens_without_the_last_norm_are_not_taken_for_tokens_with_it(framework):
+    weights = random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, **CLS}))
+    gene = extract("pre-fin", weights)
+    expected = outputs(build(weights), images((16, 16)))[0][:, 1:]
+    bare = token_backbones(False)[framework]()
+    refuses(bare, gene, "final norm .* final_norm=False in the model, final_norm=True in the learngene; adapt=True")
+    report = initialize(bare, gene, adapt=True)
+    assert report.verdict == "adapted: the final norm is left out: not the same computation"
+    assert (tokens_of(bare) - expected).abs().max() > 0.1 * expected.abs().max()
+    normed = token_backbones(True)[framework]()
+    assert initialize(normed, gene).verdict == "same computation"
+    torch.testing.assert_close(tokens_of(normed), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", ["mmseg", "mmpretrain", "timm"])
+@pytest.mark.parametrize("fields", [dict(pool="avg_norm"), dict(pool="norm_avg", final_norm=False)])
+def test_tokens_of_a_learngene_without_a_norm_for_them(framework, fields):
+    """It has none, or one of the mean alone: a backbone without a norm computes the same, one with it says so."""
+    weights = random_weights(ViTSpec.parse("h2-l2", **{**PLAIN, "class_token": True, **fields}))
+    gene = extract("pre-fin", weights)
+    model, bare = build(weights).eval(), token_backbones(False)[framework]()
+    model.fc_norm = nn.Identity()
+    expected = outputs(model, images((16, 16)))[0][:, 1:]
+    assert initialize(bare, gene).verdict == "same computation"
+    torch.testing.assert_close(tokens_of(bare), expected, rtol=0, atol=1e-5)
+    verdict = initialize(token_backbones(True)[framework](), gene).verdict
+    assert verdict == "adapted: the final norm of the tokens starts fresh, as the learngene has none there"
+
+
+# ---------------------------------------------------------------------- a gated MLP
+
+
+def gated_models() -> dict:
+    """Models with a gated MLP of an activation that is no SiLU."""
+    transformers = pytest.importorskip("transformers")
+    from timm.layers import GluMlp, SwiGLU
+    from timm.models.eva import Eva
+
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4)
+    timm_sizes = dict(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=0)
+
+    def eva() -> nn.Module:
+        model = Eva(**timm_sizes, swiglu_mlp=True)
+        for block in model.blocks:
+            block.mlp.act = nn.GELU()
+        return model
+
+    return {
+        "DINOv3": lambda: transformers.DINOv3ViTModel(
+            transformers.DINOv3ViTConfig(**sizes, intermediate_size=64, use_gated_mlp=True)
+        ),
+        "DINOv3, relu": lambda: transformers.DINOv3ViTModel(
+            transformers.DINOv3ViTConfig(**sizes, intermediate_size=64, use_gated_mlp=True, hidden_act="relu")
+        ),
+        "timm, packed": lambda: timm_vit(mlp_layer=GluMlp, act_layer=nn.GELU),
+        "timm, apart": lambda: timm_vit(mlp_layer=SwiGLU, act_layer=nn.GELU),
+        "Eva": eva,
+    }
+
+
+@pytest.mark.parametrize("kind", ["DINOv3", "DINOv3, relu", "timm, packed", "timm, apart", "Eva"])
+def test_a_gate_that_is_not_silu_is_refused_by_name(kind):
+    with pytest.raises(LearngeneError, match="a gated MLP with the activation '(gelu|relu)' is not known here"):
+        load_ancestry(gated_models()[kind]())
 
 
 # ---------------------------------------------------------------------- adapting

@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import LearngeneError, ViTSpec, extract, initialize
+from mmlearngene import LearngeneError, ViTSpec, cli, extract, initialize, load_ancestry
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -359,3 +359,61 @@ def test_positions_of_prefix_tokens_are_not_resampled():
     weights = random_weights(spec)
     positions = weights.resample(spec.replace(img_size=16)).tensors["pos_embed"]
     assert torch.equal(positions[:3], weights.tensors["pos_embed"][:3]) and positions.shape == (3 + 16, 4)
+
+
+# ---------------------------------------------------------------- models that hold more, or less, than one ViT
+
+
+def test_a_model_without_storage_is_refused_and_can_be_tried(gene):
+    with torch.device("meta"):
+        hollow = timm_vit(gene)
+    with pytest.raises(LearngeneError, match="cls_token|pos_embed .*on the meta device and has no storage"):
+        initialize(hollow, gene)
+    assert initialize(hollow, gene, dry_run=True).share == 1
+    model = timm_vit(gene)
+    before = values(model)
+    report = initialize(model, gene, dry_run=True)
+    assert report.share == 1 and report.count("inherited") == sum(p.numel() for p in model.parameters())
+    assert_unchanged(model, before)
+
+
+def test_of_several_vits_one_is_asked_for(gene):
+    """Student and teacher, two towers, an average: none is the first by chance."""
+    student, teacher = timm_vit(gene), timm_vit(gene)
+    both = torch.nn.ModuleDict(dict(student=torch.nn.ModuleDict(dict(vit=student)), teacher=teacher))
+    before = values(teacher)
+    with pytest.raises(
+        LearngeneError, match=r"holds 2 ViTs: student.vit, teacher; say which, as in path='student.vit'"
+    ):
+        initialize(both, gene)
+    with pytest.raises(LearngeneError, match="holds 2 ViTs"):
+        load_ancestry(both)
+    with pytest.raises(LearngeneError, match="has no ViT at path='head'; expected one of student.vit, teacher"):
+        initialize(both, gene, path="head")
+    assert initialize(both, gene, path="student").share == 1
+    assert_set(student, TIMM.state_dict(gene.expand("h2-l5")))
+    assert_unchanged(teacher, before)
+    assert torch.equal(load_ancestry(both, path="teacher").tensors["pos_embed"], teacher.pos_embed[0])
+
+
+@pytest.mark.parametrize("wrap", ["entries", "names", "average"])
+def test_of_several_vits_in_a_file_one_is_asked_for(gene, wrap, tmp_path, capsys):
+    one, two = (timm_vit(gene) for _ in range(2))
+    file, like = tmp_path / "both.pth", gene.target("h2-l5")
+    if wrap == "names":
+        parts = dict(student=one, teacher=two)
+        torch.save({f"{name}.{key}": t for name, m in parts.items() for key, t in m.state_dict().items()}, file)
+    else:
+        names = ("student", "teacher") if wrap == "entries" else ("state_dict", "state_dict_ema")
+        torch.save({**dict(zip(names, (one.state_dict(), two.state_dict()), strict=True)), "epoch": 3}, file)
+    path = "state_dict_ema" if wrap == "average" else "teacher"
+    with pytest.raises(LearngeneError, match=rf"holds 2 (ViTs|sets of weights): \w+, {path}; say which, as in path="):
+        load_ancestry(file, like=like)
+    found = load_ancestry(file, like=like, path=path)
+    assert torch.equal(found.tensors["pos_embed"], two.pos_embed[0])
+    with pytest.raises(LearngeneError, match="nothing at path='nowhere'|say which"):
+        load_ancestry(file, like=like, path="nowhere")
+    command = ["extract", "--method", "pre-fin", "--ancestry", str(file), "--like", "vit_tiny_patch16_224"]
+    out = tmp_path / "gene.safetensors"
+    assert cli.main([*command, "-o", str(out)]) == 2 and "--path" in capsys.readouterr().err
+    assert cli.main([*command, "--path", path, "--num-heads", "2", "--option", "pool=avg_norm", "-o", str(out)]) == 0

@@ -621,6 +621,12 @@ def test_what_cannot_be_validated_is_told_before_training(tmp_path, options, mod
     assert not steps.sizes and not list(tmp_path.glob("*.pth"))
 
 
+def test_sizes_do_not_stop_a_run_that_evaluates_nothing(tmp_path):
+    """As with --no-validate of a config whose base names sizes of another learngene."""
+    hook = HOOKS.build(dict(type="mmlearngene.SizesValHook", sizes=["h4-l4"]))
+    make_runner(elastic(), tmp_path, [hook], epochs=1).train()
+
+
 def test_the_worst_of_a_loss_is_the_greatest(tmp_path):
     assert SizesValHook(SIZES, rule="less").worst([1, 3, 2]) == 3
     with pytest.raises(LearngeneError, match="rule 'larger'"):

@@ -400,3 +400,18 @@ def test_the_page_in_a_browser(tmp_path):
 
 def test_the_figure_is_drawn(tmp_path):
     assert plot_family(family(), tmp_path / "family.png").stat().st_size > 5000
+
+
+def test_the_best_is_compared_with_chance_and_with_the_standard_error():
+    def family(*scores):
+        members = [
+            Member(f"h{n}-l1", str(n), 1, n * 100, 1, True, 1.0, score, None, "") for n, score in enumerate(scores, 1)
+        ]
+        return Family("", "top-1 accuracy in %", [], members)
+
+    # of 100 images in ten classes chance has a standard error of 3 points, 80 % one of 4
+    assert family(14.0, 12.0).doubt(10, 100).startswith("no size is better than chance: 10 % of 10 classes, and 14 %")
+    assert "within twice the standard error of 100 images (3 points); tune longer" in family(14.0).doubt(10, 100)
+    assert family(14.0, 10.0).doubt(10, 10_000) == ""
+    assert family(80.0, 73.0, 71.0).doubt(10, 100) == "as good within twice the standard error (4 points): h2-l1"
+    assert family(80.0, 73.0, 71.0).doubt(10, 10_000) == ""

@@ -133,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what a checkpoint is like, for all that its tensors do not show: a timm model, a Hugging Face folder, or "
         "an OpenMMLab config",
     )  # fmt: skip
+    sub.add_argument(
+        "--path", metavar="NAME", help="which ViT of a file that holds several: the start of its names, or its entry"
+    )
     sub.add_argument("--num-heads", type=int, metavar="N", help="heads of a layer, which a checkpoint does not show")
     sub.add_argument(
         "--data", metavar="CONFIG_OR_FOLDER",
@@ -142,8 +145,9 @@ def _parser() -> argparse.ArgumentParser:
         "--images", dest="num_images", type=int, metavar="N", help="how many of them (default: the method's)"
     )
     sub.add_argument(
-        "--img-size", type=int, metavar="N", help="side of these images (default: the ancestry's, but at most 224)"
-    )
+        "--img-size", dest="data_size", type=int, metavar="N",
+        help="side of the images of --data; the cost grows with its fourth power (default: the ViT's own, at most 224)",
+    )  # fmt: skip
     sub.add_argument(
         "--largest", metavar="SIZE", help="principal: the largest size wanted; what only larger ones need is left out"
     )
@@ -180,6 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--adapt", action="store_true",
         help="where the layout lacks a feature, write weights that compute the same without it, if there are such",
+    )  # fmt: skip
+    sub.add_argument(
+        "--patch-tokens", action="store_true",
+        help="with --layout onnx a second output: patches (batch, rows, columns, channels) behind the final norm",
     )  # fmt: skip
     sub.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
     sub.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
@@ -231,9 +239,10 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _extract(arguments: argparse.Namespace) -> None:
     check_output(arguments)
-    options = {**given(arguments, "data", "num_images", "seed", "num_heads", "largest"), **dict(arguments.options)}
-    if arguments.img_size is not None:
-        options["preprocessing"] = {**options.get("preprocessing", {}), "img_size": arguments.img_size}
+    options = {
+        **given(arguments, "path", "data", "num_images", "data_size", "seed", "num_heads", "largest"),
+        **dict(arguments.options),
+    }
     _save(extract(arguments.method, arguments.ancestry, like=arguments.like, **options), arguments.output)
 
 
@@ -251,6 +260,10 @@ def _expand(arguments: argparse.Namespace) -> None:
     tensors_named(arguments.skip, spec)  # a wrong name is told before any work
     if arguments.skip and arguments.layout == "onnx":
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
+    if arguments.patch_tokens and arguments.layout != "onnx":
+        raise LearngeneError(
+            f"--patch-tokens is of --layout onnx; mmlearngene.tokens gives those of a {arguments.layout} model"
+        )
     options = {**given_expansion(arguments), **dict(arguments.options)}
     if arguments.data is not None:
         learngene = fitted(learngene, spec, arguments.data, options, **given(arguments, "num_images"))
@@ -268,7 +281,14 @@ def _expand(arguments: argparse.Namespace) -> None:
     notes = [*(f"adapted: {words}" for words in adapted), *learngene.notes_on(weights.spec)]
     notes += [f"skipped: {', '.join(arguments.skip)}"] if arguments.skip else []
     expanded = Expanded(
-        learngene, Path(arguments.gene).name, weights, layout, notes, arguments.license, token_map=token_map
+        learngene,
+        Path(arguments.gene).name,
+        weights,
+        layout,
+        notes,
+        arguments.license,
+        token_map=token_map,
+        patches=arguments.patch_tokens,
     )
     for line in write(expanded, arguments.output):
         print(printable(line))
@@ -375,8 +395,10 @@ def _features(of: dict) -> str:
     """What a ViT has beyond a plain one, in words."""
     fields = {name: value for name, value in of.items() if name != "size"}
     plain = ViTSpec(1, 1, pool=fields["pool"], class_token=fields["class_token"]).features()
-    own = ViTSpec.parse(fields).features()
-    extra = [f"{name} {value}" for name, value in own.items() if value != plain[name] and name != "norm_eps"]
+    spec = ViTSpec.parse(fields)
+    own = spec.features()
+    differ = [name for name, value in own.items() if value != plain[name] and name != "norm_eps"]
+    extra = [f"{name} {spec.init_values if name == 'init_values' else own[name]}" for name in differ]
     return f", {', '.join(extra)}" if extra else ""
 
 

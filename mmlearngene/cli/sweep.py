@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = _checked_settings(arguments, path)
     is_new = not out.exists()
     try:
-        costs, notes, classes = _prepare(arguments, sweep, learngene)
+        costs, notes, classes, images = _prepare(arguments, sweep, learngene)
     except BaseException:
         if is_new:
             shutil.rmtree(out, ignore_errors=True)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise
     if not results:
         raise LearngeneError(f"no size could be run; {costs[0].spec}: {next(iter(failed.values()))}")
-    _show(arguments, learngene, [cost for cost in costs if str(cost.spec) in results], results, notes, classes)
+    _show(arguments, learngene, [cost for cost in costs if str(cost.spec) in results], results, notes, classes, images)
     for size, error in failed.items():
         print(f"{size} failed: {error}", file=sys.stderr)
 
@@ -130,8 +130,10 @@ def _checked_settings(arguments: argparse.Namespace, gene: Path) -> dict:
     return settings
 
 
-def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tuple[list[Cost], list[str], list[str]]:
-    """Look at everything and write the config that all sizes share: the sizes, what to say, and the classes."""
+def _prepare(
+    arguments: argparse.Namespace, sweep, learngene: Learngene
+) -> tuple[list[Cost], list[str], list[str], int]:
+    """Look at everything and write the config that all sizes share: sizes, what to say, classes, number of images."""
     out, data, notes = arguments.output, Path(arguments.data).expanduser(), []
     costs = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size"))
     spec = costs[0].spec
@@ -152,7 +154,7 @@ def _prepare(arguments: argparse.Namespace, sweep, learngene: Learngene) -> tupl
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
     costs = within(costs, arguments.params, arguments.macs)
     _keep_config(out, config.pretty_text, data)
-    return costs, notes, classes
+    return costs, notes, classes, images
 
 
 def _keep_config(out: Path, text: str, data: Path) -> None:
@@ -221,7 +223,9 @@ def _score(metrics: dict[str, float], name: str | None) -> float:
     return metrics[name]
 
 
-def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: list[str]) -> None:
+def _show(
+    arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: list[str], images: int
+) -> None:
     """Write and print all that the results come to."""
     from ..family import Family, Member, page_of, plot_family, table_of
 
@@ -280,6 +284,8 @@ def _show(arguments, learngene, costs: list[Cost], results: dict, notes: list[st
         f"the best{' within ' + ' and '.join(budget) if budget else ''}: {best.size} with {best.score:.2f} "
         f"({words}), {best.params:,} parameters"
     )
+    if named == "accuracy/top1" and (doubt := family.doubt(len(classes), images)):
+        print(doubt)
     if equal := [member.size for member in members if member.score == best.score and member is not best]:
         print(f"as good, and larger: {', '.join(equal)}")
     print(best.command)

@@ -70,9 +70,8 @@ def check_starts(cfg: Config) -> None:
             owner = owner.get("learngene", owner)
             make = load if isinstance(owner, str) else MODELS.build  # a learngene may be given by its file
             model = weightless(lambda owner=owner, make=make: make(copy.deepcopy(owner)))
-        options.pop("data", None)  # a refit takes long, and is done when the weights are set
         try:
-            initialize(model, checkpoint, **options)
+            initialize(model, checkpoint, dry_run=True, **options)
         except LearngeneError as error:
             raise LearngeneError(f"{error}. The config has this learngene as {path}") from error
 

@@ -46,6 +46,8 @@ class SizesValHook(Hook):
         self.worst = min if check_choice(rule, RULES, "rule") == "greater" else max
 
     def before_run(self, runner: Runner) -> None:
+        if runner._val_loop is None and runner._test_loop is None:
+            return  # nothing is evaluated, as with --no-validate
         found = [module for module in unwrapped(runner).modules() if isinstance(module, AuxNet)]
         if not found:
             raise LearngeneError(f"SizesValHook: {type(unwrapped(runner)).__name__} holds no AuxNet to evaluate")

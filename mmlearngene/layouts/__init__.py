@@ -17,6 +17,7 @@ from ..spec import ViTSpec
 from ..weights import ViTWeights
 from .base import Layout
 from .live import Found, find, weights_of
+from .run import check_function
 
 # framework -> the package it is, and what to install where it is missing
 FRAMEWORKS = {
@@ -112,9 +113,9 @@ def known_layouts() -> list[Layout]:
     return [t for name, (package, _) in FRAMEWORKS.items() if package in sys.modules for t in layouts_of(name)]
 
 
-def find_vit(model: nn.Module) -> Found:
+def find_vit(model: nn.Module, path: str | None = None) -> Found:
     """The ViT in a live model of any framework, see :func:`mmlearngene.layouts.live.find`."""
-    return find(model, known_layouts())
+    return find(model, known_layouts(), path)
 
 
 def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> nn.Module:
@@ -164,6 +165,7 @@ __all__ = [
     "Layout",
     "build",
     "built_anywhere",
+    "check_function",
     "find",
     "find_vit",
     "first_layout",

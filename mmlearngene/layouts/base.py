@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -82,6 +82,8 @@ class Layout:
         read: what no tensor shows, from a live module and the module around it: fields of the spec. A pool of None
             means that the model gives tokens and leaves pooling to others.
         inside: where the ViT is in a complete model: its attribute, '' where it is the model itself.
+        odd_head: from the module around a ViT and the ViT, in words why its classifier is none that a spec can say (one
+            linear layer behind what is pooled); None where it is one.
         heads: keys of the classifier in the module around the ViT, several where it may have several names; empty
             where it is in the ViT itself, among ``keys``.
         dead: patterns of the class's parameters that it never uses at inference.
@@ -98,6 +100,7 @@ class Layout:
     make: Callable[[ViTSpec], nn.Module]
     read: Callable[[nn.Module, nn.Module | None], dict]
     inside: str = ""
+    odd_head: Callable[[nn.Module, nn.Module], str | None] | None = None
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dead: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
@@ -169,6 +172,12 @@ class Layout:
         stage = spec.stage(layer)
         return template.format(layer, stage=stage, block=layer - spec.stages[stage].start)
 
+    def roots(self) -> set[str]:
+        """The first part of each key: names of the modules and parameters of the ViT that hold canonical tensors."""
+        entries = (entry if isinstance(entry, tuple) else (entry,) for entry in self.keys.values())
+        names = (part.name if isinstance(part, Key) else part for entry in entries for part in entry if part)
+        return {name.partition(".")[0] for name in names}
+
     def head_places(self, name: str) -> list[str]:
         """Keys that a classifier's tensor may have in the module around the ViT; empty where it is in the ViT."""
         module, _, kind = name.rpartition(".")
@@ -185,6 +194,11 @@ class Layout:
             LearngeneError: the class has no place for a tensor.
         """
         return {key: tensor for _, key, tensor in self.entries(weights)}
+
+    def state_dict_of(self, made: nn.Module, weights: ViTWeights) -> dict[str, Tensor]:
+        """:meth:`state_dict` under the names of a model that ``make`` made: where it is the ViT alone, without more."""
+        inside = f"{self.inside}." if self.vit_of(made) is made and self.inside else ""
+        return {key.removeprefix(inside): tensor for key, tensor in self.state_dict(weights).items()}
 
     def entries(self, weights: ViTWeights) -> Iterator[tuple[str, str, Tensor]]:
         """The entries of :meth:`state_dict` as (canonical name, key, tensor)."""
@@ -243,7 +257,8 @@ class Layout:
         vit, head = self.split(state)
         spec = self.infer(vit, head, **fields)
         weights = self.take(vit, head, spec)
-        if missing := [name for name in UNSEEN if fields.get(name) is None and not self.shows(name, spec)]:
+        unseen = (*UNSEEN, "img_size", "norm")
+        if missing := [name for name in unseen if fields.get(name) is None and not self.shows(name, spec)]:
             raise NotShown(
                 f"the tensors of {spec} do not show {', '.join(missing)}; name a model that is like it (like=..., "
                 "--like ... with a timm name, an OpenMMLab config or a Hugging Face folder), or give each: "
@@ -253,7 +268,11 @@ class Layout:
 
     @staticmethod
     def shows(name: str, spec: ViTSpec) -> bool:
-        """Whether the tensors show a field of :data:`UNSEEN` after all."""
+        """Whether the tensors show a field of :data:`UNSEEN`, the image's size or the kind of norm, after all."""
+        if name == "norm":  # one without biases may be either
+            return spec.norm == "layernorm"
+        if name == "img_size":  # by the number of positions, or by the offsets of a table of relative ones
+            return spec.pos_embed == "learn" or spec.rel_pos_bias and spec.depths is None
         if name == "pool":
             return spec.pool in ("avg_norm", "map") or not spec.num_prefix_tokens
         if name == "act":
@@ -274,21 +293,23 @@ class Layout:
 
     def where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
         """What the names of the ViT's tensors start with in a state dict, and those of the model that holds it."""
-        key, _ = self.places("patch_embed.weight", PROBE)[0]
-        found = [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
-        path = min(found, key=len, default="")
+        path = min(self.all_places(state), key=len, default="")
         around = path.rstrip(".").rpartition(".")[0]
         return path, around + "." if around else ""
 
-    def beside(self, names: Iterable[str], path: str, around: str) -> list[str]:
+    def all_places(self, state: Iterable[str]) -> list[str]:
+        """What the names of each ViT's tensors start with, of all that there are."""
+        key, _ = self.places("patch_embed.weight", PROBE)[0]
+        return [name.removesuffix(key) for name in state if name == key or name.endswith(f".{key}")]
+
+    def beside(self, names: Iterable[str], path: str, heads: Container[str]) -> list[str]:
         """Names of the parts of a model that belong neither to its ViT nor to its classifier.
 
         Args:
             names: of all its tensors.
             path: what the names of the ViT's tensors start with, see :meth:`where`.
-            around: what those of the model that holds it start with.
+            heads: the names of the classifier's tensors.
         """
-        heads = {around + place for name in HEAD_TENSORS for place in self.head_places(name)}
         names = list(names)
         outside = [name for name in names if not name.startswith(path) and name not in heads]
         inside = [name.removeprefix(path) for name in names if name.startswith(path)]
@@ -418,7 +439,9 @@ class Layout:
         if found["rel_pos_bias"] and heads is None:
             heads = [shape("bias_table", layer)[1] for layer in layers]
         if heads is None:
-            heads = [max(1, dims // 64) for dims in inner]  # only until it is asked for, see from_state_dict
+            heads = [
+                max(1, dims // 64) if dims % 64 == 0 else 1 for dims in inner
+            ]  # only until it is asked for, see from_state_dict
         heads = [heads] * len(layers) if isinstance(heads, int) else list(heads)
         if found["depths"] is not None and len(heads) == len(depths):
             heads = [count for count, depth in zip(heads, depths, strict=True) for _ in range(depth)]

@@ -193,6 +193,21 @@ def _pool(vit: nn.Module, around: nn.Module | None) -> str | None:
     return "norm_avg" if neck == "GlobalAveragePooling" and getattr(around, "head", None) is not None else None
 
 
+def _odd_head(around: nn.Module, vit: nn.Module) -> str | None:
+    """Why a classifier is more than one linear layer behind what the backbone, or a mean, pools."""
+    neck, head = getattr(around, "neck", None), getattr(around, "head", None)
+    if head is None:
+        return None
+    is_mean = type(neck).__name__ == "GlobalAveragePooling" and isinstance(neck.gap, nn.AdaptiveAvgPool2d)
+    gives_map = getattr(vit, "out_type", "featmap") == "featmap"  # Swin has no other
+    if neck is not None and not (is_mean and gives_map):
+        return f"the neck {type(neck).__name__} stands before it"
+    layers = [name for name, _ in getattr(head, "layers", nn.Sequential()).named_children()]
+    if not {*layers} <= {"head", "head_dist"}:
+        return f"{type(head).__name__} has the layers {', '.join(layers)}"
+    return None
+
+
 def _common(vit: nn.Module, around: nn.Module | None, norm: nn.Module, **fields) -> dict:
     known(type(norm).__name__, ("LayerNorm",), "norm")
     return dict(
@@ -254,7 +269,14 @@ def _cannot(spec: ViTSpec) -> str | None:
     return None
 
 
-_COMMON = dict(framework="mmpretrain", inside="backbone", heads=_HEADS, make=_make, ignore=_IGNORE)
+_COMMON = dict(
+    framework="mmpretrain",
+    inside="backbone",
+    heads=_HEADS,
+    odd_head=_odd_head,
+    make=_make,
+    ignore=_IGNORE,
+)
 _STEM = {
     "patch_embed": "patch_embed.projection",
     "patch_norm": "patch_embed.norm",

@@ -12,10 +12,20 @@ from .base import ANY, Key, Layout
 from .modules import act_name, known, ratio_of
 
 
-def _make_vit(spec: ViTSpec) -> nn.Module:
-    from mmseg.models.backbones import VisionTransformer
+def backbone_cfg(spec: ViTSpec) -> dict:
+    """Config of the mmsegmentation backbone of ``spec``."""
+    return _vit_cfg(spec) if spec.depths is None else _swin_cfg(spec)
 
-    return VisionTransformer(
+
+def _make(spec: ViTSpec) -> nn.Module:
+    from ..registry import MODELS
+
+    return MODELS.build(backbone_cfg(spec))
+
+
+def _vit_cfg(spec: ViTSpec) -> dict:
+    return dict(
+        type="mmseg.VisionTransformer",
         img_size=spec.img_size,
         patch_size=spec.patch_size,
         in_channels=spec.in_channels,
@@ -93,17 +103,16 @@ VIT = Layout(
     dead=(r"cls_token",),
     extra=mmpretrain._EXTRA,
     spare_positions=lambda spec: int(not spec.class_token),
-    make=_make_vit,
+    make=_make,
     read=_read_vit,
     ignore=mmpretrain._IGNORE | {"patch_size"},
     cannot=_vit_cannot,
 )  # fmt: skip
 
 
-def _make_swin(spec: ViTSpec) -> nn.Module:
-    from mmseg.models.backbones import SwinTransformer
-
-    return SwinTransformer(
+def _swin_cfg(spec: ViTSpec) -> dict:
+    return dict(
+        type="mmseg.SwinTransformer",
         in_channels=spec.in_channels,
         embed_dims=spec.embed_dims,
         patch_size=spec.patch_size,
@@ -121,8 +130,9 @@ SWIN = replace(
     framework="mmseg",
     cls="mmseg.models.backbones.swin.SwinTransformer",
     heads={},
+    odd_head=None,
     holds={name: value for name, value in mmpretrain.SWIN.holds.items() if name != "is_ordinary"},
-    make=_make_swin,
+    make=_make,
     cannot=lambda spec: "a classifier; use num_classes=0" if spec.num_classes else mmpretrain.SWIN.cannot(spec),
 )
 

@@ -19,7 +19,7 @@ _NO_MATTER = {
     "num_classes", "num_labels", "weight_init_mode", "fix_init", "scale_by_keep", "head_init_scale", "num_features",
     "head_hidden_size", "feature_info", "with_cp", "is_init", "mlp_ratio", "frozen_stages", "interpolate_mode",
     "out_indices", "pretrained_cfg", "default_cfg", "attention_dropout", "distilled_training",
-    "is_causal", "layer_scale_init_value",
+    "layer_scale_init_value",
     "shift_coords", "jitter_coords", "rescale_coords", "aug_active", "norm_eval", "frozen_exclude", "pretrained",
     "convert_weights", "max_seq_len", "training_only", "attn_drop_p", "use_abs_pos_embed", "name_or_path",
 }  # fmt: skip
@@ -140,6 +140,46 @@ def _plain(value: object) -> object | None:
         return f"{_plain(value.func)} with {value.keywords}"
     if inspect.isfunction(value) or inspect.isbuiltin(value):
         return value.__name__
+    return None
+
+
+# parts of names that tools add to a model's tensors, what they are, and how to get rid of them
+_TOOLS = (
+    ("lora_", "LoRA", "merge it first (merge_and_unload)"),
+    ("weight_orig", "pruned", "make it permanent first (torch.nn.utils.prune.remove)"),
+    ("weight_mask", "pruned", "make it permanent first (torch.nn.utils.prune.remove)"),
+    ("parametrizations.", "parametrised", "remove it first (torch.nn.utils.parametrize.remove_parametrizations)"),
+    ("weight_g", "weight-normed", "remove it first (torch.nn.utils.remove_weight_norm)"),
+    ("_packed_params", "quantised", "take the weights from before"),
+    ("qweight", "quantised", "take the weights from before"),
+    ("weight_scale", "quantised", "take the weights from before"),
+    ("SCB", "quantised", "take the weights from before"),
+    ("flat_param", "sharded by FSDP", "gather its full state dict first"),
+)
+
+
+def tool_of(names: Iterable[str]) -> str | None:
+    """In words, the first tensor that is not a model's own but a tool's (LoRA, pruning, quantisation, sharding)."""
+    for name in names:
+        for mark, what, way in _TOOLS:
+            if mark in name:
+                return f"{name.partition(mark)[0].rstrip('._') or name} is {what}; {way}"
+    return None
+
+
+def odd_parameter(module: nn.Module) -> str | None:
+    """In words, the first parameter of a live model that is a tool's, or no plain tensor of its own."""
+    if found := tool_of(module.state_dict()):
+        return found
+    first: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if hasattr(parameter, "full_tensor"):
+            return f"{name} is sharded (DTensor); gather it first (full_tensor)"
+        if not parameter.is_floating_point():
+            return f"{name} is quantised ({parameter.dtype}); take the weights from before"
+        if other := first.get(id(parameter)):
+            return f"{name} is tied to {other}; give each its own parameters first (copy.deepcopy)"
+        first[id(parameter)] = name
     return None
 
 

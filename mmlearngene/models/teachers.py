@@ -6,20 +6,21 @@ A teacher gives logits, or the tokens that it makes of images, as :class:`Learng
 from __future__ import annotations
 
 import difflib
-import json
+import math
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ancestry import check_complete, hugging_face_model
+from ..ancestry import hugging_face_model
 from ..errors import LearngeneError
 from ..files import existing, load_state_dict
-from ..layouts import find_vit
+from ..preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
 from ..tokens import TokenModel, Tokens, token_model
 from .pretrained import demand_pretrained
@@ -39,6 +40,8 @@ class Teacher(nn.Module):
         rgb: whether three channels are in RGB order for the model.
     """
 
+    size_option = "input_size"  # the argument that says another size
+
     def __init__(
         self,
         model: nn.Module,
@@ -53,6 +56,7 @@ class Teacher(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.input_size = input_size
         self.rgb = rgb
+        self._said = False
 
     def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
         """Logits (B, classes) for inputs (B, C, H, W) that were normalised by ``preprocessor``."""
@@ -90,8 +94,20 @@ class Teacher(nn.Module):
             inputs = inputs.flip(1)
         inputs = (inputs - self.mean) / self.std
         if self.input_size and tuple(inputs.shape[-2:]) != tuple(self.input_size):
+            self._say_cost(tuple(inputs.shape[-2:]))
             inputs = F.interpolate(inputs, self.input_size, mode="bicubic", antialias=True)
         return inputs
+
+    def _say_cost(self, size: tuple[int, int]) -> None:
+        """Say once what a teacher costs that sees larger images than the student."""
+        times = math.prod(self.input_size) / math.prod(size)
+        if times > 1 and not self._said:
+            self._said = True
+            print_log(
+                "the teacher sees images of {} x {}, the student's {} x {} resized".format(*self.input_size, *size)
+                + f": {times:.3g} times the pixels; the teacher's {self.size_option}={size} takes them as they are",
+                logger="current",
+            )
 
 
 @MODELS.register_module()
@@ -108,6 +124,8 @@ class TimmTeacher(Teacher):
         LearngeneError: no such model, no source of weights is given or can be reached, or the checkpoint does not fit.
     """
 
+    size_option = "img_size"
+
     def __init__(self, model_name: str, pretrained: bool = False, checkpoint: str | None = None, **kwargs) -> None:
         import timm
         from timm.data import resolve_model_data_config
@@ -118,6 +136,14 @@ class TimmTeacher(Teacher):
             _load(model, checkpoint)
         data = resolve_model_data_config(model, args=kwargs)  # an img_size among them is the input size
         mean, std = ([255 * value for value in data[key]] for key in ("mean", "std"))
+        channels = data["input_size"][0]
+        if channels == 1:  # timm sums the kernels of three channels for one, so its grey has their mean
+            mean, std = ([sum(values) / len(values)] for values in (mean, std))
+        elif channels != len(mean):
+            raise LearngeneError(
+                f"teacher {model_name!r} takes {channels} channels, and timm says mean and std of {len(mean)}; "
+                "expected in_chans=3 or 1"
+            )
         super().__init__(model, mean, std, input_size=data["input_size"][-2:])
 
     @staticmethod
@@ -202,15 +228,35 @@ class HuggingFaceTeacher(Teacher):
     ) -> None:
         self.check(folder, mean=mean, std=std)
         path = Path(folder).expanduser()
-        model, missing = hugging_face_model(path)
-        check_complete(find_vit(model), model, missing)
-        file = path / "preprocessor_config.json"
-        processor = json.loads(file.read_text()) if file.is_file() else {}
-        mean, std = mean or processor["image_mean"], std or processor["image_std"]
-        own = processor.get("crop_size") or processor.get("size") or {}
-        sides = [own.get("height"), own.get("width")] if isinstance(own, dict) else [own, own]
+        # one that hides patches or is in half precision would give other tokens than its weights can
+        model = token_model(hugging_face_model(path)).model.float()
+        told = preprocessing_of(path) if not (mean and std) else {}
+        mean, std = mean or told["mean"], std or told["std"]
         super().__init__(model, [255 * value for value in mean], [255 * value for value in std])
-        self.input_size = _pair(input_size or (sides if all(sides) else self.token_model.img_size))
+        self.input_size = _pair(input_size or input_size_of(path) or self.token_model.img_size)
+        channels = self.token_model.in_channels
+        if len(mean) != channels or len(std) != channels:
+            raise LearngeneError(
+                f"{folder} takes {channels} channels, and mean={tuple(mean)}, std={tuple(std)} are of {len(mean)}; "
+                f"expected mean=... and std=... of {channels}"
+            )
+
+    def forward(self, inputs: Tensor, preprocessor: BaseDataPreprocessor) -> Tensor:
+        """Logits (B, classes), see :class:`Teacher`.
+
+        Raises:
+            LearngeneError: the model has no classifier.
+        """
+        images = self._own(inputs, preprocessor)
+        found = self.model(images, **self.token_model.size_arguments(images))
+        if isinstance(found, Tensor):
+            return found
+        if "logits" not in found:
+            raise LearngeneError(
+                f"{type(self.model).__name__} has no classifier, so it gives no logits; expected features=[...], which "
+                "distil its tokens"
+            )
+        return found["logits"]
 
     @staticmethod
     def check(
@@ -223,7 +269,7 @@ class HuggingFaceTeacher(Teacher):
         """
         path = Path(folder).expanduser()
         existing(path / "config.json")
-        if not (mean and std) and not (path / "preprocessor_config.json").is_file():
+        if not (mean and std) and "mean" not in preprocessing_of(path):
             raise LearngeneError(
                 f"{folder} has no preprocessor_config.json, so its mean and std are not known; expected the file "
                 "beside config.json, or mean=... and std=..., of channels scaled to 0 to 1"
