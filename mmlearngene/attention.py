@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from .typed import Seed, check_types, shortened
 from .weights import ViTWeights
 
 BATCH_SIZE = 32
+_LOGGER = logging.getLogger("mmlearngene")
 _LARGEST = 224  # side of images, unless asked for: a larger one takes long, and tells no more
 
 
@@ -260,7 +262,10 @@ def _sides(spec: ViTSpec, img_size: int | None, of_config: bool) -> tuple[int, i
     if img_size is not None and own[0] == own[1]:
         return spec.replace(img_size=img_size).img_size
     share = (img_size or _LARGEST) / max(own)
-    return tuple(max(1, int(side * share) // spec.patch_size) * spec.patch_size for side in own)
+    sides = tuple(max(1, int(side * share) // spec.patch_size) * spec.patch_size for side in own)
+    if img_size is None:
+        _LOGGER.warning("extraction looks on images of %d x %d (data_size, --img-size)", *sides)
+    return sides
 
 
 def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:

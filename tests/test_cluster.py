@@ -13,7 +13,6 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.ancestry import _with_distances
 from mmlearngene.attention import attention_maps, mean_attention_distance, read_images
 from mmlearngene.figures import plot_attention, plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
@@ -391,11 +390,11 @@ def test_attention_of_a_large_vit_is_looked_at_on_smaller_images(folder, tmp_pat
     torch.manual_seed(0)
     spec = ViTSpec.parse("h2-l2", head_dim=8, img_size=448, patch_size=56, num_classes=3)
     weights = random_weights(spec)
-    small, _ = _with_distances(weights, dict(data=str(folder), num_images=2))
+    small = mean_attention_distance(weights, read_images(folder, spec, 2))
     assert "on images of 224 x 224 (data_size, --img-size)" in caplog.text
-    large, _ = _with_distances(weights, dict(data=str(folder), num_images=2, data_size=448))
-    assert "448 x 448" in caplog.text and small["distances"].shape == large["distances"].shape == (2, 2)
-    assert torch.allclose(small["distances"], large["distances"], rtol=0.3)  # in pixels of 448 x 448, both
+    large = mean_attention_distance(weights, read_images(folder, spec, 2, img_size=448))
+    assert small.shape == large.shape == (2, 2)
+    assert torch.allclose(small, large, rtol=0.3)  # in pixels of 448 x 448, both
     assert extract("cluster", weights, data=str(folder), num_images=2, eps=1.0).aux_spec == spec
     with pytest.raises(LearngeneError, match="a Swin has images of its own size|a config has"):
         extract("cluster", weights, data=str(tmp_path / "config.py"), data_size=112)
