@@ -322,6 +322,13 @@ class TestDistiller:
             expected["loss_radio_patch"] += 3 * found["loss_radio_patch"] / 3
         for name, value in expected.items():
             assert torch.allclose(losses[name], value, atol=1e-5), name
+        total, logged = model.parse_losses(losses)
+        assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+
+    def test_no_loss_takes_the_name_of_their_sum(self, teacher, monkeypatch):
+        monkeypatch.setattr(RadioLoss, "forward", lambda self, pair: {"loss": pair.student.summary.sum()})
+        with pytest.raises(LearngeneError, match="RadioLoss names a loss 'loss'; expected 'loss_' and a word"):
+            distiller(teacher)(images(), mode="loss")
 
     @pytest.mark.parametrize("method", [*GENES, "cluster", "peg"])
     def test_gradients_reach_every_parameter_and_the_teacher_is_untouched(self, method, teacher):

@@ -230,7 +230,7 @@ class TestDistiller:
         logits, target = model(inputs), model.teacher(inputs, model.data_preprocessor)
         assert torch.isclose(losses["loss_distill"], 0.25 * DistillLoss(tau=2.0)(logits, target))
         labels = torch.tensor([0, 1, 2, 3])
-        assert torch.isclose(losses["loss"], 0.75 * F.cross_entropy(logits, labels))
+        assert torch.isclose(losses["head.loss"], 0.75 * F.cross_entropy(logits, labels))
         assert set(distiller(tmp_path)(inputs, samples, mode="loss")) == {"loss_distill"}
 
     def test_the_teacher_is_frozen_and_outside_the_checkpoint(self, tmp_path):

@@ -18,7 +18,7 @@ from ..errors import LearngeneError
 from ..registry import MODELS
 from ..tokens import Tokens, describe, token_model
 from .aux_net import AuxNet, classifier_preprocessor
-from .distill_loss import DistillLoss, mean, scaled
+from .distill_loss import DistillLoss, apart, mean, scaled
 from .feature_loss import FeatureLoss, Standardiser, TokenPair, cosine
 from .sizes import Step
 from .teachers import Teacher
@@ -29,6 +29,8 @@ _RESOLUTION = 1  # resolutions are drawn apart from sizes
 @MODELS.register_module()
 class LearngeneDistiller(BaseClassifier):
     """Train ``student`` by ``(1 - alpha) * its own loss + alpha * distillation`` from a frozen teacher.
+
+    The log has ``loss_distill``, ``head.loss`` (the student's own) and ``loss``, which is their sum.
 
     The teacher sees the very batch that the student sees, mixed and augmented, in its own normalisation. It is always
     in evaluation mode, runs without gradients, and is not part of parameters, checkpoints or averages. It runs once a
@@ -200,7 +202,8 @@ class LearngeneDistiller(BaseClassifier):
             )
         losses = {"loss_distill": self.alpha * self.distill(logits, target)}
         if self.alpha < 1:
-            losses |= scaled(self.student.head._get_loss(logits, data_samples), 1 - self.alpha)
+            own = apart(self.student.head._get_loss(logits, data_samples), "head")
+            losses |= scaled(own, 1 - self.alpha)
         return losses
 
     # ------------------------------------------------------------------ tokens
@@ -239,6 +242,8 @@ class LearngeneDistiller(BaseClassifier):
             losses: dict[str, Tensor] = {}
             for loss in self.features:
                 for name, value in loss(pair).items():
+                    if name == "loss":  # mmengine's name of the sum of all
+                        raise LearngeneError(f"{type(loss).__name__} names a loss 'loss'; expected 'loss_' and a word")
                     losses[name] = losses.get(name, 0) + value
             found.append(losses)
         return mean(found)
