@@ -62,5 +62,5 @@ def mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _number(value: Tensor | list[Tensor]) -> Tensor:
-    """A loss as mmengine counts it, which takes lists too: mmpretrain's accuracy is one of a tensor for each threshold."""
+    """A loss as mmengine counts it, lists too: mmpretrain's accuracy is one, a tensor for each threshold."""
     return value.mean() if isinstance(value, Tensor) else sum(part.mean() for part in value)

@@ -21,7 +21,7 @@ from .aux_net import AuxNet, classifier_preprocessor
 from .distill_loss import DistillLoss, apart, mean, scaled
 from .feature_loss import FeatureLoss, Standardiser, TokenPair, cosine
 from .sizes import Step
-from .teachers import Teacher
+from .teachers import Teacher, build_teacher
 
 _RESOLUTION = 1  # resolutions are drawn apart from sizes
 
@@ -103,7 +103,7 @@ class LearngeneDistiller(BaseClassifier):
             if standardise:
                 raise LearngeneError("standardise=True is of the teacher's tokens; expected features=[...] beside it")
             self.student = MODELS.build(student)
-            self._teacher = _Frozen(MODELS.build(teacher))
+            self._teacher = _Frozen(build_teacher(teacher))
         if self.resolutions and not isinstance(self.student, AuxNet):
             raise LearngeneError(
                 f"resolutions needs an AuxNet, whose positions follow, not {type(self.student).__name__}"

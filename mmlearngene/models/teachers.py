@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import random
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor
@@ -228,6 +230,20 @@ class HuggingFaceTeacher(Teacher):
                 f"{folder} has no preprocessor_config.json, so its mean and std are not known; expected the file "
                 "beside config.json, or mean=... and std=..., of channels scaled to 0 to 1"
             )
+
+
+def build_teacher(config: dict) -> nn.Module:
+    """The frozen teacher of a config.
+
+    Its start values are drawn and then replaced by its weights. No random number is used up by that, so a run draws the
+    same whether its teacher is built before, in a step, or not at all (:class:`~mmlearngene.models.CachedTeacher`).
+    """
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        teacher = MODELS.build(config)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    return teacher.eval().requires_grad_(False)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
