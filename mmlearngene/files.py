@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -97,8 +98,31 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
     path = Path(path)
     detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     if path.suffix in PICKLED:
-        return _save(path, lambda temporary: torch.save(detached, temporary))
-    return _save(path, lambda temporary: save_file(detached, temporary, metadata))
+        return _save(path, lambda temporary: _save_pickled(detached, temporary))
+
+    def write(temporary: str) -> None:
+        save_file(detached, temporary, metadata)
+        _sort_metadata(temporary)
+
+    return _save(path, write)
+
+
+def _save_pickled(tensors: dict[str, Tensor], path: str) -> None:
+    """``torch.save`` through a file of Python's, whose error of a full disk says so; torch's own does not."""
+    with open(path, "wb") as file:
+        torch.save(tensors, file)
+
+
+def _sort_metadata(path: str) -> None:
+    """Put the metadata of a safetensors file in order: safetensors writes it in another one each time."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:  # the same characters in another order, unless one is escaped in another way
+            file.seek(8)
+            file.write(text)
 
 
 def save_bytes(path: str | Path, data: bytes) -> Path:
@@ -117,15 +141,26 @@ def _save(path: Path, write: Callable[[str], object]) -> Path:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except (SafetensorError, RuntimeError) as error:  # of a full disk, and neither says which file it is about
-        raise OSError(f"{path} could not be written: {error}") from error
-    except OSError as error:
-        if error.errno and not error.filename:
-            error.filename = str(path)
-        raise
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise _named(error, path) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def _named(error: Exception, path: Path) -> OSError:
+    """The error of a write as Python has it, with its number and the file.
+
+    safetensors has the number in its words, and torch raises an error of its own while it handles Python's.
+    """
+    error = error.__context__ if isinstance(error.__context__, OSError) else error
+    if isinstance(error, OSError):
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        return error
+    if number := re.search(r"os error (\d+)", str(error)):
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
+    return OSError(f"{path} could not be written: {error}")
 
 
 def _clear_unfinished(path: Path) -> None:
@@ -144,7 +179,10 @@ def save_folder(path: str | Path, write: Callable[[Path], object]) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
         fresh, old = Path(temporary, "new"), Path(temporary, "old")
         fresh.mkdir()
-        write(fresh)
+        try:
+            write(fresh)
+        except (SafetensorError, OSError) as error:
+            raise _named(error, path) from error
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mmlearngene import LearngeneError, ViTSpec, __version__, build, files, load, load_ancestry
 from mmlearngene.layouts.timm import VIT
@@ -59,6 +59,18 @@ def test_the_header_says_what_is_in_the_file(gene, tmp_path):
     assert header["classes"] == ["a", "b", "c"]
     assert header["provenance"] == {"ancestry": "deit", "epochs": 3, "package_version": __version__}
     assert header["sha256"] == files.digest(gene.state_dict(), header) != files.digest(gene.state_dict())
+
+
+def test_files_of_equal_content_have_equal_bytes(tmp_path):
+    """safetensors writes metadata in an order of chance."""
+    metadata = {name: f'"{name}é"\n\t\\\x1b\x7f' for name in "qwertzuiop"}
+    tensors = {"b": torch.ones(2), "a": torch.zeros(3, 2)}
+    found = {files.save_tensors(tmp_path / "x.safetensors", tensors, metadata).read_bytes() for _ in range(5)}
+    assert len(found) == 1
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        assert file.metadata() == metadata and torch.equal(file.get_tensor("b"), tensors["b"])
+        assert torch.equal(file.get_tensor("a"), tensors["a"])
+    assert load_file(files.save_tensors(tmp_path / "y.safetensors", tensors)).keys() == tensors.keys()
 
 
 def test_a_file_is_as_readable_as_any_other_new_file(path, tmp_path):
