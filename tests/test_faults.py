@@ -43,7 +43,7 @@ from mmlearngene.errors import RunStopped
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
 
-from .processes import ENV, ROOT, Script
+from .processes import ENV, ROOT, Script, below, running
 from .test_engine import Images, Scores, aux_net, files_in, learngene_in, loader, make_runner, same
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
@@ -552,26 +552,8 @@ def start_two(*args):
     return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def below(pid):
-    """All processes below one."""
-    children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [grandchild for child in children for grandchild in below(child)]
-
-
-def running(pids):
-    """Those of the processes that still live; a zombie does not."""
-    found = []
-    for pid in pids:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append(pid)
-        except FileNotFoundError:
-            continue
-    return found
-
-
 @needs_proc
-@pytest.mark.parametrize("fault", ["SIGTERM", "a dead rank"])
+@pytest.mark.parametrize("fault", ["SIGTERM", "a dead rank", "a dead launcher"])
 def test_all_processes_end_together(fault, tmp_path, teacher):
     with socket.socket() as taken:  # nor does a port that another program has stand in the way
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -590,9 +572,12 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
             assert len(ranks) == 2
             if fault == "SIGTERM":
                 process.terminate()
-            else:
+            elif fault == "a dead rank":
                 os.kill(ranks[1], signal.SIGKILL)
-            output, _ = process.communicate(timeout=600)
+            else:  # and a dead rank: the other waits for it, and nobody is there to end it
+                for pid in (process.pid, ranks[1]):
+                    os.kill(pid, signal.SIGKILL)
+            output, _ = process.communicate(timeout=600 if fault != "a dead launcher" else 30)
         finally:
             left = running([*workers, process.pid])
             for pid in left:
@@ -600,7 +585,9 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
     assert not left
     assert "Traceback" not in output
     last = output.splitlines()[-1]
-    if fault == "SIGTERM":
+    if fault == "a dead launcher":
+        assert last == "the process that started this one is gone, so it ends"
+    elif fault == "SIGTERM":
         assert process.returncode == 143 and last == "train.py: ended by SIGTERM, with all its processes"
     else:
         assert process.returncode == 1

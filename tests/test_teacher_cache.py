@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,9 @@ def train(
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
     cfg.param_scheduler, cfg.custom_hooks = [], list(hooks)
     cfg.merge_from_dict({name.replace("__", "."): value for name, value in options.items()})
+    cfg.experiment_name = (
+        f"{work_dir.name}_{time.time_ns()}"  # else runs of one second share what mmengine knows of them
+    )
     cfg.update(work_dir=str(work_dir), log_level="ERROR", visualizer=None, randomness=dict(seed=seed))
     runner = Runner.from_cfg(cfg)
     runner.train()

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
             import mmpretrain.datasets  # noqa: F401
 
             from ..engine import sweep
+            from ..engine.work_dir import hold
     except ImportError as error:
         raise LearngeneError(
             f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error.__cause__ or error})"
@@ -64,9 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
     if out.exists() and not out.is_dir():
         raise LearngeneError(f"{out} is a file; expected a folder for the results")
     learngene = load(path)
-    settings = _checked_settings(arguments, path)
     is_new = not out.exists()
+    hold(out, "-o")
     try:
+        settings = _checked_settings(arguments, path)
         costs, notes, classes = _prepare(arguments, sweep, learngene)
     except BaseException:
         if is_new:
@@ -193,9 +195,9 @@ def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path
         console.print(f"{len(results)} of {len(costs)} sizes are in {out} already")
     if not todo:
         return results, failed
-    jobs = min(len(todo), arguments.jobs or max(1, torch.cuda.device_count()))
+    jobs = arguments.jobs or max(1, torch.cuda.device_count())
     if not console.is_terminal:  # where no bar moves
-        console.print(f"{len(todo)} size{'s' * (len(todo) > 1)} to run, {jobs} at a time")
+        console.print(f"{len(todo)} size{'s' * (len(todo) > 1)} to run, {min(jobs, len(todo))} at a time")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("sizes", total=len(costs), completed=len(results))

@@ -32,6 +32,7 @@ from ..spec import ViTSpec
 from .data_check import check_data
 from .device import adapt_to_device
 from .hooks import normalisation_of, unwrapped
+from .launch import end_with
 from .schedule import fit_schedule
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -330,7 +331,8 @@ def run_sizes(
     """Run sizes in processes of their own, each on a GPU of its own where there are any.
 
     Yields a size with the share of it that is done, again and again, and then with its result. What is finished is kept
-    in ``folder/sizes``, one JSON file a size.
+    in ``folder/sizes``, one JSON file a size. A sweep that is stopped and goes on with as many ``jobs`` ends with the
+    same weights, byte by byte.
 
     Raises:
         LearngeneError: a process was killed.
@@ -339,8 +341,10 @@ def run_sizes(
     places, shares = context.Queue(), context.Queue()
     for place in range(jobs):
         places.put(place)
+    # by what was asked for, not by how many sizes are left: sums over other numbers of threads round otherwise
     threads, others = max(1, (os.cpu_count() or 1) // jobs), set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, shares, threads)) as pool:
+    workers, started = min(jobs, len(sizes)), dict(initializer=_start, initargs=(places, shares, threads))
+    with ProcessPoolExecutor(workers, mp_context=context, **started) as pool:
         futures = {
             pool.submit(_run_size, number, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec
             for number, spec in enumerate(sizes)
@@ -381,7 +385,8 @@ def _run_size(number: int, *arguments) -> dict:
 
 
 def _start(places, shares, threads: int) -> None:
-    """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end at once at Ctrl-C."""
+    """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end with Ctrl-C or with the sweep."""
+    end_with(os.getppid())
     global _shares
     _shares = shares
     signal.signal(signal.SIGINT, signal.SIG_DFL)
