@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .errors import LearngeneError
+from .images import FolderImages
 from .layouts import build
 from .spec import ViTSpec
 from .typed import Seed
@@ -150,12 +151,7 @@ def read_images(
         size = (spec.in_channels, *spec.img_size)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
         transform = create_transform(size, mean=mean, std=std, **how)
-        try:
-            dataset = ImageDataset(
-                str(data), transform=transform, input_img_mode="L" if spec.in_channels == 1 else "RGB"
-            )
-        except RuntimeError as error:
-            raise LearngeneError(f"the folder {data} holds no images: {error}") from error
+        dataset = FolderImages(data, transform, spec.in_channels)
         collate = _stack_images
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")

@@ -29,7 +29,7 @@ from mmlearngene.testing import random_weights
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = Path(__file__).parent / "data" / "lets_official_small.npz"
-COMMANDS = ("import", "extract", "expand", "plan", "sweep", "inspect")
+COMMANDS = ("import", "extract", "expand", "plan", "sweep", "probe", "inspect")
 
 
 @pytest.fixture

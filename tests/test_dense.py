@@ -896,7 +896,9 @@ def test_the_tool_judges_sizes_of_a_learngene_and_a_trained_vit(photos, tmp_path
         str(tmp_path / "o.json"),
     ]
     monkeypatch.setattr(sys, "argv", ["probe.py", *arguments])
-    runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    assert not stopped.value.code
     scores = json.loads((tmp_path / "o.json").read_text())
     assert list(scores) == ["gene h1-l2", "gene h2-l3"] and all(set(s) == {"knn", "linear"} for s in scores.values())
     images, labels = next(labelled_images(photos / "val", found[1], limit=10))

@@ -21,10 +21,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
+from ..config_files import read_config
 from ..datasets.folders import read_folders, write_list
 from ..errors import LearngeneError
 from ..export import Expanded, opening, write
-from ..files import existing, save_bytes
+from ..files import save_bytes
 from ..layouts import find_vit, first_layout, weights_of
 from ..learngenes import Learngene, load
 from ..models.timm_classifier import any_classifier_cfg
@@ -170,12 +171,7 @@ def taken_config(path: Path, epochs: int) -> Config:
     Raises:
         LearngeneError: it has no data to evaluate on, or nothing to tune with.
     """
-    try:
-        cfg = Config.fromfile(existing(path))
-    except (SyntaxError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, LearngeneError):
-            raise
-        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    cfg = read_config(path)
     needed = ["val_dataloader", "val_evaluator"]
     needed += ["train_dataloader", "optim_wrapper", "train_cfg"] if epochs else []
     if missing := [name for name in needed if not cfg.get(name)]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ancestry import check_complete, hugging_face_model
+from ..config_files import read_config
 from ..errors import LearngeneError
 from ..files import existing, load_state_dict
 from ..layouts import find_vit
@@ -161,7 +161,7 @@ class ClassifierTeacher(Teacher):
         self.check(config, checkpoint)
         preprocessor = {}
         if isinstance(config, str):
-            cfg = Config.fromfile(config)
+            cfg = read_config(config)
             config, preprocessor = cfg.model, cfg.get("data_preprocessor", {})
         model = MODELS.build(config)
         _load(model, checkpoint)
