@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ _TOLD = (
 _HF_SIZES = dict(
     num_hidden_layers="num_layers", num_attention_heads="num_heads", hidden_size="embed_dims", embed_dim="embed_dims",
     image_size="img_size", patch_size="patch_size", num_channels="in_channels", num_register_tokens="reg_tokens",
-    depths="depths", num_heads="num_heads", window_size="window_size", mlp_ratio="mlp_ratio",
+    depths="depths", num_heads="num_heads", num_labels="num_classes", window_size="window_size", mlp_ratio="mlp_ratio",
 )  # fmt: skip
 
 Source = str | Path | nn.Module | ViTWeights
@@ -144,18 +145,24 @@ def hugging_face_model(folder: Path, weights: bool = True) -> tuple[nn.Module, l
         import transformers
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
-    _check_sizes(folder / "config.json")
+    stored = sum(file.stat().st_size for end in ("safetensors", "bin") for file in folder.glob(f"*.{end}"))
+    _check_sizes(folder / "config.json", stored if weights else 0)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
+        own = getattr(cls, "config_class", None)
+        if own is not None and own.model_type != config.model_type:
+            raise LearngeneError(f"its model_type is {config.model_type}, and {names[0]} is a {own.model_type}")
         if weights:
-            with _quiet(transformers.utils.logging):
+            with _quiet(transformers.utils.logging), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 model, info = cls.from_pretrained(
                     folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
                 )
             return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of sizes that are then refused
             return (cls.from_config(config) if cls is transformers.AutoModel else cls(config)), []
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
         words = str(error).strip().splitlines() or [type(error).__name__]
@@ -176,8 +183,12 @@ def _quiet(logs: ModuleType) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _check_sizes(file: Path) -> None:
-    """Refuse a Hugging Face config that is damaged, or asks for a model larger than any ViT.
+def _check_sizes(file: Path, stored: int) -> None:
+    """Refuse a Hugging Face config that is damaged, or asks for a model larger than any ViT or than its weights.
+
+    Args:
+        file: the config.
+        stored: bytes of weights beside it; 0 where there are none.
 
     Raises:
         LearngeneError: names the entry.
@@ -191,6 +202,9 @@ def _check_sizes(file: Path) -> None:
             for number in value if isinstance(value, list) else [value]:
                 if most and isinstance(number, (int, float)) and number > most:
                     raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
+                # a layer has a dozen tensors, whose names and places alone take more
+                if stored and key == "num_hidden_layers" and isinstance(number, int) and number * 400 > stored:
+                    raise LearngeneError(f"{file}: {number} layers are not in {stored:,} bytes of weights")
 
     try:
         walk(json.loads(file.read_text()))

@@ -156,10 +156,12 @@ def read_images(
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
     chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:num_images].tolist()
-    from rich.progress import track  # here, as the core does without
+    from rich.console import Console  # here, as the core does without
+    from rich.progress import track
 
+    console = Console(stderr=True)
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
-    yield from track(loader, description="attention distances")
+    yield from track(loader, description="attention distances", console=console, disable=not console.is_terminal)
 
 
 def _stack_images(samples: list[tuple[Tensor, int]]) -> Tensor:

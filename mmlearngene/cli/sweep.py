@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from .plan import add_budgets
 
 _PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
 _SETTINGS, _CONFIG = "settings.json", "config.py"
+_RANGES = (("epochs", 0, 10**5), ("jobs", 1, 1024), ("batch_size", 1, 2**17), ("workers", 0, 1024))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,12 +90,21 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name, least in (("epochs", 0), ("jobs", 1), ("batch_size", 1), ("workers", 0)):
+    for name, least, most in _RANGES:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
-    if arguments.crop_pct is not None and not 0 < arguments.crop_pct <= 1:
-        raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be more than 0 and at most 1")
+        if value is not None and value > most:
+            raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {most} or less")
+    if arguments.lr is not None and not 0 <= arguments.lr < math.inf:
+        raise LearngeneError(f"--lr {arguments.lr} must be a finite number of 0 or more; the usual value is 1e-4")
+    for name in ("mean", "std"):
+        values = getattr(arguments, name) or []
+        if not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+            more = " above 0" if name == "std" else ""
+            raise LearngeneError(f"--{name} {' '.join(map(str, values))}: expected finite numbers{more}")
+    if arguments.crop_pct is not None and not 0.1 <= arguments.crop_pct <= 1:
+        raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be 0.1 or more and at most 1")
 
 
 def _fields(arguments: argparse.Namespace, classes: list[str]) -> dict:

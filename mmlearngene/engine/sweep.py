@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 
 from ..config_files import read_config
 from ..datasets.folders import read_folders, write_list
-from ..errors import LearngeneError
+from ..errors import LearngeneError, in_words
 from ..export import Expanded, opening, write
 from ..files import save_bytes
 from ..layouts import find_vit, first_layout, weights_of
@@ -200,7 +200,10 @@ def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[list[str],
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     check_data(cfg, loaders=tuple(name for name in ("train_dataloader", "val_dataloader") if cfg.get(name)))
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
-    shape = tuple(dataset[0]["inputs"].shape)
+    try:
+        shape = tuple(dataset[0]["inputs"].shape)
+    except Exception as error:  # of others' code, on others' files
+        raise LearngeneError(f"the first test image of {source} cannot be read ({in_words(error)})") from error
     if shape != (spec.in_channels, *spec.img_size):
         raise LearngeneError(
             f"{source} gives images of {shape}, the descendants take {(spec.in_channels, *spec.img_size)}; expected "
