@@ -376,6 +376,9 @@ def test_images_are_drawn_by_the_seed_and_normalised(folder, tmp_path):
     assert preprocessing_of("checkpoint.pth") == {}
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "do_resize": true}')
     assert preprocessing_of(str(tmp_path)) == dict(mean=(0.1, 0.2, 0.3))
+    told = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.5, 0.5], "do_normalize": false}'
+    (tmp_path / "preprocessor_config.json").write_text(told)
+    assert preprocessing_of(str(tmp_path)) == dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def test_extraction_from_a_folder_is_deterministic(folder):

@@ -318,6 +318,26 @@ def test_the_largest_teaches_the_others_in_place(share):
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(gradients, wanted, strict=True))
 
 
+@pytest.mark.parametrize("then, has_largest", [(SANDWICH, True), (UNIFORM, False)])
+def test_the_largest_first_may_teach_if_it_stays(then, has_largest):
+    sizes = dict(type="LargestFirst", sizes=then, share=0.5)
+    assert sampler(**sizes).has_largest == has_largest
+    if has_largest:
+        assert aux_net(in_place={}, sizes=sizes).sizes.has_largest
+    else:
+        with pytest.raises(LearngeneError, match="every step has the largest one, not LargestFirst"):
+            aux_net(in_place={}, sizes=sizes)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_that_is_built_later_trains_or_not_as_the_others_do(training):
+    model = aux_net(backbone=dict(drop_path_rate=0.9)).train(training)
+    with model.at("h3-l3"):
+        assert model.template.model.training == training
+        inputs, _ = batch(16)
+        assert torch.equal(model(inputs), model(inputs)) != training
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

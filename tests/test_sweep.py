@@ -183,7 +183,7 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     small = tmp_path / "small.py"
     small.write_text(
         f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset=dict(indices=96))\n"
-        "val_dataloader = dict(dataset=dict(indices=40))\n"
+        "val_dataloader = dict(dataset=dict(indices=40))\noptim_wrapper = dict(optimizer=dict(lr=0.02))\n"
     )
     monkeypatch.chdir(ROOT)
     out = tmp_path / "out"
@@ -199,7 +199,7 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     assert not torch.equal(before, model.head.weight)
     with torch.no_grad():
         tuned = 100 * float((model(images).argmax(1) == labels).float().mean())
-    assert row["tuned"] == pytest.approx(tuned, abs=0.01)
+    assert row["tuned"] == pytest.approx(tuned, abs=0.01) and row["tuned"] != row["untuned"]
     opened = {}
     exec(row["command"], opened)  # which makes the tuned size, not the untuned one
     assert torch.equal(opened["model"].head.weight, model.head.weight)
