@@ -497,6 +497,13 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path):
         os.killpg(first.pid, signal.SIGKILL)
 
 
+def test_a_folder_is_held_wherever_it_is_to_be(tmp_path):
+    folder = tmp_path / "not" / "there" / "yet"
+    hold(folder)
+    work_dir._held.pop().close()
+    assert (folder / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
 def test_a_new_run_puts_the_files_of_an_earlier_one_aside(tmp_path):
     names = {"epoch_2.pth", "epoch_2.learngene.safetensors", "best_x_iter_2.learngene.safetensors", "last_checkpoint"}
     (tmp_path / "mine.learngene.safetensors").touch()

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mmlearngene import LearngeneError, ViTSpec, __version__, build, files, load, load_ancestry
+from mmlearngene.files import load_state_dict
 from mmlearngene.layouts.timm import VIT
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.testing import random_weights
@@ -77,6 +78,37 @@ def test_a_provenance_that_could_not_be_read_is_not_written(told, message, gene,
     with pytest.raises(ValueError, match=message):
         gene.save(tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".bin"])
+def test_a_pickle_of_anything_is_not_read(suffix, tmp_path):
+    """It could be long to read; torch's earlier format says what it is at once, and is read."""
+    (tmp_path / f"x{suffix}").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(LearngeneError, match="cannot be read .*neither a zip archive nor a checkpoint of"):
+        load_state_dict(tmp_path / f"x{suffix}")
+    state = {"a": torch.arange(3.0)}
+    torch.save(state, tmp_path / f"y{suffix}", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_state_dict(tmp_path / f"y{suffix}")["a"], state["a"])
+    np.savez(tmp_path / "z.npz", a=np.ones(2))
+    assert load_state_dict(tmp_path / "z.npz")["a"].sum() == 2
+
+
+def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):
+    def fill(folder):
+        (folder / "a").write_text("new")
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "b").write_text("old")
+    files.save_folder(tmp_path / "x", fill)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "x").iterdir()] == [("a", "new")]
+
+    def fail(folder):
+        fill(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device: '.*x'"):
+        files.save_folder(tmp_path / "x", fail)
+    assert os.listdir(tmp_path) == ["x"] and os.listdir(tmp_path / "x") == ["a"]
 
 
 def test_files_of_equal_content_have_equal_bytes(tmp_path):
