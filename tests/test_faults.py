@@ -628,7 +628,7 @@ def test_scripts_without_arguments_say_how_they_are_used(script):
 
 
 def test_the_benchmark_of_faults(tmp_path):
-    """Two of its three kinds of runs; the third's kill is in test_tools.py."""
+    """Two of its kinds of runs; another's kill is in test_tools.py."""
     kinds = ["export", "segmentation"]
     options = ["--kills", 1, "--only", *kinds, "--out", tmp_path / "faults.json"]
     done = Script("tools/benchmarks/faults.py", *options).result()
