@@ -131,6 +131,18 @@ def test_no_two_places_share_a_seed(monkeypatch):
         assert len({numbers[kind] for numbers in found}) == len(found)
 
 
+def test_places_tell_how_often_the_data_was_gone_through():
+    """Iterations over a sampler that ends: its second round is another one, and a resumed run begins where it was."""
+    loop = object.__new__(IterBasedTrainLoop)
+    loop._epoch = loop._iter = 0
+    placed = randomness._Placed([7, 8], loop, 2)
+    assert [list(placed) for _ in range(3)] == [[((r, 0), 7), ((r, 1), 8)] for r in range(3)]
+    loop._iter = 5
+    sampler = type("Skips", (list,), dict(skip=None))([7, 8])
+    placed = randomness._Placed(sampler, loop, 2)
+    assert list(placed) == [((0, 10), 7), ((0, 11), 8)] and list(placed) == [((1, 0), 7), ((1, 1), 8)]
+
+
 def test_the_ranks_augment_differently(tmp_path, monkeypatch):
     class Inputs(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None):
