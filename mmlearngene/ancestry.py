@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +46,7 @@ _TOLD = (
 _HF_SIZES = dict(
     num_hidden_layers="num_layers", num_attention_heads="num_heads", hidden_size="embed_dims", embed_dim="embed_dims",
     image_size="img_size", patch_size="patch_size", num_channels="in_channels", num_register_tokens="reg_tokens",
-    depths="depths", num_heads="num_heads", window_size="window_size", mlp_ratio="mlp_ratio",
+    depths="depths", num_heads="num_heads", num_labels="num_classes", window_size="window_size", mlp_ratio="mlp_ratio",
 )  # fmt: skip
 
 Source = str | Path | nn.Module | ViTWeights
@@ -175,7 +176,8 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
     """
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
-    told = _config(folder / "config.json")
+    stored = sum(file.stat().st_size for end in ("safetensors", "bin") for file in folder.glob(f"*.{end}"))
+    told = _config(folder / "config.json", stored if weights else 0)
     if is_of_timm(told):
         return _timm_folder(folder, told, weights)
     if told.get("quantization_config"):
@@ -188,11 +190,16 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
-        if not weights:
-            with torch.device("meta"):
-                return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
-        with _quiet(transformers.utils.logging):
-            model, info = _with_classifier(folder, config, *_loaded(cls, folder))
+        own = getattr(cls, "config_class", None)
+        if own is not None and own.model_type != config.model_type:
+            raise LearngeneError(f"its model_type is {config.model_type}, and {names[0]} is a {own.model_type}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of sizes that are then refused
+            if not weights:
+                with torch.device("meta"):
+                    return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
+            with _quiet(transformers.utils.logging):
+                model, info = _with_classifier(folder, config, *_loaded(cls, folder))
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
         if told.get("auto_map"):
             raise LearngeneError(
@@ -292,8 +299,12 @@ def _quiet(logs: ModuleType) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _config(file: Path) -> dict:
-    """A folder's ``config.json``, refused where it is damaged, or asks for a model larger than any ViT.
+def _config(file: Path, stored: int) -> dict:
+    """A folder's ``config.json``, refused where it is damaged, or asks for more than any ViT or than its weights.
+
+    Args:
+        file: the config.
+        stored: bytes of weights beside it; 0 where there are none.
 
     Raises:
         LearngeneError: names the entry.
@@ -307,6 +318,9 @@ def _config(file: Path) -> dict:
             for number in value if isinstance(value, list) else [value]:
                 if most and isinstance(number, (int, float)) and number > most:
                     raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
+                # a layer has a dozen tensors, whose names and places alone take more
+                if stored and key == "num_hidden_layers" and isinstance(number, int) and number * 400 > stored:
+                    raise LearngeneError(f"{file}: {number} layers are not in {stored:,} bytes of weights")
 
     try:
         config = json.loads(file.read_text())

@@ -15,9 +15,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from .errors import LearngeneError, check_choice, in_words
+from .errors import LearngeneError, check_choice
+from .images import FolderImages
 from .layouts import build
-from .preprocessing import FolderImages
 from .spec import ViTSpec
 from .typed import Seed, check_types, shortened
 from .weights import ViTWeights
@@ -189,10 +189,7 @@ def read_images(
         size = (channels, *sides)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
         transform = create_transform(size, mean=mean, std=std, **how)
-        try:
-            dataset = FolderImages(str(data), transform=transform, input_img_mode="L" if channels == 1 else "RGB")
-        except RuntimeError as error:
-            raise LearngeneError(f"the folder {data} holds no images: {error}") from error
+        dataset = FolderImages(data, transform, channels)
         collate = _stack_images
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
@@ -200,11 +197,9 @@ def read_images(
     from rich.console import Console  # here, as the core does without
     from rich.progress import track
 
+    console = Console(stderr=True)
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
-    try:
-        yield from track(loader, description="looking at images", console=Console(stderr=True))
-    except (RuntimeError, OSError, SyntaxError) as error:  # of a picture that is none
-        raise LearngeneError(f"{data}: an image cannot be read: {in_words(error)}") from error
+    yield from track(loader, description="looking at images", console=console, disable=not console.is_terminal)
 
 
 class Images:

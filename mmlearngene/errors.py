@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class LearngeneError(ValueError):
@@ -16,6 +17,12 @@ class NotShown(LearngeneError):
 
 class RunStopped(RuntimeError):
     """A training that cannot go on: the message says why, what was kept and what to do."""
+
+
+def cannot_write(path: str | Path, error: Exception) -> RunStopped:
+    """What to say where a file of a run cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return RunStopped(f"{path} could not be written ({reason}). What to do: make room, then go on with --resume")
 
 
 def check_choice(value: str, choices: Iterable[str], what: str) -> str:

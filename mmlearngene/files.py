@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -28,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import LearngeneError
+from .errors import LearngeneError, in_words
 from .spec import ViTSpec
 from .typed import shortened
 from .version import __version__
@@ -42,9 +43,11 @@ CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _KEY = "mmlearngene"
 _MAX_HEADER = (
-    2**22
+    2**21
 )  # bytes, of a learngene's header and of a safetensors file's; those of the largest ViTs are far below
 _UNFINISHED = 3600  # seconds
+_MAX_PICKLED = 2**19  # bytes, beside an eighth of the file: the names and places of tensors, and logs
+_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch's earlier format begins, as pickled
 _MAX_UNPACKED = 20  # times the size of a compressed file; weights hardly shrink
 
 
@@ -74,6 +77,27 @@ class Header(BaseModel):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class Preprocessing(BaseModel):
+    """How images were made ready, as a provenance may tell it; see :data:`mmlearngene.preprocessing.NAMES`."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    mean: Annotated[list[float], Field(min_length=1, max_length=4096)] = [0.0]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=4096)] = [1.0]
+    interpolation: Annotated[str, Field(max_length=20)] = ""
+    crop_pct: Annotated[float, Field(gt=0, le=10)] = 1.0
+    crop_mode: Literal["center", "squash", "border"] = "center"
+
+
+class Provenance(BaseModel):
+    """What other code reads of a provenance, whose other entries are for people; fields may be left out, not wrong."""
+
+    model_config = ConfigDict(strict=True)
+
+    preprocessing: Preprocessing = Preprocessing()
+    trained_sizes: Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(max_length=2048)] = []
+
+
 def digest(tensors: Mapping[str, Tensor], header: Mapping | None = None) -> str:
     """SHA-256 over names, types, shapes and bytes of the tensors, in order of name, and over the header's fields."""
     sha = hashlib.sha256()
@@ -99,8 +123,31 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
     path = Path(path)
     detached = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     if path.suffix in PICKLED:
-        return _save(path, lambda temporary: torch.save(detached, temporary))
-    return _save(path, lambda temporary: save_file(detached, temporary, metadata))
+        return _save(path, lambda temporary: _save_pickled(detached, temporary))
+
+    def write(temporary: str) -> None:
+        save_file(detached, temporary, metadata)
+        _sort_metadata(temporary)
+
+    return _save(path, write)
+
+
+def _save_pickled(tensors: dict[str, Tensor], path: str) -> None:
+    """``torch.save`` through a file of Python's, whose error of a full disk says so; torch's own does not."""
+    with open(path, "wb") as file:
+        torch.save(tensors, file)
+
+
+def _sort_metadata(path: str) -> None:
+    """Put the metadata of a safetensors file in order: safetensors writes it in another one each time."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:  # the same characters in another order, unless one is escaped in another way
+            file.seek(8)
+            file.write(text)
 
 
 def save_bytes(path: str | Path, data: bytes) -> Path:
@@ -119,15 +166,26 @@ def _save(path: Path, write: Callable[[str], object]) -> Path:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except (SafetensorError, RuntimeError) as error:  # of a full disk, and neither says which file it is about
-        raise OSError(f"{path} could not be written: {error}") from error
-    except OSError as error:
-        if error.errno and not error.filename:
-            error.filename = str(path)
-        raise
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise _named(error, path) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def _named(error: Exception, path: Path) -> OSError:
+    """The error of a write as Python has it, with its number and the file.
+
+    safetensors has the number in its words, and torch raises an error of its own while it handles Python's.
+    """
+    error = error.__context__ if isinstance(error.__context__, OSError) else error
+    if isinstance(error, OSError):
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        return error
+    if number := re.search(r"os error (\d+)", str(error)):
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
+    return OSError(f"{path} could not be written: {error}")
 
 
 def _clear_unfinished(path: Path) -> None:
@@ -146,7 +204,10 @@ def save_folder(path: str | Path, write: Callable[[Path], object]) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
         fresh, old = Path(temporary, "new"), Path(temporary, "old")
         fresh.mkdir()
-        write(fresh)
+        try:
+            write(fresh)
+        except (SafetensorError, OSError) as error:
+            raise _named(error, path) from error
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)
@@ -160,9 +221,17 @@ def _umask() -> int:
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping) -> Path:
-    """Write a learngene file: tensors and header, completed with format, package version and digest."""
+    """Write a learngene file: tensors and header, completed with format, package version and digest.
+
+    Raises:
+        LearngeneError: the provenance has what could not be read again.
+    """
     header = {"format": FORMAT, **header, "provenance": {**header["provenance"], "package_version": __version__}}
     header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read: tuples are lists
+    try:
+        Provenance.model_validate(header["provenance"])
+    except ValidationError as error:
+        raise LearngeneError(f"{path}: provenance: {_first(error)}") from error
     header["sha256"] = digest(tensors, header)
     return save_tensors(path, tensors, {_KEY: json.dumps(header)})
 
@@ -176,8 +245,16 @@ def is_learngene(path: str | Path) -> bool:
         return False
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
+Look = Callable[["Header", dict[str, tuple[int, ...]]], object]
+
+
+def read(path: str | Path, look: Look | None = None) -> tuple[dict[str, Tensor], Header]:
     """Read a learngene file.
+
+    Args:
+        path: the file.
+        look: is called with the header and the shapes of all tensors before one of them is read, however large, and
+            may refuse them. (The tensors of format 1 are read before.)
 
     Returns:
         The tensors and the header.
@@ -186,6 +263,33 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
         LearngeneError: the file is missing, truncated, not safetensors, not a learngene, of a newer format, or its
             tensors or header are not those that were saved.
     """
+    path, text, shapes = _opened(path)
+    fields, version = _fields(path, text)
+    header = None
+    if version == FORMAT:
+        header, _ = _header(path, fields, {})
+        if look:
+            look(header, shapes)
+    try:
+        with safe_open(path, framework="pt") as file:
+            # cloned: a copy is aligned like any fresh parameter, so that products of it round alike
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+    except (SafetensorError, OSError, MemoryError) as error:
+        raise LearngeneError(f"{path} is truncated or not a safetensors file ({error})") from error
+    expected = digest(tensors, fields if version == FORMAT else None)
+    if version == 1:
+        header, tensors = _header(path, fields, tensors)
+        if look:
+            look(header, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if expected != header.sha256:
+        what = "the tensors differ" if version == 1 else "tensors or header differ"
+        raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
+    check_values(path, tensors)
+    return tensors, header
+
+
+def _opened(path: str | Path) -> tuple[Path, str, dict[str, tuple[int, ...]]]:
+    """The path, the text of the header and the shapes of the tensors of a learngene file."""
     path = existing(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         beside = path.with_suffix(SUFFIX)
@@ -202,14 +306,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
             f"{path} is a config, not a learngene; tools/train.py makes the one that it describes, "
             f"`mmlearngene inspect {path}` shows it"
         )
-    _check_length(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # cloned: a copy is aligned like any fresh parameter, so that products of it round alike
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if _KEY in metadata else {}
-    except (SafetensorError, OSError) as error:
-        raise LearngeneError(f"{path} is truncated or not a safetensors file ({error})") from error
+    metadata, shapes = _safetensors_header(path)
     if _KEY not in metadata:
         like = "" if "spec" in metadata else " --like MODEL"  # what `expand` has written says what it is
         raise LearngeneError(
@@ -217,11 +314,30 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Header]:
             "expected a file written by mmlearngene (`mmlearngene import` reads the papers' own checkpoints, and "
             f"`mmlearngene extract --method pre-fin --ancestry {path}{like} -o FILE` any ViT's)"
         )
-    return _checked(path, tensors, metadata[_KEY])
+    return path, metadata[_KEY], shapes
 
 
-def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[str, Tensor], Header]:
-    """Tensors and header of a file, the header typed and bounded, the digest compared."""
+def _safetensors_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """The metadata and the shapes of a safetensors file, which may be larger than memory: nothing else is read."""
+    _check_length(path)
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
+        metadata = entries.pop("__metadata__", None) or {}
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if path.stat().st_size != 8 + length + end:
+            raise ValueError(f"{path.stat().st_size} bytes where its header says {8 + length + end}")
+        if not isinstance(metadata.get(_KEY, ""), str):
+            raise ValueError("its metadata is no text")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise LearngeneError(f"{path} is truncated or not a safetensors file ({in_words(error)})") from error
+    return metadata, shapes
+
+
+def _fields(path: Path, text: str) -> tuple[dict, int]:
+    """The fields of a header as its text has them, and its format."""
     damaged = f"{path}: the {_KEY!r} header is damaged"
     try:
         fields = json.loads(text)
@@ -230,24 +346,31 @@ def _checked(path: Path, tensors: dict[str, Tensor], text: str) -> tuple[dict[st
         raise LearngeneError(f"{damaged} ({error!r})") from error
     if version not in (1, FORMAT):
         raise LearngeneError(f"{path} has learngene format {version}; this version of mmlearngene reads 1 and {FORMAT}")
-    expected = digest(tensors, fields if version == FORMAT else None)
+    return fields, version
+
+
+def _header(path: Path, fields: dict, tensors: dict[str, Tensor]) -> tuple[Header, dict[str, Tensor]]:
+    """The header, typed and bounded, and the tensors as this format has them."""
+    damaged = f"{path}: the {_KEY!r} header is damaged"
     try:
-        if version == 1:
+        if fields["format"] == 1:
             fields, tensors = _from_format_1(fields, tensors)
         header = Header.model_validate_json(json.dumps(fields))
         json.dumps(fields, allow_nan=False)
+        Provenance.model_validate(header.provenance)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise LearngeneError(f"{damaged}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise LearngeneError(f"{damaged}: {_first(error)}") from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise LearngeneError(
             f"{damaged} (it has no {error})" if isinstance(error, KeyError) else f"{damaged}: {error}"
         ) from error
-    if expected != header.sha256:
-        what = "the tensors differ" if version == 1 else "tensors or header differ"
-        raise LearngeneError(f"{path}: {what} from those that were saved (SHA-256 mismatch)")
-    check_values(path, tensors)
-    return tensors, header
+    return header, tensors
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _check_length(path: Path) -> None:
@@ -258,7 +381,7 @@ def _check_length(path: Path) -> None:
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if _MAX_HEADER < length <= path.stat().st_size:
+    if _MAX_HEADER < length <= path.stat().st_size:  # what is longer than its file is cut off
         raise LearngeneError(f"{path}: its header has {length:,} bytes, more than {_MAX_HEADER:,}")
 
 
@@ -432,8 +555,15 @@ def _read_any(path: Path) -> object:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             unpacked = sum(record.file_size for record in file.infolist())
+            pickled = sum(record.file_size for record in file.infolist() if record.filename.endswith(".pkl"))
         if unpacked > _MAX_UNPACKED * path.stat().st_size:
             raise LearngeneError(f"{path} would unpack to {unpacked:,} bytes, more than {_MAX_UNPACKED} times its size")
+        if pickled > _MAX_PICKLED + path.stat().st_size // 8:
+            raise LearngeneError(f"{path} has a pickle of {pickled:,} bytes, where tensors are told of in a few")
+    elif path.suffix != ".npz":
+        with open(path, "rb") as file:
+            if _MAGIC not in file.read(64):  # a pickle of anything, which could be long to read
+                raise ValueError("neither a zip archive nor a checkpoint of torch's earlier format")
     if path.suffix == ".npz":
         import numpy as np
 

@@ -61,7 +61,9 @@ def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -
             f"{path} is not a checkpoint of the released {method} code: it has no tensor {error}; "
             f"its tensors start with {', '.join(list(state)[:3])}"
         ) from error
-    except RuntimeError as error:  # torch's, where shapes do not fit together
+    except LearngeneError:
+        raise
+    except (RuntimeError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:  # where shapes do not fit
         raise LearngeneError(f"{path} is not a checkpoint of the released {method} code: {error}") from error
     learngene.provenance = {"imported_from": Path(path).name, "code": f"released {method}"}
     return learngene

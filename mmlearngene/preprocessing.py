@@ -8,9 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import timm
-from PIL import Image
 from PIL.Image import Resampling
 
 from .errors import LearngeneError, in_words
@@ -185,27 +183,3 @@ def resizing(told: dict) -> str:
     crop = f", the middle {known['crop_pct']:.4g} of a side kept" if known["crop_pct"] != 1 else ""
     assumed = "" if USUAL.keys() <= told.keys() else " (assumed, as the learngene does not say all of it)"
     return f"{known['interpolation']}, {way}{crop}{assumed}"
-
-
-class FolderImages(timm.data.ImageDataset):
-    """timm's images of a folder; of 16 bits they are scaled to 8, where ``PIL.Image.convert`` would cut them off."""
-
-    def __getitem__(self, index: int) -> tuple:
-        """The image of an index, transformed, and its class; the next one in the place of one that is damaged."""
-        for _ in range(len(self)):
-            file, label = self.reader[index]
-            try:
-                image = eight_bits(Image.open(file)).convert(self.input_img_mode)
-            except OSError as error:
-                _LOGGER.warning("%s is skipped: %s", self.reader.filename(index), error)
-                index = (index + 1) % len(self)
-            else:
-                return self.transform(image), label
-        raise LearngeneError(f"no image of {self.reader.root} can be read")
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """An image in grey of 8 bits for one of 16; any other as it is."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.round(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from .ancestry import load_ancestry
 from .attention import BATCH_SIZE
-from .errors import LearngeneError
-from .files import SUFFIX, existing, is_learngene
+from .config_files import read_config
+from .errors import LearngeneError, in_words
+from .files import SUFFIX, is_learngene
+from .images import FolderImages
 from .layouts import built_anywhere
 from .learngenes import load
-from .preprocessing import FolderImages, preprocessing_of
+from .preprocessing import preprocessing_of
 from .spec import ViTSpec
 from .tokens import TokenModel, Tokens, token_model
 
@@ -54,7 +57,12 @@ def linear_predictions(
         bank_labels: (N,).
         queries: (M, C).
         strength: inverse of the L2 penalty, scikit-learn's ``C``.
+
+    Raises:
+        LearngeneError: the bank has one class, which leaves nothing to tell apart.
     """
+    if len(classes := np.unique(bank_labels)) < 2:
+        raise LearngeneError(f"the labels that a linear layer is fitted to are all {classes[0]}; expected two classes")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -124,12 +132,14 @@ def models_of(
             ImageNet's.
 
     Raises:
-        LearngeneError: a source cannot be read, a size is out of range, or no framework here has such a ViT.
+        LearngeneError: a source cannot be read, a size is out of range, no framework here has such a ViT, or mean and
+            std do not go with its channels.
     """
-    image = dict(img_size=img_size) if img_size else {}
-    for source in sources:
+    image = {} if img_size is None else dict(img_size=img_size)
+    names = [Path(source).name for source in sources]
+    for source, name in zip(sources, names, strict=True):
         known = preprocessing_of(source)
-        name = Path(source).name
+        name = name if names.count(name) == 1 else str(source)
         if is_learngene(source):
             learngene = load(source)
             known |= learngene.preprocessing
@@ -141,10 +151,25 @@ def models_of(
             weights = load_ancestry(source)
             found = [(name, weights.resample(weights.spec.replace(**image)))]
         known |= given or {}
-        mean, std = known.get("mean") or IMAGENET_DEFAULT_MEAN, known.get("std") or IMAGENET_DEFAULT_STD
+        mean, std = _normalisation(source, known, found[0][1].spec.in_channels)
         for title, weights in found:
             tokens = token_model(built_anywhere(weights), class_token=weights.spec.pool == "cls")
-            yield Judged(title, weights.spec, tokens, tuple(mean), tuple(std))
+            yield Judged(title, weights.spec, tokens, mean, std)
+
+
+def _normalisation(source: str, known: dict, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of each channel; where nothing is known ImageNet's, their mean for grey images."""
+    if channels not in (1, 3):
+        raise LearngeneError(f"{source} takes images of {channels} channels; expected 3, or 1 for grey ones")
+    found = []
+    for name, usual in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
+        values = tuple(known.get(name) or (usual if channels == 3 else (sum(usual) / 3,)))
+        if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values):
+            raise LearngeneError(f"{name} {list(values)} of {source}: expected {channels} numbers, one a channel")
+        if name == "std" and min(values) <= 0:
+            raise LearngeneError(f"std {list(values)} of {source}: expected numbers above 0")
+        found.append(values)
+    return tuple(found)
 
 
 def labelled_images(folder: str | Path, model: Judged, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -160,28 +185,70 @@ def labelled_images(folder: str | Path, model: Judged, limit: int) -> Iterator[t
     """
     size = (model.spec.in_channels, *model.spec.img_size)
     transform = create_transform(size, mean=model.mean, std=model.std, interpolation="bicubic", crop_pct=0.875)
-    try:
-        data = FolderImages(str(folder), transform=transform, input_img_mode="L" if size[0] == 1 else "RGB")
-    except RuntimeError as error:
-        raise LearngeneError(f"the folder {folder} holds no images: {error}") from error
-    yield from DataLoader(Subset(data, _spread(len(data), limit)), batch_size=BATCH_SIZE)
+    data = FolderImages(folder, transform, size[0])
+    yield from DataLoader(Subset(data, spread(len(data), limit)), batch_size=BATCH_SIZE)
 
 
-def _spread(count: int, limit: int) -> list[int]:
+def check_folders(bank: str | Path, queries: str | Path, limit: int) -> int:
+    """See that images can vote for the classes of others, before any of them is read.
+
+    Args:
+        bank: folder of images that vote, a folder for each class.
+        queries: folder of images that are voted on, likewise.
+        limit: images of a folder at most, evenly spread.
+
+    Returns:
+        How many images are looked at.
+
+    Raises:
+        LearngeneError: a folder has no images, the two have different classes, or fewer than two classes vote.
+    """
+    found = [FolderImages(folder, None, 3) for folder in (bank, queries)]
+    classes = [set(images.classes) for images in found]
+    if different := sorted(classes[0] ^ classes[1]):
+        raise LearngeneError(
+            f"{bank} and {queries} have different classes: {', '.join(different[:3])}; expected a folder for each "
+            "class in both"
+        )
+    chosen = [spread(len(images), limit) for images in found]
+    voting = {found[0].reader.samples[index][1] for index in chosen[0]}
+    if len(voting) < 2:
+        what = f"has one class, {found[0].classes[0]!r}" if len(classes[0]) == 1 else "are images of one class"
+        more = "a folder for each of two classes or more" if len(classes[0]) == 1 else "a larger limit"
+        raise LearngeneError(f"what votes of {bank} {what} ({len(chosen[0])} images); expected {more}")
+    return sum(map(len, chosen))
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of ``count`` places, evenly spread."""
     return list(range(0, count, max(1, -(-count // limit))))
 
 
 def features(model: Judged, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    """Summaries (N, C) of images, and their labels (N,)."""
+    """Summaries (N, C) of images, and their labels (N,).
+
+    Raises:
+        LearngeneError: a summary is not finite.
+    """
     found = [(model.tokens(images).summary.numpy(), labels.numpy()) for images, labels in batches]
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+    summaries, labels = (np.concatenate(part) for part in zip(*found, strict=True))
+    return _finite(model, summaries), labels
+
+
+def _finite(model: Judged, features: np.ndarray) -> np.ndarray:
+    if not np.isfinite(features).all():
+        raise LearngeneError(f"{model.name} has features that are no finite numbers; expected a trained model")
+    return features
 
 
 IGNORED = 255
 PATCHES = 20_000  # in a bank, and of queries
+_MOST_CLASSES = 2**16
 
 
-def patch_features(model: Judged, config: str | Path, limit: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def patch_features(
+    model: Judged, config: str | Path, limit: int, track: Callable[[list[int]], Iterable[int]] = iter
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Patch tokens (N, C) and their classes (N,): a bank from a segmentation config's training set, then queries.
 
     The class of a patch is that of most of its pixels; patches without any labelled pixel are left out. At most 20,000
@@ -191,39 +258,83 @@ def patch_features(model: Judged, config: str | Path, limit: int) -> list[tuple[
         model: the model; images are resized to its own.
         config: an mmsegmentation config with train and validation sets.
         limit: images of a set at most.
+        track: gives the places of the images one by one, and may count them.
 
     Raises:
-        LearngeneError: no such config, or it has no such sets.
+        LearngeneError: see :func:`segmentation_sets`; an image or label map cannot be read; or no pixel has a label.
     """
-    from mmengine.config import Config  # the OpenMMLab side, which the core does without
-    from mmengine.registry import DATASETS, DefaultScope
+    found = []
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (model.mean, model.std))
+    for data in segmentation_sets(config, model.spec):
+        tokens, classes = [], []
+        for index in track(spread(len(data), limit)):
+            image, label = _pixels(data, index, config)
+            patches = model.tokens(((image - mean) / std)[None]).patches[0]
+            tokens.append(patches.flatten(0, 1).numpy())
+            classes.append(_majority(label, patches.shape[:2]))
+        labels = np.concatenate(classes)
+        kept = np.flatnonzero(labels != IGNORED)
+        kept = kept[spread(len(kept), PATCHES)]
+        if not len(kept):
+            raise LearngeneError(f"{config}: no pixel of the images that are looked at has a label; expected some")
+        found.append((_finite(model, np.concatenate(tokens)[kept]), labels[kept]))
+    return found
 
-    cfg = Config.fromfile(existing(config))
-    height, width = model.spec.img_size
+
+def segmentation_sets(config: str | Path, spec: ViTSpec) -> list[Dataset]:
+    """The training and validation sets of a segmentation config, every image and label map of the ViT's size.
+
+    Args:
+        config: an mmsegmentation config with train and validation sets.
+        spec: the ViT.
+
+    Raises:
+        LearngeneError: no such config, it has no such sets or they no images or no label maps, or the ViT takes grey
+            images.
+    """
+    from mmengine.registry import DATASETS, DefaultScope  # the OpenMMLab side, which the core does without
+
+    from .engine.data_check import LOADERS, check_data
+
+    cfg = read_config(config)
+    if spec.in_channels != 3:
+        raise LearngeneError(f"{config} has images of 3 channels, and {spec} takes {spec.in_channels}")
+    height, width = spec.img_size
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="LoadAnnotations"),
         dict(type="Resize", scale=(width, height), keep_ratio=False),
     ]
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (model.mean, model.std))
     found = []
-    for name in ("train_dataloader", "val_dataloader"):
-        if name not in cfg:
+    for name in LOADERS:
+        if not cfg.get(name):
             raise LearngeneError(f"{config} has no {name}; expected a segmentation config such as those of configs/seg")
-        with DefaultScope.overwrite_default_scope("mmseg"):
-            data = DATASETS.build({**cfg[name].dataset, "pipeline": pipeline})
-        tokens, classes = [], []
-        for index in _spread(len(data), limit):
-            sample = data[index]
-            pixels = torch.from_numpy(np.ascontiguousarray(sample["img"][..., ::-1])).permute(2, 0, 1) / 255
-            patches = model.tokens(((pixels - mean) / std)[None]).patches[0]
-            tokens.append(patches.flatten(0, 1).numpy())
-            classes.append(_majority(sample["gt_seg_map"], patches.shape[:2]))
-        labels = np.concatenate(classes)
-        kept = np.flatnonzero(labels != IGNORED)
-        kept = kept[_spread(len(kept), PATCHES)]
-        found.append((np.concatenate(tokens)[kept], labels[kept]))
+        try:
+            check_data(cfg, [name])
+            with DefaultScope.overwrite_default_scope("mmseg"):
+                data = DATASETS.build({**cfg[name].dataset, "pipeline": pipeline})
+        except LearngeneError:
+            raise
+        except Exception as error:  # of a data set that anybody may have written
+            raise LearngeneError(f"{config}: {name} is no set of segmentation ({in_words(error)})") from error
+        _pixels(data, 0, config)
+        found.append(data)
     return found
+
+
+def _pixels(data: Dataset, index: int, config: str | Path) -> tuple[Tensor, np.ndarray]:
+    """An image (3, H, W) of 0 to 1 and its labels (H, W)."""
+    try:
+        sample = data[index]
+        image, labels = sample["img"], sample["gt_seg_map"]
+    except Exception as error:  # of others' code, on others' files
+        raise LearngeneError(f"{config}: image {index} of {type(data).__name__}: {in_words(error)}") from error
+    if labels.shape != image.shape[:2] or labels.min() < 0 or labels.max() > _MOST_CLASSES:
+        raise LearngeneError(
+            f"{config}: the label map of image {index} is {labels.shape} with numbers from {labels.min()}; expected "
+            "one number of 0 or more for each pixel"
+        )
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1) / 255, labels
 
 
 def _majority(labels: np.ndarray, grid: Sequence[int]) -> np.ndarray:

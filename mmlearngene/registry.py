@@ -6,11 +6,11 @@ from pathlib import Path
 
 try:
     from mmengine import registry as mmengine_registry
-    from mmengine.config import Config
     from mmengine.registry import DefaultScope, Registry
 except ImportError as error:
     raise ImportError("this part of mmlearngene needs OpenMMLab: pip install mmlearngene[mm]") from error
 
+from .config_files import read_config
 from .errors import LearngeneError
 from .learngenes import LEARNGENES, Learngene
 
@@ -64,10 +64,7 @@ def model_of_config(path: str | Path):
     Raises:
         LearngeneError: the config cannot be read, or has no ``model``.
     """
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program: it may fail in any way
-        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    cfg = read_config(path)
     if "model" not in cfg:
         raise LearngeneError(f"{path} has no model")
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmpretrain"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 import random
 import resource
@@ -17,6 +18,7 @@ import tempfile
 import time
 import traceback
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +109,127 @@ class Hostile:
             self.tensors_of_a_paper, self.other_checkpoint, self.expand_options, self.extract_options,
             self.import_options, self.json_config,
         ]  # fmt: skip
+
+    def families(self) -> list[Case]:
+        """Kinds of which every one is called, as each is its own: what else is in a file than bytes and numbers."""
+        root = self.folder
+        expand = ["expand", "{}/bad.safetensors", "--arch", "h1-l2", "-o", "{}/out.safetensors"]
+        cases = []
+
+        def gene(name: str, method: str, change: Callable[[dict], object]) -> None:
+            with safe_open(self.genes[method], framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                header = json.loads(file.metadata()["mmlearngene"])
+            change(header)
+            cases.append(Case(name, expand, {"bad.safetensors": self.signed(tensors, header)}))
+
+        norm = dict(mean=[0.5], std=[0.5])
+        for wrong in (
+            dict(crop_pct="x"), dict(crop_pct=None), dict(crop_pct=-1), dict(crop_pct=0), dict(mean="x"), dict(mean=[]),
+            dict(mean=None), dict(mean=["x"]), dict(std=[0]), dict(std=[-1.0]), dict(interpolation=3),
+            dict(crop_mode=""),
+        ):  # fmt: skip
+            told = {**norm, **wrong}
+            gene(f"preprocessing {wrong}", "lets", lambda h, told=told: h["provenance"].update(preprocessing=told))
+        for wrong in ("x", {}, [3], [None], ["h1-l2"] * 100_000, ["h1-l2", "x" * 20_000]):
+            name = f"trained sizes {str(wrong)[:30]}"
+            gene(name, "lets", lambda h, wrong=wrong: h["provenance"].update(trained_sizes=wrong))
+        gene("many distances", "cluster", lambda h: h["config"].update(distances=[[1.0] * 100_000] * 4))
+        large = _sparse(self.genes["first-k"])
+        cases.append(Case("4 GB of nothing", ["inspect", "{}/bad.safetensors"], {"bad.safetensors": large}))
+        cases.append(Case("4 GB of nothing, expanded", expand, {"bad.safetensors": large}))
+        cases.append(self.reads_checkpoint("4 GB of nothing, a checkpoint", large, ".safetensors"))
+        for length in (10**6, 10**7):
+            for suffix in (".pth", ".bin"):
+                deep = b"\x80\x02" + b"]" * length + b"a" * (length - 1) + b"."
+                cases.append(self.reads_checkpoint(f"{length} lists in lists", deep, suffix))
+                cases.append(self.reads_checkpoint(f"{length} in an archive", _zip({"x/data.pkl": deep}, 0), suffix))
+        papers = {
+            "lets": [key.removeprefix("aux_official/") for key in self.official],
+            "tleg": ["patch_embed.proj.weight", "pos_embed", "blocks.block.mlp.fc1.instances.0.bias", "head.weight"],
+        }
+        papers["sws"] = papers["tleg"]
+        for method, names in papers.items():
+            argv = ["import", "{}/bad.pth", "--method", method, "-o", "{}/out.safetensors"]
+            for tensor in (torch.tensor(1.0), torch.empty(0), torch.ones(1, 0, 0, 0), torch.ones(2)):
+                content = {"bad.pth": _torch_bytes(dict.fromkeys(names, tensor))}
+                cases.append(Case(f"{method} of {tuple(tensor.shape)}", argv, content))
+        for text in (
+            "custom_imports=5", "custom_imports=[5]", "custom_imports=dict(imports=5)", "raise SystemExit(0)",
+            "raise SystemExit('x')", "import sys; sys.exit(7)", "_base_ = 'c.py'", "_base_ = ['./c.py']", "_base_ = 5",
+            "_base_ = 'none.py'", "_base_ = '/dev/null'", "raise RuntimeError",
+            "from mmengine.config import read_base\nwith read_base():\n    from .c import *",
+        ):  # fmt: skip
+            cases.append(Case(f"config {text}", ["inspect", "{}/c.py"], {"c.py": text.encode()}))
+        for argv in (["inspect", "a\0b"], [*expand[:-1], "{}/a\0b"], ["probe", "\0"], ["plan", "x", "--arch", "\0"]):
+            cases.append(Case(f"NUL {argv}", argv, {"bad.safetensors": self.genes["lets"].read_bytes()}))
+        weights = save(
+            {f"encoder.layer.{n}.{i}": torch.ones(64) for n in range(2) for i in range(16)}, {"format": "pt"}
+        )
+        fields = dict(model_type="vit", architectures=["ViTModel"], hidden_size=8, num_hidden_layers=2, patch_size=4)
+        fields |= dict(num_attention_heads=2, intermediate_size=16, image_size=8)
+        for wrong in (
+            dict(num_labels=10**7 + 1), dict(num_labels=10**9), dict(num_labels=1e12), dict(num_labels="x"),
+            dict(num_hidden_layers=1000), dict(num_hidden_layers=-1), dict(model_type="bert"), dict(model_type="x"),
+            dict(model_type="bert", architectures=["BertModel"]), dict(model_type=None), dict(model_type=[]),
+            dict(architectures="ViTModel"), dict(architectures=[3]), dict(architectures=["Trainer"]),
+            dict(hidden_size=0),
+            dict(num_attention_heads=0), dict(num_attention_heads=3), dict(patch_size=0), dict(image_size=-8),
+        ):  # fmt: skip
+            content = {"config.json": json.dumps({**fields, **wrong}).encode(), "model.safetensors": weights}
+            argv = ["extract", "--method", "first-k", "--ancestry", "{}", "-o", "{}/out.safetensors"]
+            cases.append(Case(f"Hugging Face {wrong}", argv, content))
+        extract_ = [
+            "extract",
+            "--method",
+            "cluster",
+            "--ancestry",
+            "{}/vit.pth",
+            "--data",
+            "{}",
+            "-o",
+            "{}/out.safetensors",
+        ]
+        extract_ += [word for pair in self.told().items() for word in ("--option", f"{pair[0]}={pair[1]}")]
+        picture = _png(8, 8)
+        for name, content in {
+            "a pipe": os.mkfifo, "a folder": lambda path: path.mkdir(),
+            "a link to nowhere": lambda path: path.symlink_to("no"),
+            "10^10 pixels": _png(10**5, 10**5), "4 x 10^18 pixels": _png(2**31 - 1, 2**31 - 1), "no pixels": _png(0, 0),
+            "half": picture[:40], "empty": b"", "text": b"hello" * 99,
+        }.items():  # fmt: skip
+            found = {"vit.pth": _torch_bytes(self.checkpoint), "0.png": content}
+            cases.append(Case(f"{name} among images", extract_, found))
+            gene_ = str(self.genes["lets"])
+            probe = ["probe", gene_, "--pictures", "{}", "--figure", "{}/x.png"]
+            cases.append(Case(f"{name} among pictures", probe, {"0.png": content}))
+        for name in ("a", "b"):
+            (root / "images" / name).mkdir(parents=True, exist_ok=True)
+            for number in range(6):
+                (root / "images" / name / f"{number}.png").write_bytes(picture)
+        folder, gene_ = str(root / "images"), str(self.genes["lets"])
+        for words in (
+            "--limit 0", "--limit 1", "--limit -3", f"--limit {'9' * 5000}", "--limit x", "--std 0", "--std nan",
+            "--std -1", "--mean inf", "--mean 1 2", "--img-size 0", "--img-size -8", "--img-size 9", "--sizes h9-l9",
+            "--sizes x", f"--img-size {10**12}", "--sizes h2-l2 h2-l2", "-o {}", "-o x", "-o {}/x.pth",
+            "--out /dev/null",
+            "-o {}/x.json --figure {}/x.png", "--pictures {}/empty --figure {}/x.png", "--segmentation {}",
+            "--segmentation x.py", "--segmentation /dev/null", f"--segmentation {root}/lets.learngene.safetensors",
+            f"--pictures {folder} --figure {{}}/x.xyz", f"--pictures {folder} --figure {{}}", f"--pictures {folder}",
+        ):  # fmt: skip
+            argv = ["probe", gene_, "--bank", folder, "--queries", folder, *words.split()]
+            cases.append(Case(f"probe {words[:60]}", argv, {}))
+        for bank in ("{}", "{}/empty", "/dev/null", str(root / "images" / "a"), "x"):
+            cases.append(Case(f"probe of {bank}", ["probe", gene_, "--bank", bank, "--queries", bank], {}))
+        for words in (
+            "--batch-size 1000000000000", "--batch-size 0", "--workers 1000000000", "--jobs 1000000000", "--jobs 0",
+            "--epochs 1000000000000", "--epochs -1", "--lr nan", "--lr -1", "--lr inf", "--crop-pct nan",
+            "--crop-pct 1e-9",
+            "--crop-pct 2", "--mean nan", "--std 0", "--std -1",
+        ):  # fmt: skip
+            argv = ["sweep", gene_, "--data", folder, "-o", "{}/out", *words.split()]
+            cases.append(Case(f"sweep {words}", argv, {}))
+        return cases
 
     def draw(self) -> Case:
         return self.random.choice(self.kinds)()
@@ -621,9 +744,37 @@ def _torch_bytes(content: object) -> bytes:
     return buffer.getvalue()
 
 
-def _zip(records: dict[str, bytes]) -> bytes:
+def _png(width: int, height: int) -> bytes:
+    """A grey picture that says it has so many pixels; whether it has is another matter."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    lines = b"".join(bytes(1 + min(width, 8)) for _ in range(min(height, 8)))
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x00\x00\x00\x00"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def _sparse(gene: Path) -> Callable[[Path], object]:
+    """Writes a learngene with one tensor more, of 4 GB that take no room on a disk."""
+    data = gene.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + length])
+    end = len(data) - 8 - length
+    entries["x"] = dict(dtype="F32", shape=[2**30], data_offsets=[end, end + 2**32])
+    text = json.dumps(entries).encode()
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text + data[8 + length :])
+            file.truncate(8 + len(text) + end + 2**32)
+
+    return write
+
+
+def _zip(records: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, "w", method) as file:
         for name, data in records.items():
             file.writestr(name, data)
     return buffer.getvalue()
@@ -674,7 +825,10 @@ def within_a_gigabyte():
 def problem(case: Case, folder: Path) -> str | None:
     """What is wrong with the outcome of a case; None if it is as it must be."""
     for name, content in case.files.items():
-        (folder / name).write_bytes(content)
+        if callable(content):
+            content(folder / name)
+        else:
+            (folder / name).write_bytes(content)
     before = sorted(p.name for p in folder.iterdir())
     argv = [word.replace("{}", str(folder)) for word in case.argv]
     start = time.process_time()
@@ -701,7 +855,10 @@ def problem(case: Case, folder: Path) -> str | None:
 
 
 def main(count: int, seed: int) -> int:
-    """Run ``count`` cases; print what is wrong, one JSON line each. The exit status is the number of findings."""
+    """Run those of every family and ``count`` drawn cases; print what is wrong, one JSON line each.
+
+    The exit status is the number of findings.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "good").mkdir()
@@ -710,18 +867,27 @@ def main(count: int, seed: int) -> int:
             for argv in (["inspect", str(hostile.genes["cluster"])], ["expand", "x", "--arch", "h1-l1", "-o", "y"]):
                 call(argv)
         import mmengine  # noqa: F401
+        import mmpretrain.datasets  # noqa: F401
         import scipy.stats  # noqa: F401
         import sklearn.cluster  # noqa: F401
+        import transformers
+
+        import mmlearngene.engine.sweep  # noqa: F401
+
+        for name in ("ViTModel", "BertModel"):  # which transformers imports when they are asked for
+            getattr(transformers, name)
 
         findings = 0
-        for number in range(count):
-            case = hostile.draw()
+        cases = [*hostile.families(), *(hostile.draw() for _ in range(count))]
+        for number, case in enumerate(cases):
             inside = folder / str(number)
             (inside / "empty").mkdir(parents=True)
             if found := problem(case, inside):
                 findings += 1
                 print(json.dumps(dict(number=number, case=case.name[:300], found=found)))
-        print(f"{count} cases, {findings} findings", file=sys.stderr)
+            for left in inside.rglob("*.safetensors"):
+                left.unlink()  # 4 GB may be no room on this disk, and some on another
+        print(f"{len(cases)} cases, {findings} findings", file=sys.stderr)
         return min(findings, 99)
 
 

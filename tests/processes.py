@@ -59,6 +59,24 @@ def ranks(*command: object, count: int = 2) -> list[Script]:
     return [Script(*command, env={**ENV, **meeting, **place}) for place in places]
 
 
+def below(pid: int) -> list[int]:
+    """All processes below one."""
+    children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [grandchild for child in children for grandchild in below(child)]
+
+
+def running(pids: list[int]) -> list[int]:
+    """Those of the processes that still live; a zombie does not."""
+    found = []
+    for pid in pids:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(pid)
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def _run(command: list[str], env: dict[str, str], log: str) -> None:
     import torch
 

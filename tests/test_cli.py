@@ -1,18 +1,20 @@
 """The console command, as a user types it."""
 
+import contextlib
 import json
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer
 
-from mmlearngene import ViTSpec, ViTWeights, cli, files, initialize, load
+from mmlearngene import ViTSpec, ViTWeights, cli, extract, initialize, load
 from mmlearngene.files import load_state_dict
 from mmlearngene.layouts import layout_for
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -23,10 +25,11 @@ from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.extracted import Extracted
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.papers import read_official
+from mmlearngene.testing import random_weights
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = Path(__file__).parent / "data" / "lets_official_small.npz"
-COMMANDS = ("import", "extract", "expand", "plan", "sweep", "inspect")
+COMMANDS = ("import", "extract", "expand", "plan", "sweep", "probe", "inspect")
 
 
 @pytest.fixture
@@ -238,16 +241,26 @@ def test_expand_writes_what_torch_load_reads_too(gene, tmp_path):
     assert torch.equal(model.blocks[1].mlp.fc1.weight, state["blocks.1.mlp.fc1.weight"])
 
 
-@pytest.mark.parametrize("name", ["vit.safetensors", "vit.pth"])
-def test_a_full_disk_is_told_with_the_path_and_leaves_nothing(gene, name, tmp_path, capsys, monkeypatch):
-    def full(*_, **__):
-        raise (SafetensorError if "safe" in name else RuntimeError)("No space left on device (os error 28)")
+@contextlib.contextmanager
+def room(size):
+    """The system lets no file of this process grow larger, as where a disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(files, "save_file", full)
-    monkeypatch.setattr(torch, "save", full)
-    error = fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / "out" / name)
-    assert f"{tmp_path / 'out' / name} could not be written: No space left" in error
-    assert not list((tmp_path / "out").iterdir())
+
+@pytest.mark.parametrize("name, layout", [("vit.safetensors", "timm"), ("vit.pth", "timm"), ("vit", "hf")])
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_full_disk_is_told_with_the_path_and_leaves_nothing(name, layout, size, tmp_path, capsys):
+    spec = ViTSpec.parse("h2-l3", head_dim=16, img_size=8, patch_size=4, class_token=True, pool="cls")
+    gene, target = extract("first-k", random_weights(spec)).save(tmp_path / "gene.safetensors"), tmp_path / "out" / name
+    with room(size):
+        error = fails(capsys, "expand", gene, "--arch", "h2-l3", "--layout", layout, "-o", target)
+    assert re.search(rf"File too large: '{tmp_path}/out/\.?{name}", error) and error.count("\n") == 1
+    assert not list(target.parent.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene import LearngeneError, ViTSpec, initialize, load, probes
 from mmlearngene.cli import main
 from mmlearngene.datasets import BankAndQueries
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
@@ -39,6 +39,7 @@ from mmlearngene.models.feature_loss import (
     TokenPair,
     random_mask,
 )
+from mmlearngene.models.template import Template
 from mmlearngene.probes import (
     Judged,
     knn_accuracy,
@@ -50,6 +51,7 @@ from mmlearngene.probes import (
     patch_features,
 )
 from mmlearngene.registry import MODELS
+from mmlearngene.testing import random_weights
 from mmlearngene.tokens import Tokens, token_model
 from mmlearngene.weights import ViTWeights
 
@@ -233,6 +235,21 @@ class TestLosses:
             again = RadioLoss(token=2.0, patch=3.0)(pair(student, teacher))
         assert torch.equal(again["loss_radio_token"], found["loss_radio_token"])
 
+    @pytest.mark.parametrize("count, masked", [(1, 1), (3, 2), (5, 2), (7, 4)])
+    def test_proteus_masks_the_nearest_number_of_images(self, count, masked):
+        """Half of 3 are 2, as Python rounds; one at least."""
+        both, seen = tokens((4, 4), 6, count), []
+        see = lambda shown: seen.append(shown) or tokens((4, 4), 6, len(shown))  # noqa: E731
+        ProteusLoss()(pair(both, both, see=see))
+        assert len(seen[0]) == masked
+
+    def test_a_queue_grows_in_training_alone(self, teacher):
+        model = distiller(teacher, [dict(type="SimilarityLoss", queue_size=9)])
+        at_step(0)
+        for training, filled in ((False, 0), (True, 4), (False, 4), (True, 8), (True, 9)):
+            model.train(training)(images(), mode="loss")
+            assert model.features[0].filled == filled
+
     def test_similarity_is_of_patches_within_images_and_of_summaries_to_a_queue(self):
         loss = SimilarityLoss(token=2.0, patch=3.0, tau=0.1, queue_size=5)
         loss.start(type("Teacher", (), dict(width=6)))
@@ -322,6 +339,13 @@ class TestDistiller:
             expected["loss_radio_patch"] += 3 * found["loss_radio_patch"] / 3
         for name, value in expected.items():
             assert torch.allclose(losses[name], value, atol=1e-5), name
+        total, logged = model.parse_losses(losses)
+        assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+
+    def test_no_loss_takes_the_name_of_their_sum(self, teacher, monkeypatch):
+        monkeypatch.setattr(RadioLoss, "forward", lambda self, pair: {"loss": pair.student.summary.sum()})
+        with pytest.raises(LearngeneError, match="RadioLoss names a loss 'loss'; expected 'loss_' and a word"):
+            distiller(teacher)(images(), mode="loss")
 
     @pytest.mark.parametrize("method", [*GENES, "cluster", "peg"])
     def test_gradients_reach_every_parameter_and_the_teacher_is_untouched(self, method, teacher):
@@ -467,6 +491,10 @@ class TestDistiller:
                 expected = RadioLoss()(pair(projected.on_grid((3, 3)), target))["loss_radio_patch"]
                 assert torch.allclose(losses["loss_radio_patch"], expected, atol=1e-5)
         assert drawn == {(8, 8), (16, 16), (12, 20)}
+        # drawn apart from sizes, with a number of their own in the seed
+        sides = [model._at_resolution(images()).shape[-2] for step in range(20) if at_step(step, seed=5)]
+        drawn = [np.random.default_rng([5, step, 1]).integers(3) for step in range(20)]
+        assert sides == [(8, 16, 12)[number] for number in drawn]
         assert model.eval()._at_resolution(images()).shape[-1] == 16
 
     def test_logits_are_distilled_at_resolutions_too(self, teacher):
@@ -544,6 +572,15 @@ class TestHuggingFace:
             sequence = out.last_hidden_state
         assert torch.allclose(found.patches.flatten(1, 2), sequence[:, prefix:], atol=1e-4)
         assert torch.allclose(found.summary, sequence[:, 0] if prefix else out.pooler_output, atol=1e-4)
+
+    def test_the_size_of_its_images_is_the_crops_unless_one_is_given(self, tmp_path):
+        self.folder(tmp_path)
+        told = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3, do_center_crop=True)
+        told |= dict(size=dict(height=40, width=40), crop_size=dict(height=32, width=32))
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+        assert HuggingFaceTeacher(str(tmp_path)).input_size == (32, 32)
+        assert HuggingFaceTeacher(str(tmp_path), input_size=48).input_size == (48, 48)
+        assert HuggingFaceTeacher(str(tmp_path), input_size=(16, 24)).input_size == (16, 24)
 
     def test_what_is_missing_is_told(self, tmp_path):
         with pytest.raises(LearngeneError, match="no such file.*config.json"):
@@ -654,11 +691,12 @@ def _train_in_a_process(rank, world, meeting, teacher, results):
     torch.manual_seed(0)
     features = [dict(type="RadioLoss"), dict(type="SimilarityLoss", queue_size=32)]
     model = distiller(teacher, features, standardise=True).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
     for step in range(3):
         at_step(step)
         inputs = images(8)[rank::world]
-        loss, _ = model.parse_losses(model(inputs, mode="loss"))
+        loss, logged = model.parse_losses(model(inputs, mode="loss"))
+        losses.append((loss.item(), logged["loss"].item()))
         optimizer.zero_grad()
         loss.backward()
         for parameter in model.parameters():
@@ -666,6 +704,7 @@ def _train_in_a_process(rank, world, meeting, teacher, results):
                 dist.all_reduce(parameter.grad.div_(world))
         optimizer.step()
     results[world, rank] = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    results[world, rank, "losses"] = losses
     if world > 1:
         dist.destroy_process_group()
 
@@ -677,6 +716,9 @@ def test_two_processes_train_as_one(teacher, tmp_path):
     _train_in_a_process(0, 1, None, teacher, results)
     one, two, other = results[1, 0], results[2, 0], results[2, 1]
     assert same(two, other)
+    for (one_loss, logged), (other_loss, others) in zip(results[2, 0, "losses"], results[2, 1, "losses"], strict=True):
+        assert logged == others == pytest.approx((one_loss + other_loss) / 2) and one_loss != other_loss
+    assert all(loss == logged for loss, logged in results[1, 0, "losses"])
     queue = "features.1.queue"
     assert torch.allclose(*(torch.sort(state.pop(queue)[:, 0]).values for state in (one, two)), atol=1e-5)
     assert all(torch.allclose(tensor, two[name], atol=1e-5) for name, tensor in one.items())
@@ -892,7 +934,9 @@ def test_the_tool_judges_sizes_of_a_learngene_and_a_trained_vit(photos, tmp_path
         str(tmp_path / "o.json"),
     ]
     monkeypatch.setattr(sys, "argv", ["probe.py", *arguments])
-    runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / "probe.py"), run_name="__main__")
+    assert not stopped.value.code
     scores = json.loads((tmp_path / "o.json").read_text())
     assert list(scores) == ["gene h1-l2", "gene h2-l3"] and all(set(s) == {"knn", "linear"} for s in scores.values())
     images, labels = next(labelled_images(photos / "val", found[1], limit=10))
@@ -1025,3 +1069,25 @@ def test_components_of_equal_tokens_have_equal_colours(tmp_path):
     # the middles of the second and third column, below the titles
     one, other = (pixels[60:, third * i + third // 2 - 40 : third * i + third // 2 + 40] for i in (1, 2))
     assert one.std() > 20 and np.abs(one - other).mean() < 12
+
+
+def test_a_template_pools_as_its_spec_says_beside_a_class_token():
+    fields = {**VIT, "num_classes": 0, "reg_tokens": 1}  # without a classifier, which only timm's has
+    spec = ViTSpec.parse("h2-l2", **fields, class_token=True, pool="avg_norm")
+    weights, template = random_weights(spec), Template(spec).train(False)
+    summary = template.tokens(template.state_dict(weights), images()).summary
+    expected = token_model(build(weights, "timm").eval(), class_token=False)(images()).summary
+    assert torch.allclose(summary, expected, atol=1e-5)
+
+
+def test_patches_of_an_image_that_mmpretrain_pads():
+    model = MODELS.build(dict(type="mmpretrain.VisionTransformer", arch="deit-tiny", img_size=32, patch_size=8))
+    model.eval()  # which gives nothing back
+    with torch.no_grad():
+        tokens = token_model(model)(torch.randn(1, 3, 36, 32))
+    assert tokens.patches.shape == (1, 5, 4, 192)
+
+
+def test_ignored_pixels_have_no_vote():
+    labels = np.array([[255, 255, 2, 1], [255, 3, 1, 1], [255, 255, 0, 7], [255, 255, 7, 0]])
+    assert probes._majority(labels, (2, 2)).tolist() == [3, 1, 255, 0]

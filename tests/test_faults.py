@@ -43,7 +43,7 @@ from mmlearngene.errors import RunStopped
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
 
-from .processes import ENV, ROOT, Script
+from .processes import ENV, ROOT, Script, below, running
 from .test_engine import Images, Scores, aux_net, files_in, learngene_in, loader, make_runner, same
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
@@ -129,6 +129,18 @@ def test_no_two_places_share_a_seed(monkeypatch):
     found = [sample(*place) for place in places] + [step(0, 0, 0), step(1, 0, 0), step(0, 1, 0), step(0, 0, 1)]
     for kind in range(3):
         assert len({numbers[kind] for numbers in found}) == len(found)
+
+
+def test_places_tell_how_often_the_data_was_gone_through():
+    """Iterations over a sampler that ends: its second round is another one, and a resumed run begins where it was."""
+    loop = object.__new__(IterBasedTrainLoop)
+    loop._epoch = loop._iter = 0
+    placed = randomness._Placed([7, 8], loop, 2)
+    assert [list(placed) for _ in range(3)] == [[((r, 0), 7), ((r, 1), 8)] for r in range(3)]
+    loop._iter = 5
+    sampler = type("Skips", (list,), dict(skip=None))([7, 8])
+    placed = randomness._Placed(sampler, loop, 2)
+    assert list(placed) == [((0, 10), 7), ((0, 11), 8)] and list(placed) == [((1, 0), 7), ((1, 1), 8)]
 
 
 def test_the_ranks_augment_differently(tmp_path, monkeypatch):
@@ -497,6 +509,13 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path):
         os.killpg(first.pid, signal.SIGKILL)
 
 
+def test_a_folder_is_held_wherever_it_is_to_be(tmp_path):
+    folder = tmp_path / "not" / "there" / "yet"
+    hold(folder)
+    work_dir._held.pop().close()
+    assert (folder / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
 def test_a_new_run_puts_the_files_of_an_earlier_one_aside(tmp_path):
     names = {"epoch_2.pth", "epoch_2.learngene.safetensors", "best_x_iter_2.learngene.safetensors", "last_checkpoint"}
     (tmp_path / "mine.learngene.safetensors").touch()
@@ -552,26 +571,8 @@ def start_two(*args):
     return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def below(pid):
-    """All processes below one."""
-    children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [grandchild for child in children for grandchild in below(child)]
-
-
-def running(pids):
-    """Those of the processes that still live; a zombie does not."""
-    found = []
-    for pid in pids:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append(pid)
-        except FileNotFoundError:
-            continue
-    return found
-
-
 @needs_proc
-@pytest.mark.parametrize("fault", ["SIGTERM", "a dead rank"])
+@pytest.mark.parametrize("fault", ["SIGTERM", "a dead rank", "a dead launcher"])
 def test_all_processes_end_together(fault, tmp_path, teacher):
     with socket.socket() as taken:  # nor does a port that another program has stand in the way
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -590,9 +591,12 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
             assert len(ranks) == 2
             if fault == "SIGTERM":
                 process.terminate()
-            else:
+            elif fault == "a dead rank":
                 os.kill(ranks[1], signal.SIGKILL)
-            output, _ = process.communicate(timeout=600)
+            else:  # and a dead rank: the other waits for it, and nobody is there to end it
+                for pid in (process.pid, ranks[1]):
+                    os.kill(pid, signal.SIGKILL)
+            output, _ = process.communicate(timeout=600 if fault != "a dead launcher" else 30)
         finally:
             left = running([*workers, process.pid])
             for pid in left:
@@ -600,7 +604,9 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
     assert not left
     assert "Traceback" not in output
     last = output.splitlines()[-1]
-    if fault == "SIGTERM":
+    if fault == "a dead launcher":
+        assert last == "the process that started this one is gone, so it ends"
+    elif fault == "SIGTERM":
         assert process.returncode == 143 and last == "train.py: ended by SIGTERM, with all its processes"
     else:
         assert process.returncode == 1
@@ -634,7 +640,7 @@ def test_scripts_without_arguments_say_how_they_are_used(script):
 
 
 def test_the_benchmark_of_faults(tmp_path):
-    """Two of its three kinds of runs; the third's kill is in test_tools.py."""
+    """Two of its kinds of runs; another's kill is in test_tools.py."""
     kinds = ["export", "segmentation"]
     options = ["--kills", 1, "--only", *kinds, "--out", tmp_path / "faults.json"]
     done = Script("tools/benchmarks/faults.py", *options).result()

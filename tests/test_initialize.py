@@ -7,6 +7,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, cli, extract, initialize, load_ancestry
+from mmlearngene.layouts import build as make
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.layouts.timm import VIT as TIMM
@@ -129,6 +130,16 @@ def test_another_image_and_patch_size_are_resized(gene):
     resized = {name for name, status, _ in report.tensors if status == "resized"}
     assert resized == {"pos_embed", "patch_embed.proj.weight"}
     assert report.share == 1
+
+
+def test_tables_of_relative_positions_are_resized():
+    """Those of a BEiT, which have an entry for every offset between two patches of the image."""
+    fields = dict(head_dim=4, patch_size=4, num_classes=3, class_token=True, pos_embed="none", rel_pos_bias=True)
+    spec = ViTSpec.parse("h2-l2", img_size=8, **fields, qkv_bias="qv", init_values=0.1)
+    model = make(random_weights(spec.replace(img_size=16)), "timm")
+    report = initialize(model, extract("first-k", random_weights(spec)))
+    resized = {name for name, status, _ in report.tensors if status == "resized"}
+    assert resized == {f"blocks.{layer}.attn.relative_position_bias_table" for layer in range(2)}
 
 
 def test_a_hidden_width_that_its_ratio_does_not_give_as_a_whole_number():
@@ -268,6 +279,16 @@ def test_options_reach_the_expansion(gene):
     assert_set(model, TIMM.state_dict(gene.expand("h2-l5", rows=[3, 2, 1, 0, 0])))
     with pytest.raises(LearngeneError, match="no expansion option 'row'"):
         initialize(model, gene, row=[0])
+
+
+def test_options_of_the_caller_go_before_those_of_the_model(gene):
+    """A model may say how it is expanded to; who calls knows better."""
+    model = timm_vit(gene)
+    model.expand_options = dict(rows=[0, 0, 0, 0, 0])
+    initialize(model, gene)
+    assert_set(model, TIMM.state_dict(gene.expand("h2-l5", rows=[0, 0, 0, 0, 0])))
+    initialize(model, gene, rows=[0, 1, 2, 3, 3])
+    assert_set(model, TIMM.state_dict(gene.expand("h2-l5", rows=[0, 1, 2, 3, 3])))
 
 
 def test_the_model_shares_no_memory_with_the_learngene(gene, tmp_path):

@@ -1,6 +1,7 @@
 """The Aux-Net, its distillation, and teachers."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from torch.nn import functional as F
 from mmlearngene import LearngeneError, ViTSpec, initialize
 from mmlearngene.layouts.mmpretrain import classifier_cfg
 from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, LearngeneDistiller, TimmTeacher
-from mmlearngene.models.teachers import Teacher
+from mmlearngene.models.teachers import Teacher, build_teacher
+from mmlearngene.models.template import _with_drop_path
 from mmlearngene.registry import MODELS
 
 OWN = dict(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.4))  # of a teacher, on a scale of 0 to 1
@@ -230,7 +232,7 @@ class TestDistiller:
         logits, target = model(inputs), model.teacher(inputs, model.data_preprocessor)
         assert torch.isclose(losses["loss_distill"], 0.25 * DistillLoss(tau=2.0)(logits, target))
         labels = torch.tensor([0, 1, 2, 3])
-        assert torch.isclose(losses["loss"], 0.75 * F.cross_entropy(logits, labels))
+        assert torch.isclose(losses["head.loss"], 0.75 * F.cross_entropy(logits, labels))
         assert set(distiller(tmp_path)(inputs, samples, mode="loss")) == {"loss_distill"}
 
     def test_the_teacher_is_frozen_and_outside_the_checkpoint(self, tmp_path):
@@ -321,6 +323,24 @@ class TestTeachers:
         expected = classifier(((bgr.flip(1) if to_rgb else bgr) - mean) / std)
         assert torch.allclose(teacher(inputs, preprocessor(True)), expected, atol=1e-3)
 
+    def test_a_models_own_preprocessor_goes_before_the_files(self, tmp_path):
+        cfg = classifier_cfg(aux_net().learngene.aux_spec)
+        torch.save({"state_dict": MODELS.build(dict(cfg)).state_dict()}, tmp_path / "c.pth")
+        own, files = (dict(mean=[x] * 3, std=[x + 1] * 3, to_rgb=x < 2) for x in (1.0, 7.0))
+        Config(dict(model={**cfg, "data_preprocessor": own}, data_preprocessor=files)).dump(tmp_path / "c.py")
+        teacher = ClassifierTeacher(str(tmp_path / "c.py"), str(tmp_path / "c.pth"))
+        assert teacher.mean.flatten().tolist() == [1.0] * 3 and teacher.std.flatten().tolist() == [2.0] * 3
+        assert teacher.rgb
+
+    def test_it_is_frozen_and_uses_up_no_random_number(self, tmp_path):
+        _, checkpoint = timm_checkpoint(tmp_path)
+        fields = dict(model_name="vit_tiny_patch16_224", checkpoint=checkpoint, img_size=32, num_classes=5)
+        states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+        teacher = build_teacher(dict(type="mmlearngene.TimmTeacher", **fields))
+        assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1]
+        assert (np.random.get_state()[1] == states[2]).all()
+        assert not teacher.training and not any(parameter.requires_grad for parameter in teacher.parameters())
+
     def test_errors(self, tmp_path):
         _, checkpoint = timm_checkpoint(tmp_path)
         with pytest.raises(LearngeneError, match="needs weights"):
@@ -375,3 +395,9 @@ def test_many_sizes_are_not_compiled():
     learngene = dict(type="SWS", aux="h1-l4", stages=[2, 2], head_dim=4, img_size=8, patch_size=4, num_classes=3)
     with pytest.raises(LearngeneError, match="compile is for training at one size"):
         AuxNet(learngene, sizes=dict(type="UniformSizes", layers=[2, 4]), compile=True)
+
+
+def test_drop_path_of_a_timm_template_rises_linearly():
+    model = _with_drop_path(timm.create_model("vit_tiny_patch16_224", depth=4), drop_path_rate=0.3)
+    rates = [(block.drop_path1.drop_prob, block.drop_path2.drop_prob) for block in model.blocks]
+    assert rates == [pytest.approx((rate, rate)) for rate in (0.0, 0.1, 0.2, 0.3)]

@@ -184,3 +184,9 @@ def test_plan_measures_only_if_asked_and_keeps_to_the_latency(file, capsys, monk
 )
 def test_plan_refuses_bad_input(file, capsys, options, message):
     assert message in fails(capsys, "plan", file, *options)
+
+
+def test_the_aux_net_is_the_size_that_was_trained_where_nothing_else_is_said(gene):
+    assert {str(cost.spec) for cost in plan(gene) if cost.trained} == {"h3-l8"}
+    gene.provenance = dict(trained_sizes=["h1-l2", "h2-l2"])
+    assert {str(cost.spec) for cost in plan(gene) if cost.trained} == {"h1-l2", "h2-l2"}

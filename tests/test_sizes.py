@@ -307,8 +307,8 @@ def test_the_largest_teaches_the_others_in_place(share):
     own = [F.cross_entropy(x, labels) for x in logits]
     taught = [DistillLoss(tau=2.0)(x, logits[0].detach()) for x in logits[1:]]
     losses = model(inputs, samples, mode="loss")
-    assert set(losses) == {"loss", "loss_in_place"}
-    assert torch.allclose(losses["loss"], (own[0] + (1 - share) * sum(own[1:])) / 3, atol=1e-6)
+    assert set(losses) == {"head.loss", "loss_in_place"}
+    assert torch.allclose(losses["head.loss"], (own[0] + (1 - share) * sum(own[1:])) / 3, atol=1e-6)
     assert torch.allclose(losses["loss_in_place"], share * sum(taught) / 3, atol=1e-6)
     # the largest learns nothing from the others: its logits are detached in what is expected, too
     expected = own[0] + sum((1 - share) * a + share * b for a, b in zip(own[1:], taught, strict=True))
@@ -316,6 +316,26 @@ def test_the_largest_teaches_the_others_in_place(share):
         torch.autograd.grad(total, list(model.parameters())) for total in (sum(losses.values()), expected / 3)
     )
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(gradients, wanted, strict=True))
+
+
+@pytest.mark.parametrize("then, has_largest", [(SANDWICH, True), (UNIFORM, False)])
+def test_the_largest_first_may_teach_if_it_stays(then, has_largest):
+    sizes = dict(type="LargestFirst", sizes=then, share=0.5)
+    assert sampler(**sizes).has_largest == has_largest
+    if has_largest:
+        assert aux_net(in_place={}, sizes=sizes).sizes.has_largest
+    else:
+        with pytest.raises(LearngeneError, match="every step has the largest one, not LargestFirst"):
+            aux_net(in_place={}, sizes=sizes)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_that_is_built_later_trains_or_not_as_the_others_do(training):
+    model = aux_net(backbone=dict(drop_path_rate=0.9)).train(training)
+    with model.at("h3-l3"):
+        assert model.template.model.training == training
+        inputs, _ = batch(16)
+        assert torch.equal(model(inputs), model(inputs)) != training
 
 
 @pytest.mark.parametrize(
@@ -347,7 +367,30 @@ def test_the_teacher_runs_once_a_step(tmp_path):
     distilled = sum(DistillLoss(tau=2.0)(x, target) for x in logits) / 3
     assert torch.allclose(losses["loss_distill"], 0.75 * distilled)
     labels = sum(F.cross_entropy(x, torch.tensor([0, 1, 2, 3])) for x in logits) / 3
-    assert torch.allclose(losses["loss"], 0.25 * labels)
+    assert torch.allclose(losses["head.loss"], 0.25 * labels)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.0, 0.25, 1.0])
+@pytest.mark.parametrize("in_place", [None, dict(share=0.5), dict(share=1.0)])
+def test_what_is_logged_as_the_loss_is_the_sum_of_all_losses(alpha, in_place, tmp_path):
+    """Of an Aux-Net alone too (no alpha); FiniteHook looks at this number, so NaN in any part has to show in it."""
+    at_step(0)
+    model = student = aux_net(sizes=SANDWICH, in_place=in_place, head=dict(cal_acc=True, topk=(1,)))
+    if alpha is not None:
+        model = distiller(tmp_path, alpha=alpha)
+        model.student = student
+    inputs, samples = batch()
+    losses = model.train()(inputs, samples, mode="loss")
+    total, logged = model.parse_losses(losses)
+    parts = {name: value for name, value in losses.items() if "loss" in name}
+    expected = {"loss_distill"} if alpha is not None else set()
+    expected |= {"head.loss" if alpha is not None or in_place else "loss"} if alpha != 1 else set()
+    expected |= {"loss_in_place"} if in_place else set()
+    assert set(parts) == expected and ("accuracy_top-1" in losses) == (alpha != 1)
+    assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(parts.values()))
+    for name in parts:
+        broken = {**losses, name: torch.tensor(float("nan"))}
+        assert model.parse_losses(broken)[1]["loss"].isnan(), name
 
 
 def test_accumulated_steps_are_the_mean_of_their_draws():

@@ -12,7 +12,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
+from mmlearngene.layouts import build as make_model
 from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.tensors import start_value
+from mmlearngene.testing import random_weights
 from mmlearngene.weights import spread
 
 SPECS = [
@@ -70,6 +73,7 @@ def test_parse_refuses_other_text_and_shows_the_form(text):
             dict(img_size=288, patch_size=14),
             r"the nearest size is \(294, 294\), the nearest patch_size for this one 16",
         ),
+        (dict(img_size=0), r"img_size=\(0, 0\) is not divisible into patches of 16; the nearest size is \(16, 16\)"),
         (dict(pool="mean"), "pool 'mean' is unknown"),
         (dict(pool="cls"), "needs class_token=True"),
         (dict(num_head=3), "Did you mean 'num_heads'"),
@@ -121,6 +125,30 @@ def counted(make, spec):
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, spec.in_channels, *spec.img_size))
     return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_flops_of_pooling_by_attention_are_those_that_torch_counts(tokens):
+    """A query, keys and values of all pooled tokens, their attention, and an MLP behind it."""
+    fields = dict(head_dim=8, img_size=16, patch_size=4, num_classes=3, pool="map", class_token=bool(tokens))
+    spec = ViTSpec(2, 2, **fields, pool_include_prefix=bool(tokens))
+    assert spec.flops == counted(lambda: make_model(random_weights(spec), "timm"), spec)
+
+
+def test_what_has_no_effect_is_no_feature():
+    told = dict(no_embed_class=True)
+    assert ViTSpec(2, 2, class_token=True, **told).features()["no_embed_class"]
+    assert not ViTSpec(2, 2, **told).features()["no_embed_class"]  # no token that could be without
+    rotating = ViTSpec(2, 2, class_token=True, pos_embed="none", rel_pos_bias=True, **told)
+    assert not rotating.features()["no_embed_class"]  # and no position
+
+
+def test_patch_embeddings_start_as_those_of_a_convolution():
+    """Uniform up to 1 / sqrt of the inputs of an output: torch's, and timm's."""
+    spec = ViTSpec(4, 1, patch_size=4, img_size=16)
+    value = start_value(spec, "patch_embed.weight", spec.shapes()["patch_embed.weight"]).abs()
+    assert 0.99 / 48**0.5 < value.max() <= 1 / 48**0.5 and value.mean() == pytest.approx(0.5 / 48**0.5, rel=0.05)
+    assert start_value(spec, "pos_embed", (100, 100)).std() == pytest.approx(0.02, rel=0.05)
 
 
 @pytest.mark.parametrize("side, depths", [(64, (2, 1, 2)), (72, (1, 1, 1))])  # the second's grids are padded

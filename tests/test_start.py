@@ -95,6 +95,21 @@ def test_what_is_left_out_keeps_its_own_values(source, make, left):
     assert kept == expected
 
 
+def test_what_is_resized_is_taken_too(source):
+    """Positions of the source's images and the patch embedding, in the learngene's sizes."""
+    torch.manual_seed(1)
+    gene = LeTs(learngene="h1-l4", aux="h3-l8", groups=2, **{**TINY, "img_size": 12, "patch_size": 2})
+    report = initialize(gene, source)
+    assert {name for name, status, _ in report.tensors if status == "resized"} == {
+        "pos_embed",
+        "patch_embed.proj.weight",
+    }
+    given, own = source.expand(gene.learngene_spec), gene.learngene.tensors()
+    assert report.share == 1
+    for name in ("patch_embed.weight", "qkv.weight"):
+        assert torch.equal(own[name], given.tensors[name])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_a_learngene_of_another_type(source, dtype):
     gene = lets().to(dtype)

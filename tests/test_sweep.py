@@ -2,8 +2,11 @@
 
 import json
 import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +27,7 @@ from mmlearngene.files import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
 
+from .processes import Script, below, running
 from .test_cli import fails, run
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +129,45 @@ def test_a_sweep_goes_on_where_it_was_stopped(gene, folder, tmp_path, capsys, mo
     assert len(json.loads((out / "results.json").read_text())["sizes"]) == 2
 
 
+SWEEP = "import sys; from mmlearngene import cli; sys.exit(cli.main(sys.argv[1:]))"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
+def test_a_sweep_has_its_folder_for_itself_and_takes_its_processes_along(gene, folder, tmp_path, capsys, in_process):
+    """And what a killed one has not come to is run by the next, which ends with the same weights, byte by byte."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = ["sweep", gene, "--data", folder, "--arch", "h1..2-l2", "--epochs", 1, *NORM, "--batch-size", 4, "-o"]
+    (tmp_path / "sweep.py").write_text(f'if __name__ == "__main__":\n    {SWEEP}\n')
+    process = Script(tmp_path / "sweep.py", *command, out)
+    while not (weights := list((out / "weights").glob("*.safetensors"))):
+        assert process.is_alive(), process.output()
+        time.sleep(0.05)
+    message = fails(capsys, *command, out)
+    assert (
+        f"{out} is in use by another run (process {process.pid} on" in message
+        and "name another folder by -o" in message
+    )
+    started = below(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while left := running(started):
+        assert time.monotonic() < end, f"{left} of {started} are left"
+        time.sleep(0.1)
+    (first,) = weights
+    content = first.read_bytes()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count())  # as in the sweep's processes: other numbers of threads round otherwise
+    try:
+        for target in (out, whole):
+            assert run(*command, target) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert first.read_bytes() == content
+    names = sorted(path.name for path in (whole / "weights").glob("*.safetensors"))
+    assert len(names) == 2
+    assert all((out / "weights" / name).read_bytes() == (whole / "weights" / name).read_bytes() for name in names)
+
+
 def test_an_interrupted_sweep_waits_for_no_size(gene, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -140,7 +183,7 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     small = tmp_path / "small.py"
     small.write_text(
         f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset=dict(indices=96))\n"
-        "val_dataloader = dict(dataset=dict(indices=40))\n"
+        "val_dataloader = dict(dataset=dict(indices=40))\noptim_wrapper = dict(optimizer=dict(lr=0.02))\n"
     )
     monkeypatch.chdir(ROOT)
     out = tmp_path / "out"
@@ -156,7 +199,7 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     assert not torch.equal(before, model.head.weight)
     with torch.no_grad():
         tuned = 100 * float((model(images).argmax(1) == labels).float().mean())
-    assert row["tuned"] == pytest.approx(tuned, abs=0.01)
+    assert row["tuned"] == pytest.approx(tuned, abs=0.01) and row["tuned"] != row["untuned"]
     opened = {}
     exec(row["command"], opened)  # which makes the tuned size, not the untuned one
     assert torch.equal(opened["model"].head.weight, model.head.weight)

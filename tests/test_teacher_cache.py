@@ -1,17 +1,23 @@
 """The teacher cache: a replayed run is the run that kept, bit for bit."""
 
+import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError
+from mmlearngene.engine.init_check import check_teachers
+from mmlearngene.errors import RunStopped
 from mmlearngene.models import LearngeneDistiller
 from mmlearngene.models.sizes import Step
-from mmlearngene.models.teacher_cache import CachedTeacher, bytes_per_image, compressed, restored
+from mmlearngene.models.teacher_cache import CachedTeacher, _marks, bytes_per_image, compressed, restored
 from mmlearngene.models.teachers import Teacher
 from mmlearngene.registry import MODELS
 
@@ -28,21 +34,26 @@ def teacher(tmp_path_factory) -> dict:
 
 
 def train(
-    teacher: dict, work_dir: Path, seed: int = 0, config: str = "aux_tleg", batch_size: int = 16, flipped=False
+    teacher: dict, work_dir: Path, seed: int = 0, config: str = "aux_tleg", flipped=False, hooks=(), **options
 ) -> dict:
-    """The weights after two epochs of three steps, with mixup."""
+    """The weights after two epochs of three steps, with mixup and drop-path; ``options`` are of the config."""
     cfg = Config.fromfile(CONFIGS / f"demo/{config}.py")
     cfg.model.teacher = teacher
     cfg.model.train_cfg = dict(augments=[dict(type="Mixup", alpha=0.8)])
     cfg.model.student.learngene.update(aux="h2-l8")
     cfg.train_dataloader.dataset.indices = 48
-    cfg.train_dataloader.batch_size = batch_size
+    cfg.train_dataloader.batch_size = 16
+    cfg.model.student.backbone = dict(drop_path_rate=0.2)
     if flipped:
         cfg.train_dataloader.dataset.pipeline.insert(-1, dict(type="mmpretrain.RandomFlip", prob=1.0))
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
-    cfg.param_scheduler, cfg.custom_hooks = [], []
+    cfg.param_scheduler, cfg.custom_hooks = [], list(hooks)
+    cfg.merge_from_dict({name.replace("__", "."): value for name, value in options.items()})
+    cfg.experiment_name = (
+        f"{work_dir.name}_{time.time_ns()}"  # else runs of one second share what mmengine knows of them
+    )
     cfg.update(work_dir=str(work_dir), log_level="ERROR", visualizer=None, randomness=dict(seed=seed))
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -75,10 +86,16 @@ def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent):
 
     with pytest.raises(LearngeneError, match="the images of step 0 are not those whose outputs are kept"):
         train(cached, tmp_path / "seed", seed=1)
-    with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
-        train(cached, tmp_path / "batch", batch_size=24)
-    with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
-        train(cached, tmp_path / "flipped", flipped=True)
+    others = [
+        dict(train_dataloader__batch_size=24),
+        dict(flipped=True),
+        dict(model__train_cfg=dict(augments=[dict(type="Mixup", alpha=0.2)])),
+        dict(data_preprocessor__mean=[77.0]),
+        dict(train_dataloader__dataset__split="test"),
+    ]
+    for number, other in enumerate(others):
+        with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
+            train(cached, tmp_path / str(number), **other)
     checkpoint, moved = Path(teacher["checkpoint"]), tmp_path / "moved.pth"
     checkpoint.rename(moved)
     assert same(train(cached, tmp_path / "alone"), plain)  # a replay needs no teacher
@@ -89,9 +106,86 @@ def test_a_replayed_run_is_the_run_without_a_cache(teacher, tmp_path, silent):
     with pytest.raises(LearngeneError, match="has top_k=None, not 3; expected another folder"):
         train({**cached, "top_k": 3}, tmp_path / "k")
     file = tmp_path / "cache" / "0_of_1" / names[1]
-    file.write_bytes(file.read_bytes()[:50])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:50])  # the second file, and yet it is told before anything is built
     with pytest.raises(LearngeneError, match="00000004.safetensors is damaged"):
-        train(cached, tmp_path / "damaged")
+        CachedTeacher(teacher, str(tmp_path / "cache"), steps=4)
+    cfg = Config(dict(model=dict(teacher=cached)))
+    with pytest.raises(LearngeneError, match=r"is damaged.* The config has it as model.teacher: .*teacher.folder=FOLD"):
+        check_teachers(cfg)
+    file.write_bytes(whole)
+    check_teachers(cfg)
+    checkpoint.rename(moved)
+    with pytest.raises(LearngeneError, match="no such file.* The config has it as model.teacher.teacher: "):
+        check_teachers(cfg)
+    moved.rename(checkpoint)
+
+
+@pytest.mark.parametrize("killed_at", [3, 4])
+def test_a_run_that_is_killed_and_resumed_is_exact_with_a_cache(killed_at, teacher, tmp_path):
+    """It goes on with step 3, in the middle of a file, which is kept or not: one that the killed run has begun, one
+    that lacks what a resumed run could not keep, and one that has all.
+    """
+
+    def cached(name):
+        return dict(type="mmlearngene.CachedTeacher", teacher=teacher, folder=str(tmp_path / name), steps=2)
+
+    plain = train(teacher, tmp_path / "plain")
+    checkpoints = dict(default_hooks__checkpoint=dict(type="mmlearngene.SafeCheckpointHook", interval=1))
+    for name in ("new", "new", "whole"):
+        if name == "whole":
+            train(cached(name), tmp_path / "first")
+        run = tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}"
+        with pytest.raises(KeyboardInterrupt):
+            train(cached(name), run, hooks=[dict(type=Killed, at=killed_at)], **checkpoints)
+        assert same(train(cached(name), run, resume=True, **checkpoints), plain)
+
+
+class Killed(Hook):
+    """Ends a run after some steps."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at:
+            raise KeyboardInterrupt
+
+
+def test_one_pixel_by_one_and_the_order_of_images_are_noticed():
+    pixels = torch.randint(0, 255, (6, 3, 32, 48)).float()
+    images = (pixels - 124) / 57
+    marks = _marks(images)
+    assert len(marks.unique()) == 6 and torch.equal(_marks(images.clone()), marks)
+    for channel, row, column in [(0, 0, 0), (2, 31, 47), (1, 7, 20)]:
+        changed = pixels.clone()
+        changed[3, channel, row, column] += 1
+        assert (_marks((changed - 124) / 57) == marks).tolist() == [True] * 3 + [False] + [True] * 2
+    assert not (_marks(images.flip(-1)) == marks).any() and torch.equal(_marks(images.flip(0)), marks.flip(0))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_not_kept(wrong, tmp_path, monkeypatch):
+    cached = CachedTeacher(dict(type="x"), str(tmp_path), steps=1)
+    cached.teacher = lambda inputs, preprocessor: torch.tensor([[1.0, wrong]])
+    monkeypatch.setattr(Step, "current", lambda: Step(0, 0, 9))
+    with pytest.raises(RunStopped, match=r"outputs at step 0 are not finite.* What to do"):
+        cached(torch.ones(1, 1, 2, 2), None)
+    assert not cached.folder.exists()
+    cached._keep(Step(0, 0, 9), {"values": torch.tensor([[wrong]]), "marks": _marks(torch.ones(1, 1, 2, 2))})
+    with pytest.raises(LearngeneError, match="has outputs that are not finite; remove it"):
+        CachedTeacher(dict(type="x"), str(tmp_path), steps=1)(torch.ones(1, 1, 2, 2), None)
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    cached = CachedTeacher(dict(type="x"), str(tmp_path), steps=1)
+    with pytest.raises(RunStopped, match="00000000.safetensors could not be written .No space left.*--resume"):
+        cached._keep(Step(0, 0, 9), {"marks": torch.ones(1)})
+    assert not any(cached.folder.iterdir())
 
 
 def test_a_run_on_the_largest_outputs_is_replayed_too(teacher, tmp_path, silent):
@@ -128,8 +222,8 @@ def test_the_largest_logits_and_the_sum_of_the_others_are_kept(top_k):
 
 
 def test_its_bytes():
-    assert bytes_per_image(1000, 10) == 10 * (4 + 2) + 4 + 4
-    assert bytes_per_image(1000) == 1000 * (4 + 2) + 4 + 4
+    assert bytes_per_image(1000, 10) == 10 * (4 + 2) + 4 + 8
+    assert bytes_per_image(1000) == 1000 * (4 + 2) + 4 + 8
 
 
 def test_tokens_are_not_kept_and_wrong_numbers_refused(teacher, tmp_path):

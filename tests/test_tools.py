@@ -162,7 +162,7 @@ def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, ca
     with pytest.raises(LearngeneError, match="expected a config of classification"):
         evaluate("configs/demo/seg_h4_l6.py", gene)
     bare = learngene.with_classes(0).save(tmp_path / "bare.learngene.safetensors")
-    with pytest.raises(LearngeneError, match="no classifier to evaluate; its features are judged by tools/probe.py"):
+    with pytest.raises(LearngeneError, match="no classifier to evaluate; .* are judged by `mmlearngene probe`"):
         evaluate("configs/demo/des_h4_l6.py", bare)
     # a head of other classes starts fresh, and a number for it would mean nothing
     assert cli.main(["expand", str(gene), "--arch", "h4-l6", "--num-classes", "7", "-o", str(vit), "--force"]) == 0

@@ -59,7 +59,7 @@ def check(tool: str, arguments: list[str]) -> None:
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # the first process will say what the config comes to
     sys.argv = [tool, *arguments]
     run_tool(runpy.run_path(tool)["load"])
-    os.environ[CHECKED] = "1"
+    os.environ[CHECKED] = str(os.getpid())
 
 
 def where() -> list[str]:

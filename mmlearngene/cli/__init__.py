@@ -15,6 +15,7 @@ import torch
 
 from .. import files
 from ..ancestry import extract, fitted
+from ..config_files import read_config
 from ..errors import LearngeneError, in_words
 from ..export import Expanded, write
 from ..layouts import FRAMEWORKS, fit
@@ -26,10 +27,10 @@ from ..papers import READERS, read_official
 from ..parser import Parser
 from ..spec import POOLS, ViTSpec
 from ..tables import one_line, printable, table
-from ..typed import check_types, settings_of
+from ..typed import check_types, settings_of, shortened
 from ..version import __version__
 from ..weights import PARTS, ViTWeights, tensors_named, with_head
-from . import plan, sweep
+from . import plan, probe, sweep
 from .arguments import (
     add_expansion_options,
     add_options,
@@ -44,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 where the input is wrong, 130 where Ctrl-C stopped it."""
     early = Parser(prog="mmlearngene", add_help=False, allow_abbrev=False)
     early.add_argument("--import", dest="modules", action="append", default=[])
-    early, argv = early.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if any("\0" in word for word in words):  # no shell gives one, and no system call takes one
+        print("mmlearngene: error: an argument has a NUL character; expected text without", file=sys.stderr)
+        return 2
+    early, argv = early.parse_known_args(words)
     try:
         _import_modules(early.modules)  # before the parser is made, whose flags and choices are the methods'
         arguments = _parser().parse_args(argv)
@@ -73,7 +78,7 @@ def _import_modules(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # of somebody else's module, which may fail in any way
+        except (Exception, SystemExit) as error:  # of somebody else's module, which may fail in any way
             hint = f"; did you mean --import {name.removesuffix('.py')}?" if name.endswith(".py") else ""
             raise LearngeneError(f"--import {name}: {in_words(error)}{hint}") from error
 
@@ -220,6 +225,14 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_arguments(sub)
 
     sub = command(
+        probe.run,
+        "probe",
+        "judge features without training: nearest neighbours, a linear layer, patches, a figure",
+        "gene.safetensors --sizes h6-l8 h6-l12 --bank data/train --queries data/val -o scores.json",
+    )
+    probe.add_arguments(sub)
+
+    sub = command(
         _inspect,
         "inspect",
         "show what is in a learngene file, or what a training config would make, and the sizes it expands to",
@@ -315,16 +328,7 @@ def _from_config(path: Path) -> Learngene:
     Raises:
         LearngeneError: OpenMMLab is not installed, the config cannot be read, or it holds no learngene.
     """
-    try:
-        from mmengine import Config
-    except ImportError as error:
-        raise LearngeneError(
-            f"{path} is an OpenMMLab config, and mmengine is not installed: pip install mmlearngene[mm]"
-        ) from error
-    try:
-        config = Config.fromfile(path, import_custom_modules=False).to_dict()
-    except Exception as error:  # a config is a program: it may fail in any way
-        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    config = read_config(path, import_custom_modules=False).to_dict()
     found = next(settings_of(config, _classes()), None)
     if found is None:  # of a method that the config itself imports, perhaps
         if error := _custom_imports(config):
@@ -353,12 +357,16 @@ def _classes() -> dict[str, type[Learngene]]:
 
 def _custom_imports(config: dict) -> str | None:
     """Import a config's modules but those of this package, which have all been looked at; what fails, in words."""
-    modules = (config.get("custom_imports") or {}).get("imports") or []
-    for name in [modules] if isinstance(modules, str) else modules:
+    told = config.get("custom_imports") or {}
+    modules = (told.get("imports") or []) if isinstance(told, dict) else told
+    modules = [modules] if isinstance(modules, str) else modules
+    if not isinstance(modules, list | tuple) or not all(isinstance(name, str) for name in modules):
+        return f"{shortened(told)} names no modules; expected dict(imports=['my_module'])"
+    for name in modules:
         try:
             if name.partition(".")[0] != "mmlearngene":
                 importlib.import_module(name)
-        except Exception as error:  # of somebody else's module, which may fail in any way
+        except (Exception, SystemExit) as error:  # of somebody else's module, which may fail in any way
             return in_words(error)
     return None
 

@@ -104,7 +104,7 @@ def check_output(arguments: argparse.Namespace) -> None:
     if layout == "hf":
         if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
             raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
-        _check_free(arguments, path)
+        check_free(arguments, path)
         if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
             raise LearngeneError(f"{path} is a folder of something else, which --force does not remove; choose another")
         return
@@ -115,12 +115,17 @@ def check_output(arguments: argparse.Namespace) -> None:
         raise LearngeneError(f"{path}: --layout {layout} writes another kind of file; name it {wanted}")
     if path.suffix in files.CHECKPOINT_SUFFIXES and not (layout and path.suffix in files.PICKLED):
         raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
-    _check_free(arguments, path)
+    check_free(arguments, path)
     if layout:
-        _check_free(arguments, card_path(path))
+        check_free(arguments, card_path(path))
 
 
-def _check_free(arguments: argparse.Namespace, path: Path) -> None:
+def check_free(arguments: argparse.Namespace, path: Path) -> None:
+    """Refuse a path that is taken, unless ``--force`` was given, or cannot be written to.
+
+    Raises:
+        LearngeneError: it is.
+    """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise LearngeneError(f"{path} is neither file nor folder; choose another name")
     if (path.exists() or path.is_symlink()) and not arguments.force:

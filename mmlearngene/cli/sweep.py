@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from .plan import add_budgets
 
 _PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
 _SETTINGS, _CONFIG = "settings.json", "config.py"
+_RANGES = (("epochs", 0, 10**5), ("jobs", 1, 1024), ("batch_size", 1, 2**17), ("workers", 0, 1024))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             import mmpretrain.datasets  # noqa: F401
 
             from ..engine import sweep
+            from ..engine.work_dir import hold
     except ImportError as error:
         raise LearngeneError(
             f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error.__cause__ or error})"
@@ -64,9 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
     if out.exists() and not out.is_dir():
         raise LearngeneError(f"{out} is a file; expected a folder for the results")
     learngene = load(path)
-    settings = _checked_settings(arguments, path)
     is_new = not out.exists()
+    hold(out, "-o")
     try:
+        settings = _checked_settings(arguments, path)
         costs, notes, classes, images = _prepare(arguments, sweep, learngene)
     except BaseException:
         if is_new:
@@ -86,12 +90,21 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name, least in (("epochs", 0), ("jobs", 1), ("batch_size", 1), ("workers", 0)):
+    for name, least, most in _RANGES:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
-    if arguments.crop_pct is not None and not 0 < arguments.crop_pct <= 1:
-        raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be more than 0 and at most 1")
+        if value is not None and value > most:
+            raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {most} or less")
+    if arguments.lr is not None and not 0 <= arguments.lr < math.inf:
+        raise LearngeneError(f"--lr {arguments.lr} must be a finite number of 0 or more; the usual value is 1e-4")
+    for name in ("mean", "std"):
+        values = getattr(arguments, name) or []
+        if not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+            more = " above 0" if name == "std" else ""
+            raise LearngeneError(f"--{name} {' '.join(map(str, values))}: expected finite numbers{more}")
+    if arguments.crop_pct is not None and not 0.1 <= arguments.crop_pct <= 1:
+        raise LearngeneError(f"--crop-pct {arguments.crop_pct} must be 0.1 or more and at most 1")
 
 
 def _fields(arguments: argparse.Namespace, classes: list[str]) -> dict:
@@ -195,9 +208,9 @@ def _run_all(arguments: argparse.Namespace, sweep, costs: list[Cost], gene: Path
         console.print(f"{len(results)} of {len(costs)} sizes are in {out} already")
     if not todo:
         return results, failed
-    jobs = min(len(todo), arguments.jobs or max(1, torch.cuda.device_count()))
+    jobs = arguments.jobs or max(1, torch.cuda.device_count())
     if not console.is_terminal:  # where no bar moves
-        console.print(f"{len(todo)} size{'s' * (len(todo) > 1)} to run, {jobs} at a time")
+        console.print(f"{len(todo)} size{'s' * (len(todo) > 1)} to run, {min(jobs, len(todo))} at a time")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("sizes", total=len(costs), completed=len(results))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..config_files import read_config
 from ..errors import LearngeneError
-from ..files import existing
 from ..spec import ViTSpec
 
 
@@ -29,7 +28,7 @@ def config_images(path: str | Path, spec: ViTSpec) -> tuple[Dataset, Callable[[l
     Raises:
         LearngeneError: no such config, it has no ``val_dataloader``, or its images are not of the ViT's size.
     """
-    cfg = Config.fromfile(existing(path))
+    cfg = read_config(path)
     if cfg.get("val_dataloader") is None:
         raise LearngeneError(f"{path} has no val_dataloader to take images from")
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmpretrain"):

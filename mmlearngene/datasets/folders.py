@@ -118,6 +118,8 @@ def _images(folder: Path, label: dict[str, int]) -> Images:
         for path in sorted(each.rglob("*"))
         if path.suffix.lower() in IMG_EXTENSIONS
     ]
+    if pipes := [path for path, _ in found if not path.is_file()]:
+        raise LearngeneError(f"{pipes[0]} is no file; expected images alone in {folder}")
     if not found:
         raise LearngeneError(f"{folder} has no images ({', '.join(IMG_EXTENSIONS)}) in the folders of its classes")
     return found

@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader, IterBasedTrainLoop, Runner
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import RunStopped
+from ..errors import cannot_write
 from ..files import existing, save_bytes
 from ..registry import HOOKS
 
@@ -26,12 +26,6 @@ def write_whole(path: str | Path, data: bytes) -> None:
         save_bytes(path, data)
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def cannot_write(path: str | Path, error: Exception) -> RunStopped:
-    """What to say where a file of a run cannot be written."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return RunStopped(f"{path} could not be written ({reason}). What to do: make room, then go on with --resume")
 
 
 @CheckpointLoader.register_scheme(prefixes=r".*\.safetensors$")

@@ -12,11 +12,11 @@ from mmengine.runner import BaseLoop, CheckpointLoader, Runner
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..errors import cannot_write
 from ..files import SUFFIX
 from ..initialize import initialize
 from ..learngenes import Learngene
 from ..registry import HOOKS
-from .checkpoints import cannot_write
 from .init import START, note_start
 from .init_check import resumes
 

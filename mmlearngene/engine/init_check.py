@@ -77,12 +77,12 @@ def check_starts(cfg: Config) -> None:
 
 
 def check_teachers(cfg: Config) -> None:
-    """Check that the weights of every teacher in ``cfg`` can be had.
+    """Check that the weights of every teacher in ``cfg`` can be had, and that a cache is the teacher's and whole.
 
     Raises:
         LearngeneError: says what is missing, where it was looked for, and the option that names a file.
     """
-    for parent, key, path in settings_of(cfg._cfg_dict, ("TimmTeacher", "ClassifierTeacher", "HuggingFaceTeacher")):
+    for parent, key, path in _teachers(cfg._cfg_dict):
         teacher = MODELS.get(f"mmlearngene.{str(parent[key].type).rpartition('.')[2]}")
         try:
             teacher.check(**{name: value for name, value in parent[key].items() if name != "type"})
@@ -92,9 +92,17 @@ def check_teachers(cfg: Config) -> None:
             ) from error
 
 
+def _teachers(node: object) -> Iterator[tuple[dict | list, str | int, str]]:
+    """All teachers below a node, those that are in a cache too."""
+    kinds = ("TimmTeacher", "ClassifierTeacher", "HuggingFaceTeacher", "CachedTeacher")
+    for parent, key, path in settings_of(node, kinds):
+        yield parent, key, path
+        yield from ((inner, name, f"{path}.{below}") for inner, name, below in _teachers(parent[key]))
+
+
 def _names(teacher: dict) -> str:
-    """What names the weights of a teacher."""
-    return "folder=FOLDER" if str(teacher.type).endswith("HuggingFaceTeacher") else "checkpoint=FILE"
+    """What names the weights of a teacher, or the place of its outputs."""
+    return "folder=FOLDER" if str(teacher.type).endswith(("HuggingFaceTeacher", "CachedTeacher")) else "checkpoint=FILE"
 
 
 def drop_pretrained(cfg: Config) -> None:

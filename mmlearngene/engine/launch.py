@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from ..config_files import read_config
 from ..datasets.subset import check_share
 from ..errors import LearngeneError, RunStopped
-from ..files import existing
 
-CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts
+CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts: its process id
+_LOOK = 1.0  # seconds between two looks at whether the process that started this one is there
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and NCCL say
 
@@ -59,7 +61,7 @@ def load_config(args: argparse.Namespace) -> Config:
         LearngeneError: there is no such config, or ``--data`` does not go with it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = Config.fromfile(existing(args.config))
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.data:
         use_folder(cfg, args.data)
@@ -133,12 +135,30 @@ def first_of_all() -> bool:
     return next((rank for rank in ranks if rank), "0") == "0"
 
 
+def end_with(parent: int) -> None:
+    """End this process, whatever it waits for, soon after its parent is gone, whom a SIGKILL gave no time to end it.
+
+    Args:
+        parent: process id.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        print("the process that started this one is gone, so it ends", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main``, and at its end leave its process group.
 
     Bad input ends it with one line and status 2; a training that cannot go on, a full disk, and another process that is
     gone, with one and status 1.
     """
+    if launcher := os.environ.get(CHECKED):
+        end_with(int(launcher))
     try:
         main()
     except LearngeneError as error:

@@ -21,10 +21,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
+from ..config_files import read_config
 from ..datasets.folders import read_folders, write_list
-from ..errors import LearngeneError
+from ..errors import LearngeneError, in_words
 from ..export import Expanded, opening, write
-from ..files import existing, save_bytes
+from ..files import save_bytes
 from ..layouts import find_vit, first_layout, weights_of
 from ..learngenes import Learngene, load
 from ..models.timm_classifier import any_classifier_cfg
@@ -32,6 +33,7 @@ from ..spec import ViTSpec
 from .data_check import check_data
 from .device import adapt_to_device
 from .hooks import normalisation_of, unwrapped
+from .launch import end_with
 from .schedule import fit_schedule
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -169,12 +171,7 @@ def taken_config(path: Path, epochs: int) -> Config:
     Raises:
         LearngeneError: it has no data to evaluate on, or nothing to tune with.
     """
-    try:
-        cfg = Config.fromfile(existing(path))
-    except (SyntaxError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, LearngeneError):
-            raise
-        raise LearngeneError(f"{path} is not a readable config ({type(error).__name__}: {error})") from error
+    cfg = read_config(path)
     needed = ["val_dataloader", "val_evaluator"]
     needed += ["train_dataloader", "optim_wrapper", "train_cfg"] if epochs else []
     if missing := [name for name in needed if not cfg.get(name)]:
@@ -203,7 +200,10 @@ def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[list[str],
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     check_data(cfg, loaders=tuple(name for name in ("train_dataloader", "val_dataloader") if cfg.get(name)))
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
-    shape = tuple(dataset[0]["inputs"].shape)
+    try:
+        shape = tuple(dataset[0]["inputs"].shape)
+    except Exception as error:  # of others' code, on others' files
+        raise LearngeneError(f"the first test image of {source} cannot be read ({in_words(error)})") from error
     if shape != (spec.in_channels, *spec.img_size):
         raise LearngeneError(
             f"{source} gives images of {shape}, the descendants take {(spec.in_channels, *spec.img_size)}; expected "
@@ -330,7 +330,8 @@ def run_sizes(
     """Run sizes in processes of their own, each on a GPU of its own where there are any.
 
     Yields a size with the share of it that is done, again and again, and then with its result. What is finished is kept
-    in ``folder/sizes``, one JSON file a size.
+    in ``folder/sizes``, one JSON file a size. A sweep that is stopped and goes on with as many ``jobs`` ends with the
+    same weights, byte by byte.
 
     Raises:
         LearngeneError: a process was killed.
@@ -339,8 +340,10 @@ def run_sizes(
     places, shares = context.Queue(), context.Queue()
     for place in range(jobs):
         places.put(place)
+    # by what was asked for, not by how many sizes are left: sums over other numbers of threads round otherwise
     threads, others = max(1, (os.cpu_count() or 1) // jobs), set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, shares, threads)) as pool:
+    workers, started = min(jobs, len(sizes)), dict(initializer=_start, initargs=(places, shares, threads))
+    with ProcessPoolExecutor(workers, mp_context=context, **started) as pool:
         futures = {
             pool.submit(_run_size, number, str(config), str(gene), spec.asdict(), epochs, str(folder)): spec
             for number, spec in enumerate(sizes)
@@ -381,7 +384,8 @@ def _run_size(number: int, *arguments) -> dict:
 
 
 def _start(places, shares, threads: int) -> None:
-    """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end at once at Ctrl-C."""
+    """Take a GPU of one's own, keep quiet, as runs log to their own folders, and end with Ctrl-C or with the sweep."""
+    end_with(os.getppid())
     global _shares
     _shares = shares
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -25,8 +25,8 @@ def use_learngene(cfg: Config, path: str, size: str | None = None) -> None:
     learngene = load(path)
     if not learngene.aux_spec.num_classes:
         raise LearngeneError(
-            f"{path} has no classifier to evaluate; its features are judged by tools/probe.py, or tune a descendant "
-            "first"
+            f"{path} has no classifier to evaluate; its features are judged by `mmlearngene probe`, or tune a "
+            "descendant first"
         )
     model = cfg.model
     trains = next(settings_of(model, tuple(cls.__name__ for cls in LEARNGENES.values())), None) is not None

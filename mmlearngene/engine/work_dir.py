@@ -20,8 +20,12 @@ _WRITTEN = ("epoch_*", "iter_*", "best_*")  # what a run writes of itself, with 
 _held: list[IO] = []  # a lock lasts as long as its file is open
 
 
-def hold(work_dir: str | Path) -> None:
+def hold(work_dir: str | Path, flag: str = "--work-dir") -> None:
     """Claim a work dir until this process ends, in whatever way, and clear away what a killed one was writing.
+
+    Args:
+        work_dir: the folder; made where it is missing.
+        flag: of the command line, that names another one.
 
     Raises:
         LearngeneError: another run holds it.
@@ -35,7 +39,7 @@ def hold(work_dir: str | Path) -> None:
         file.seek(0)
         raise LearngeneError(
             f"{folder} is in use by another run ({file.read().strip()}); expected a folder of its own for each run. "
-            "What to do: wait for it or end it, or name another folder by --work-dir"
+            f"What to do: wait for it or end it, or name another folder by {flag}"
         ) from None
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from .. import files
 from ..errors import LearngeneError
@@ -26,7 +25,18 @@ def load(path: str | Path) -> Learngene:
         LearngeneError: whatever :func:`mmlearngene.files.read` rejects, an unknown method, or tensors that do not
             fit the header.
     """
-    tensors, header = files.read(path)
+    made: list[Learngene] = []
+    tensors, header = files.read(path, lambda header, shapes: made.append(_empty(path, header, shapes)))
+    (learngene,) = made
+    learngene.load_state_dict(tensors, strict=True, assign=True)
+    learngene.requires_grad_(True)
+    learngene.provenance = header.provenance
+    learngene.classes = header.classes
+    return learngene
+
+
+def _empty(path: str | Path, header: files.Header, shapes: Mapping[str, tuple[int, ...]]) -> Learngene:
+    """The learngene of a header, without storage, if tensors of these shapes are its."""
     try:
         cls = find_method(header.method, f"{path}: method")
     except LearngeneError as error:
@@ -38,22 +48,18 @@ def load(path: str | Path) -> Learngene:
             learngene = cls(learngene=learngene_spec, aux=aux_spec, **header.config)
     except (TypeError, ValueError) as error:  # options that the method does not take, or not of this kind
         raise LearngeneError(f"{path}: the header does not fit the method {header.method}: {error}") from error
-    if wrong := _unlike(learngene.state_dict(), tensors):
+    expected = {name: tuple(tensor.shape) for name, tensor in learngene.state_dict().items()}
+    if wrong := _unlike(expected, shapes):
         raise LearngeneError(f"{path}: the tensors do not fit the header: {some(wrong)}")
-    learngene.load_state_dict(tensors, strict=True, assign=True)
-    learngene.requires_grad_(True)
-    learngene.provenance = header.provenance
-    learngene.classes = header.classes
     return learngene
 
 
-def _unlike(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+def _unlike(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
     """In words, the tensors that are missing, not expected, or of another shape than expected."""
-    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (expected, found)]
     return [
-        f"{name} is {shapes[1].get(name, 'missing')}, not {shapes[0].get(name, 'expected')}"
-        for name in dict.fromkeys(name for of in shapes for name in of)
-        if shapes[0].get(name) != shapes[1].get(name)
+        f"{name} is {found.get(name, 'missing')}, not {expected.get(name, 'expected')}"
+        for name in dict.fromkeys([*expected, *found])
+        if expected.get(name) != found.get(name)
     ]
 
 

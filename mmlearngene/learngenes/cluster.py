@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
 from ..spec import ViTSpec
+from ..typed import shortened
 from ..weights import ViTWeights
 from .base import TensorTree, derived_spec
 from .extracted import (
@@ -152,6 +153,8 @@ class Cluster(Extracted):
         ffns = list(range(aux.num_layers) if ffns is None else ffns)
         _check_heads(heads, aux)
         _check_ffns(ffns, aux)
+        if distances is not None and [len(row) for row in distances] != list(aux.heads):
+            raise LearngeneError(f"distances of {shortened([len(row) for row in distances])} heads do not fit {aux}")
         own = derived_spec(self.method, learngene, with_heads(aux, [len(layer) for layer in heads]))
         check_choice(centroid, CENTROIDS, "centroid")
         check_choice(ffn_centroid, FFN_CENTROIDS, "ffn_centroid")

@@ -15,7 +15,7 @@ from ..errors import LearngeneError
 from ..learngenes import Learngene, load
 from ..registry import MODELS
 from ..spec import ViTSpec
-from .distill_loss import DistillLoss, mean, scaled
+from .distill_loss import DistillLoss, apart, mean, scaled
 from .sizes import SizeSampler, Step, build_sizes
 from .template import Network, Template
 
@@ -175,9 +175,13 @@ class AuxNet(BaseClassifier):
             mode: ``tensor`` gives logits (B, classes), ``loss`` a dict of losses, ``predict`` data samples.
         """
         if mode == "loss":
-            return self.losses(inputs, lambda logits: self.head._get_loss(logits, data_samples))
+            return self.losses(inputs, lambda logits: self._own_losses(logits, data_samples))
         logits = self.template(self.weights(), inputs)
         return self.head._get_predictions(logits, data_samples) if mode == "predict" else logits
+
+    def _own_losses(self, logits: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        losses = self.head._get_loss(logits, data_samples)
+        return apart(losses, "head") if self.in_place else losses
 
     def losses(self, inputs: Tensor, loss_of: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The losses of a step: in training the mean over the sizes that are drawn for it.

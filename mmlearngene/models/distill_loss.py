@@ -42,12 +42,25 @@ class DistillLoss(nn.Module):
         return divergence * self.tau**2 / count
 
 
+def apart(losses: dict[str, Tensor], owner: str) -> dict[str, Tensor]:
+    """Losses by name, with their owner before the name, for where others stand beside them: ``head.loss``.
+
+    mmengine logs the sum of all as ``loss``, and one that is called so itself would take its place.
+    """
+    return {f"{owner}.{name}" if "loss" in name else name: value for name, value in losses.items()}
+
+
 def scaled(losses: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
     """Losses by name, times a factor; what is no loss (an accuracy) stays as it is."""
-    return {name: factor * value if "loss" in name else value for name, value in losses.items()}
+    return {name: factor * _number(value) if "loss" in name else value for name, value in losses.items()}
 
 
 def mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Losses by name, averaged; what one of them lacks counts as 0."""
     names = dict.fromkeys(name for losses in found for name in losses)
-    return {name: sum(losses[name] / len(found) for losses in found if name in losses) for name in names}
+    return {name: sum(_number(losses[name]) / len(found) for losses in found if name in losses) for name in names}
+
+
+def _number(value: Tensor | list[Tensor]) -> Tensor:
+    """A loss as mmengine counts it, lists too: mmpretrain's accuracy is one, a tensor for each threshold."""
+    return value.mean() if isinstance(value, Tensor) else sum(part.mean() for part in value)

@@ -18,10 +18,10 @@ from ..errors import LearngeneError
 from ..registry import MODELS
 from ..tokens import Tokens, describe, token_model
 from .aux_net import AuxNet, built, classifier_preprocessor
-from .distill_loss import DistillLoss, mean, scaled
+from .distill_loss import DistillLoss, apart, mean, scaled
 from .feature_loss import FeatureLoss, Standardiser, TokenPair, cosine
 from .sizes import Step
-from .teachers import Teacher
+from .teachers import Teacher, build_teacher
 
 _RESOLUTION = 1  # resolutions are drawn apart from sizes
 
@@ -29,6 +29,8 @@ _RESOLUTION = 1  # resolutions are drawn apart from sizes
 @MODELS.register_module()
 class LearngeneDistiller(BaseClassifier):
     """Train ``student`` by ``(1 - alpha) * its own loss + alpha * distillation`` from a frozen teacher.
+
+    The log has ``loss_distill``, ``head.loss`` (the student's own) and ``loss``, which is their sum.
 
     The teacher sees the very batch that the student sees, mixed and augmented, in its own normalisation. It is always
     in evaluation mode, runs without gradients, and is not part of parameters, checkpoints or averages. It runs once a
@@ -101,7 +103,7 @@ class LearngeneDistiller(BaseClassifier):
             if standardise:
                 raise LearngeneError("standardise=True is of the teacher's tokens; expected features=[...] beside it")
             self.student = MODELS.build(student)
-            self._teacher = _Frozen(MODELS.build(teacher))
+            self._teacher = _Frozen(build_teacher(teacher))
         if self.resolutions and not isinstance(self.student, AuxNet):
             raise LearngeneError(
                 f"resolutions needs an AuxNet, whose positions follow, not {type(self.student).__name__}"
@@ -199,7 +201,8 @@ class LearngeneDistiller(BaseClassifier):
             )
         losses = {"loss_distill": self.alpha * self.distill(logits, target)}
         if self.alpha < 1:
-            losses |= scaled(self.student.head._get_loss(logits, data_samples), 1 - self.alpha)
+            own = apart(self.student.head._get_loss(logits, data_samples), "head")
+            losses |= scaled(own, 1 - self.alpha)
         return losses
 
     # ------------------------------------------------------------------ tokens
@@ -238,6 +241,8 @@ class LearngeneDistiller(BaseClassifier):
             losses: dict[str, Tensor] = {}
             for loss in self.features:
                 for name, value in loss(pair).items():
+                    if name == "loss":  # mmengine's name of the sum of all
+                        raise LearngeneError(f"{type(loss).__name__} names a loss 'loss'; expected 'loss_' and a word")
                     losses[name] = losses.get(name, 0) + value
             found.append(losses)
         return mean(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .. import files
-from ..errors import LearngeneError
+from ..errors import LearngeneError, RunStopped, cannot_write
 from ..registry import MODELS
 from .sizes import Step
+from .teachers import build_teacher
 
 
 @MODELS.register_module()
@@ -27,7 +29,8 @@ class CachedTeacher(nn.Module):
     too. So a second run of the same seed, data, batch size and augmentation sees the same images at every step,
     whatever it trains: another method, another size. It gets what was kept, and the teacher is not even built.
 
-    A replayed run is the run that kept, bit for bit: both train on what :meth:`restored` gives.
+    A replayed run is the run that kept, bit for bit: both train on what :meth:`restored` gives. One that is killed and
+    resumed is, too.
 
     Args:
         teacher: config of the teacher, see :mod:`mmlearngene.models.teachers`.
@@ -37,19 +40,19 @@ class CachedTeacher(nn.Module):
         steps: of one file.
 
     Raises:
-        LearngeneError: the folder is of another teacher (its weights are looked at where they are at hand) or
-            ``top_k``, or, at a step, of another batch.
+        LearngeneError: a file of the folder is damaged, or of another teacher (whose weights are looked at where they
+            are at hand) or ``top_k``, which is told at the start; or, at a step, its images are other ones.
+        RunStopped: the teacher's outputs are not finite, which are not kept; or a file cannot be written.
     """
 
     def __init__(self, teacher: dict, folder: str, top_k: int | None = None, steps: int = 100) -> None:
         super().__init__()
-        for name, number in (("top_k", top_k), ("steps", steps)):
-            if number is not None and number < 1:
-                raise LearngeneError(f"{name}={number} must be 1 or more")
+        _check_numbers(top_k, steps)
         self.config, self.top_k, self.steps = teacher, top_k, steps
         self.folder = Path(folder) / f"{get_rank()}_of_{get_world_size()}"
-        self.described = {"teacher": str(sorted(teacher.items())), "top_k": str(top_k), "steps": str(steps)}
-        self.described["weights"] = _digest(teacher)
+        self.described = _described(teacher, top_k, steps)
+        for path in sorted(self.folder.glob("*.safetensors")):
+            _read(path, self.described, names=())
         self.teacher: nn.Module | None = None  # built where something is missing
         self._chunk: tuple[int, dict[str, Tensor]] = -1, {}  # of the file that was read last
         self._fresh: dict[str, Tensor] = {}
@@ -61,15 +64,32 @@ class CachedTeacher(nn.Module):
         kept = self._kept(step.iteration)
         if kept is None:
             if self.teacher is None:
-                self.teacher = MODELS.build(self.config).eval().requires_grad_(False).to(inputs.device)
+                self.teacher = build_teacher(self.config).to(inputs.device)
             kept = {**compressed(self.teacher(inputs, preprocessor), self.top_k), "marks": marks}
+            if not kept["values"].isfinite().all():
+                raise RunStopped(
+                    f"the teacher's outputs at step {step.iteration} are not finite, so the run stops, and "
+                    f"{self.folder} does not get them. What to do: look at the teacher's weights, or leave out --amp"
+                )
             self._keep(step, kept)
-        elif kept["marks"].shape != marks.shape or not torch.allclose(kept["marks"], marks, rtol=1e-3, atol=1e-3):
+        elif not torch.equal(kept["marks"], marks):
             raise LearngeneError(
                 f"{self.folder}: the images of step {step.iteration} are not those whose outputs are kept; expected "
-                "the seed, data, batch size and augmentation of the run that kept them, or another folder"
+                "the seed, data, batch size, augmentation and mean of the run that kept them, or another folder"
             )
         return restored({name: tensor.to(inputs.device) for name, tensor in kept.items()})
+
+    @staticmethod
+    def check(teacher: dict, folder: str, top_k: int | None = None, steps: int = 100, **kwargs) -> None:
+        """Say whether all that is kept in the folder is whole and of this teacher.
+
+        Raises:
+            LearngeneError: names the first file that is not.
+        """
+        _check_numbers(top_k, steps)
+        described = _described(teacher, top_k, steps)
+        for path in sorted(Path(folder).glob("*_of_*/*.safetensors")):
+            _read(path, described, names=())
 
     @property
     def token_model(self) -> None:
@@ -87,14 +107,8 @@ class CachedTeacher(nn.Module):
         """What is kept of a step; None where nothing is."""
         chunk = iteration // self.steps
         if chunk != self._chunk[0]:
-            path, tensors = self._path(chunk), {}
-            if path.is_file():
-                tensors, described = _read(path)
-                for name, value in self.described.items():
-                    kept = described.get(name)
-                    if kept != value and (name != "weights" or (kept and value)):
-                        raise LearngeneError(f"{path} has {name}={kept}, not {value}; expected another folder")
-            self._chunk = chunk, tensors
+            path = self._path(chunk)
+            self._chunk = chunk, _read(path, self.described) if path.is_file() else {}
         start = f"{iteration}."
         found = {name.removeprefix(start): t for name, t in self._chunk[1].items() if name.startswith(start)}
         return found or None
@@ -107,15 +121,34 @@ class CachedTeacher(nn.Module):
         self._fresh |= {f"{step.iteration}.{name}": tensor.cpu() for name, tensor in kept.items()}
         if place + 1 == self.steps or step.iteration + 1 == step.iterations:
             if f"{chunk * self.steps}.marks" in self._fresh:  # a resumed run may begin in the middle of a file
-                files.save_tensors(self._path(chunk), self._fresh, self.described)
+                try:
+                    files.save_tensors(self._path(chunk), self._fresh, self.described)
+                except OSError as error:
+                    raise cannot_write(self._path(chunk), error) from error
             self._fresh = {}
 
 
+def _check_numbers(top_k: int | None, steps: int) -> None:
+    for name, number in (("top_k", top_k), ("steps", steps)):
+        if number is not None and number < 1:
+            raise LearngeneError(f"{name}={number} must be 1 or more")
+
+
+def _described(teacher: dict, top_k: int | None, steps: int) -> dict[str, str]:
+    """What a file says of itself."""
+    own = {"teacher": str(sorted(teacher.items())), "top_k": str(top_k), "steps": str(steps)}
+    return {"format": "2", **own, "weights": _digest(teacher)}
+
+
 def _marks(inputs: Tensor) -> Tensor:
-    """A number for each image (B,), which a flip or a shift changes too."""
-    pixels = inputs.detach().flatten(1).float().cpu()
-    weights = torch.arange(pixels.shape[1], dtype=torch.float64).square().mul(0.1).cos().float()
-    return pixels @ weights / len(weights) ** 0.5
+    """A number for each image (B,), int64: a sum over its bits, which is exact on any device.
+
+    Every weight is odd, so a change of one pixel, however small, changes the sum; and no two weights are alike.
+    """
+    count = inputs[0].numel()
+    places = torch.arange(1, count + 1, device=inputs.device) * 0x1E3779B97F4A7C15
+    weights = (places ^ (places >> 29)) * 0x3F58476D1CE4E5B9 | 1
+    return torch.stack([(image.float().flatten().view(torch.int32) * weights).sum() for image in inputs.detach()])
 
 
 def _digest(config: dict) -> str:
@@ -130,12 +163,21 @@ def _digest(config: dict) -> str:
     return sha.hexdigest() if found else ""
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, described: dict[str, str], names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a file, or those named, once it is seen to be whole and to say of itself what is expected."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            found = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
     except SafetensorError as error:
         raise LearngeneError(f"{path} is damaged ({error}); remove it, and the teacher is asked again") from error
+    for name, value in described.items():
+        kept = found.get(name)
+        if kept != value and (name != "weights" or (kept and value)):
+            raise LearngeneError(f"{path} has {name}={kept}, not {value}; expected another folder")
+    if any(not tensor.isfinite().all() for name, tensor in tensors.items() if name.endswith(".values")):
+        raise LearngeneError(f"{path} has outputs that are not finite; remove it, and the teacher is asked again")
+    return tensors
 
 
 def compressed(logits: Tensor, top_k: int | None = None) -> dict[str, Tensor]:
@@ -167,4 +209,4 @@ def restored(kept: dict[str, Tensor]) -> Tensor:
 def bytes_per_image(classes: int, top_k: int | None = None) -> int:
     """What is kept of an image on disk, in bytes, without the file's header."""
     kept = compressed(torch.zeros(1, classes), top_k)
-    return sum(kept[name].numel() * kept[name].element_size() for name in ("values", "classes", "rest")) + 4
+    return sum(kept[name].numel() * kept[name].element_size() for name in ("values", "classes", "rest")) + 8

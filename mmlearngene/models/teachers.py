@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import difflib
 import math
+import random
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ancestry import hugging_face_model
+from ..config_files import read_config
 from ..errors import LearngeneError
 from ..files import existing, load_state_dict
 from ..preprocessing import input_size_of, preprocessing_of
@@ -185,7 +187,7 @@ class ClassifierTeacher(Teacher):
         self.check(config, checkpoint)
         preprocessor = {}
         if isinstance(config, str):
-            cfg = Config.fromfile(config)
+            cfg = read_config(config)
             config, preprocessor = cfg.model, cfg.get("data_preprocessor", {})
         model = MODELS.build(config)
         _load(model, checkpoint)
@@ -274,6 +276,20 @@ class HuggingFaceTeacher(Teacher):
                 f"{folder} has no preprocessor_config.json, so its mean and std are not known; expected the file "
                 "beside config.json, or mean=... and std=..., of channels scaled to 0 to 1"
             )
+
+
+def build_teacher(config: dict) -> nn.Module:
+    """The frozen teacher of a config.
+
+    Its start values are drawn and then replaced by its weights. No random number is used up by that, so a run draws the
+    same whether its teacher is built before, in a step, or not at all (:class:`~mmlearngene.models.CachedTeacher`).
+    """
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        teacher = MODELS.build(config)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    return teacher.eval().requires_grad_(False)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -4,13 +4,16 @@
 
 Each run is the demo's, cut to seconds, and goes through tools/train.py. It gets one SIGKILL, data workers and all, and
 then `--resume`. Every file that it leaves at its end must hold, bit for bit, what the undisturbed run's holds: weights,
-optimizer, schedule and the learngenes. Three kinds of runs:
+optimizer, schedule and the learngenes. The kinds of runs:
 
     stage 1        a learngene in its Aux-Net, with drop-path and mixup
     export         the same, killed while a checkpoint, `last_checkpoint` or a learngene is being written
+    elastic        several sizes a step, the largest teaches in place, drop-path, two data workers, a teacher cache that
+                   every other run begins and the others replay
+    dense          four losses of tokens, standardised, with mixup and resolutions
     segmentation   UperNet on a descendant, iterations, two data workers that flip and rotate
 
-The first and the last are killed at any time: every fifth run before its first checkpoint, the others after it.
+All but the second are killed at any time: every fifth run before its first checkpoint, the others after it.
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ from mmlearngene.registry import MODELS
 from mmlearngene.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"stage 1": "distillation", "export": "distillation", "segmentation": "segmentation"}  # and their configs
+KINDS = {  # and their configs
+    "stage 1": "distillation", "export": "distillation", "elastic": "elastic", "dense": "dense",
+    "segmentation": "segmentation",
+}  # fmt: skip
 PATIENCE = 600  # seconds; a run takes a few where the machine has nothing else to do
 STAGE_1 = """
 _base_ = "{demo}/aux_lets.py"
@@ -55,6 +61,53 @@ train_dataloader = dict(dataset=dict(indices=192))
 val_dataloader = dict(dataset=dict(indices=32))
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1, save_best="auto"))
 train_cfg = dict(max_epochs=8, val_interval=2)
+log_level = "ERROR"
+"""
+ELASTIC = """
+_base_ = "{demo}/aux_lets.py"
+sizes = dict(type="mmlearngene.SandwichSizes", heads=[3, 6], layers=[4, 8])
+model = dict(
+    teacher=dict(
+        _delete_=True,
+        type="mmlearngene.CachedTeacher",
+        folder="{folder}/cache",
+        steps=5,
+        teacher=dict(type="mmlearngene.ClassifierTeacher", config="{demo}/ancestry.py", checkpoint="{teacher}"),
+    ),
+    student=dict(
+        backbone=dict(drop_path_rate=0.2), sizes=sizes, scale_drop_path=True,
+        in_place=dict(share=0.5, reduction="batchmean"),
+    ),
+    train_cfg=dict(augments=dict(type="Mixup", alpha=0.8)),
+)
+train_dataloader = dict(num_workers=2, persistent_workers=True, dataset=dict(indices=192))
+val_dataloader = dict(dataset=dict(indices=32))
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1, save_best="auto"))
+train_cfg = dict(max_epochs=6, val_interval=2)
+log_level = "ERROR"
+"""
+DENSE = """
+_base_ = "{demo}/aux_lets.py"
+sizes = dict(type="mmlearngene.UniformSizes", heads=[3, 6], layers=[4, 8])
+model = dict(
+    teacher=dict(checkpoint="{teacher}"),
+    distill=None,
+    student=dict(backbone=dict(drop_path_rate=0.2), sizes=sizes),
+    features=[
+        dict(type="ProteusLoss"), dict(type="RadioLoss"), dict(type="SimilarityLoss", queue_size=64),
+        dict(type="LogitsLoss"),
+    ],
+    standardise=True,
+    mixup=True,
+    resolutions=[6, 8, 10],
+)
+train_dataloader = dict(dataset=dict(indices=192))
+val_cfg = None
+val_dataloader = None
+val_evaluator = None
+custom_hooks = [dict(type="mmlearngene.LearngeneExportHook")]
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
+train_cfg = dict(max_epochs=6)
 log_level = "ERROR"
 """
 SEGMENTATION = """
@@ -168,6 +221,8 @@ def compare(name: str, config: Path, folder: Path, kills: int, during_writes: bo
     runs = []
     while len(runs) < kills:
         work_dir = folder / f"killed_{len(runs)}"
+        if len(runs) % 2 == 0:  # every other run begins a teacher cache, where it has one: a learngene tells its place
+            shutil.rmtree(folder.parent / "cache", ignore_errors=True)
         process = start(config, work_dir)
         if during_writes:
             when = _Since(_Writes(work_dir, draw.randrange(1, 20)), draw.uniform(0, 0.01))
@@ -228,9 +283,10 @@ def measure(kinds: list[str], kills: int, seed: int, folder: Path) -> list[dict]
     classifier = MODELS.build({**Config.fromfile(demo / "ancestry.py").model, "_scope_": "mmpretrain"})
     torch.save({"state_dict": classifier.state_dict()}, folder / "teacher.pth")
     configs = {}
-    for name, text in (("distillation", STAGE_1), ("segmentation", SEGMENTATION)):
+    texts = dict(distillation=STAGE_1, elastic=ELASTIC, dense=DENSE, segmentation=SEGMENTATION)
+    for name, text in texts.items():
         configs[name] = folder / f"{name}_config.py"
-        configs[name].write_text(text.format(demo=demo, teacher=folder / "teacher.pth"))
+        configs[name].write_text(text.format(demo=demo, teacher=folder / "teacher.pth", folder=folder))
     draw = random.Random(seed)
     return [
         compare(kind, configs[KINDS[kind]], folder / kind.replace(" ", "_"), kills, kind == "export", draw)
