@@ -465,7 +465,7 @@ def test_bad_input_of_the_commands_is_one_line_and_writes_nothing(folder, capsys
     for more, message in (
         ([], "need images"),
         (["--data", folder / "empty"], "holds no images"),
-        (["--data", folder / "broken"], "an image cannot be read"),
+        (["--data", folder / "broken"], "cannot be read as an image"),
         (["--data", folder / "nowhere"], "expected a folder of images"),
         (["--data", folder / "photos", "--img-size", 17], "not divisible into patches"),
         (["--data", folder / "photos", "--largest", "h9-l4"], "the nearest size is h3-l4"),
