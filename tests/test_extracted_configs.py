@@ -1,4 +1,4 @@
-"""Every config of Cluster-Learngene and PEG, its ViT and data made tiny, trains from a learngene of a tiny ancestry."""
+"""Every config of methods that extract, its ViT and data made tiny, trains from a learngene of a tiny ancestry."""
 
 from pathlib import Path
 
@@ -14,10 +14,15 @@ from mmlearngene.layouts.timm import VIT as TIMM
 
 from .test_configs import CONFIGS, HEAD_DIM, PATCH, SHARED_BASES, images, shrink, teacher  # noqa: F401  (fixtures)
 
-NAMES = [f"{folder}/{path.name}" for folder in ("cluster", "peg") for path in sorted((CONFIGS / folder).glob("*.py"))]
+NAMES = [
+    f"{folder}/{path.name}"
+    for folder in ("cluster", "peg", "principal")
+    for path in sorted((CONFIGS / folder).glob("*.py"))
+]
 NAMES = [name for name in NAMES if "swin" not in name]  # those are tested with cluster-swin
 HEADS = {"deit_ti": 3, "deit_s": 6, "deit_b": 12}
 OPTIONS = {"cluster": dict(heads=[[0, 2]] * 12, ffns=[*range(10), 9, 9]), "peg": {}}
+OPTIONS["principal"] = dict(data="noise", num_images=8)
 
 
 def tiny_ancestry(name: str, layers: int = 12) -> ViTWeights:
@@ -42,15 +47,16 @@ def gene(path: str, folder: Path) -> str:
 @pytest.mark.parametrize("name", [name for name in NAMES if Path(name).stem not in SHARED_BASES])
 def test_a_config_trains(name, images, teacher, tmp_path):  # noqa: F811
     cfg = Config.fromfile(CONFIGS / name)
-    learngene = cfg.model.pop("learngene", None)
+    owner = cfg.model.get("student", cfg.model)  # of the learngene: an Aux-Net, by itself or in a distiller
+    learngene = owner.pop("learngene", None)
     shrink(cfg, images, teacher, tmp_path)
     if learngene is None:
         cfg.model.init_cfg.checkpoint = gene(cfg.model.init_cfg.checkpoint, tmp_path)
     elif learngene.type == "mmlearngene.LoadLearngene":
-        cfg.model.learngene = dict(type=learngene.type, path=gene(learngene.path, tmp_path))
+        owner.learngene = dict(type=learngene.type, path=gene(learngene.path, tmp_path))
     else:
         file = save_tensors(tmp_path / "ancestry.safetensors", TIMM.state_dict(tiny_ancestry("deit_s")))
-        cfg.model.learngene = {**learngene, "ancestry": str(file), "like": tiny_ancestry("deit_s").spec}
+        owner.learngene = {**learngene, "ancestry": str(file), "like": tiny_ancestry("deit_s").spec}
     check_starts(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()

@@ -200,7 +200,8 @@ def measured(gene: Path, work_dir: Path) -> dict[str, float]:
     cfg, elastic = (Config.fromfile(CONFIGS / f"{name}.py") for name in ("ancestry", "elastic_lets"))
     (heads, layers) = (elastic.model.student.sizes[name] for name in ("heads", "layers"))
     sizes = [f"h{h}-l{d}" for h in range(heads[0], heads[1] + 1) for d in range(layers[0], layers[1] + 1)]
-    cfg.model = dict(type="mmlearngene.AuxNet", learngene=str(gene), data_preprocessor=cfg.get("data_preprocessor"))
+    learngene = dict(type="mmlearngene.LoadLearngene", path=str(gene))
+    cfg.model = dict(type="mmlearngene.AuxNet", learngene=learngene, data_preprocessor=cfg.get("data_preprocessor"))
     cfg.custom_hooks = [dict(type="mmlearngene.SizesValHook", sizes=sizes)]
     cfg.update(train_dataloader=None, train_cfg=None, optim_wrapper=None, param_scheduler=None)
     cfg.work_dir, cfg.experiment_name = str(work_dir / f"{gene.name}_sizes"), f"{gene.name} sizes"

@@ -15,7 +15,6 @@ from .. import files
 from ..errors import LearngeneError
 from ..initialize import initialize
 from ..layouts.modules import weightless
-from ..learngenes import load
 from ..learngenes.extracted import extraction_methods
 from ..registry import MODELS
 from ..typed import settings_of
@@ -68,8 +67,7 @@ def check_starts(cfg: Config) -> None:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
             # of an Aux-Net the learngene alone: its network may get its classifier from a distiller
             owner = owner.get("learngene", owner)
-            make = load if isinstance(owner, str) else MODELS.build  # a learngene may be given by its file
-            model = weightless(lambda owner=owner, make=make: make(copy.deepcopy(owner)))
+            model = weightless(lambda owner=owner: MODELS.build(copy.deepcopy(owner)))
         try:
             initialize(model, checkpoint, dry_run=True, **options)
         except LearngeneError as error:

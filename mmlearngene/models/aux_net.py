@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..errors import LearngeneError
-from ..learngenes import Learngene, load
+from ..learngenes import Learngene
 from ..registry import MODELS
 from ..spec import ViTSpec
 from .distill_loss import DistillLoss, apart, mean, scaled
@@ -31,8 +31,7 @@ class AuxNet(BaseClassifier):
     is the mean of theirs. Everything else, evaluation first, still happens at one size, the Aux-Net's or ``size``.
 
     Args:
-        learngene: config of the :class:`~mmlearngene.Learngene`, or the path of a learngene file that is to be trained
-            on; its ``aux_spec`` is the size of this network.
+        learngene: config of the :class:`~mmlearngene.Learngene`; its ``aux_spec`` is the size of this network.
         size: another size that the learngene expands to: a descendant that trains together with its learngene.
         backbone: overrides for the template's backbone (``drop_path_rate``, say), see :class:`Template`.
         head: overrides for its ``LinearClsHead`` (``loss``, ``topk``, say).
@@ -57,7 +56,7 @@ class AuxNet(BaseClassifier):
 
     def __init__(
         self,
-        learngene: dict | str | Learngene,
+        learngene: dict | Learngene,
         backbone: dict | None = None,
         head: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -70,7 +69,7 @@ class AuxNet(BaseClassifier):
         compile: bool | dict = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg, data_preprocessor=classifier_preprocessor(data_preprocessor, train_cfg))
-        self.learngene = built(learngene)
+        self.learngene = learngene if isinstance(learngene, Learngene) else MODELS.build(learngene)
         self.spec = self.learngene.target(size)
         self._overrides = backbone, head
         self.compile = ({} if compile is True else dict(compile)) if compile is not False else None
@@ -215,13 +214,6 @@ class AuxNet(BaseClassifier):
                 spec = spec.replace(img_size=img_size)
             weights = self.weights() if spec == self.spec else self._weights_of(spec)
             yield Network(self._template_of(spec), weights)
-
-
-def built(learngene: dict | str | Learngene) -> Learngene:
-    """A learngene from its config, or from its file."""
-    if isinstance(learngene, Learngene):
-        return learngene
-    return MODELS.build(learngene) if isinstance(learngene, dict) else load(learngene)
 
 
 def classifier_preprocessor(data_preprocessor: dict | None, train_cfg: dict | None) -> dict:

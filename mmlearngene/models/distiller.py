@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..errors import LearngeneError
 from ..registry import MODELS
 from ..tokens import Tokens, describe, token_model
-from .aux_net import AuxNet, built, classifier_preprocessor
+from .aux_net import AuxNet, classifier_preprocessor
 from .distill_loss import DistillLoss, apart, mean, scaled
 from .feature_loss import FeatureLoss, Standardiser, TokenPair, cosine
 from .sizes import Step
@@ -118,19 +118,20 @@ class LearngeneDistiller(BaseClassifier):
         """The student, its classifier a projection to the teacher's width."""
         width = self.teacher.token_model.width
         if "learngene" in student:
-            learngene = built(student["learngene"])
-            aux_net = MODELS.build({**student, "learngene": learngene.with_classes(width)})
-            if aux_net.in_place:
+            learngene = student["learngene"]
+            learngene = learngene if isinstance(learngene, nn.Module) else MODELS.build(learngene)
+            built = MODELS.build({**student, "learngene": learngene.with_classes(width)})
+            if built.in_place:
                 raise LearngeneError("in_place teaches logits, and a student of features has none; leave it out")
-            return aux_net
-        classifier_of = MODELS.build(student)
-        classifier = token_model(classifier_of).classifier
+            return built
+        built = MODELS.build(student)
+        classifier = token_model(built).classifier
         if classifier is None or classifier.out_features != width:
             raise LearngeneError(
                 f"the teacher's tokens have {width} channels; expected the student's head to have num_classes={width}, "
                 f"not {classifier and classifier.out_features}"
             )
-        return classifier_of
+        return built
 
     def _start(self, features: Sequence[dict], standardise: bool) -> None:
         """Build the losses of tokens."""

@@ -506,7 +506,9 @@ class Study:
         return classifier_cfg(spec_of(size), **overrides)
 
     def _aux_net(self, way: Way) -> dict:
-        learngene = str(self._gene_of(way.trained, "", 0)) if way.trained else learngene_cfg(way)
+        learngene = {} if way.trained else learngene_cfg(way)
+        if way.trained:
+            learngene = dict(type="mmlearngene.LoadLearngene", path=str(self._gene_of(way.trained, "", 0)))
         student = dict(type="mmlearngene.AuxNet", **{**way.student, "learngene": learngene})
         if way.start:
             student["init_cfg"] = self._start(way.start, "", 0)
