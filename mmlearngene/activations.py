@@ -146,6 +146,7 @@ class Moments:
         pool_heads: as ``heads``, of the attention pooling; None without one.
         pool_hidden: as ``hidden``, likewise.
         images: how many were seen.
+        tokens: how many these had in all.
     """
 
     norms: dict[str, Tensor]
@@ -154,6 +155,7 @@ class Moments:
     pool_heads: Tensor | None = None
     pool_hidden: Tensor | None = None
     images: int = 0
+    tokens: int = 0
 
 
 @dataclass
@@ -244,6 +246,7 @@ def moments(weights: ViTWeights, batches: Iterable[Tensor]) -> Moments:
         alone("attn_pool.proj.weight", "centred"),
         alone("attn_pool.fc2.weight", "centred"),
         images,
+        sums["norm1.weight", 0].count,
     )
     for name, value in (*norms.items(), ("proj", result.heads), ("fc2", result.hidden)):
         if not value.isfinite().all():

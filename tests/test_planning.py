@@ -18,7 +18,7 @@ from mmlearngene.tensors import start_values
 from .test_cli import fails, run
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
-OPTIONS = {"cluster": dict(eps=0)}
+OPTIONS = {"cluster": dict(eps=0), "principal": dict(data="noise", num_images=8)}
 
 
 @pytest.fixture

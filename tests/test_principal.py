@@ -350,7 +350,7 @@ def test_bad_images_are_told_in_one_line():
     for data, message in (
         (None, "need images"),
         ([], "no image"),
-        ([x[:1]], "1 image; a refit needs two or more"),
+        ([x[:1]], "1 images of 16 tokens in all do not tell 24 coordinates; expected 2 images or more"),
         ([x[:, :1]], "expected 3 channels"),
         ([x * float("nan")], "not finite"),
         (["a"], "expected batches of images"),

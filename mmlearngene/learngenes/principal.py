@@ -23,7 +23,7 @@ from .extracted import Extracted, chosen_layers
 from .methods import register
 from .refit import Gap, choose_layers, refit
 
-TOKENS = 48  # of the images that a refit sees, for every hidden neuron
+TOKENS = 24  # of the images that a refit sees, for every hidden neuron
 BASES = ("principal", "channels")
 KEEP = ("measured", "first")
 DEPTHS = ("auto", "first", "uniform")
@@ -195,6 +195,12 @@ class Principal(Extracted):
             )
         else:
             found = moments(ancestry, images)
+            if found.tokens < spec.embed_dims:
+                more = math.ceil(spec.embed_dims * found.images / found.tokens)
+                raise LearngeneError(
+                    f"{found.images} images of {found.tokens} tokens in all do not tell {spec.embed_dims} coordinates; "
+                    f"expected {more} images or more, some hundred for good"
+                )
             turned.turn(ancestry, found)
             if refitted:
                 turned = turned.refitted(images, widths, keep)
@@ -539,7 +545,8 @@ class Principal(Extracted):
             if called in _SHORTER:
                 tensor = tensor.narrow(axis, 0, sizes[called])
             elif called == "width":
-                tensor = (self._laid if lay else self._unlaid)(tensor, axis, spec.embed_dims, name)
+                width = spec.embed_dims
+                tensor = self._laid(tensor, axis, width, name) if lay else self.coordinates(tensor, axis, width)
         return tensor
 
     def _turns_back(self, width: int) -> bool:
@@ -582,9 +589,6 @@ class Principal(Extracted):
         weight = weight if scale is None else weight * scale[:, None]
         shifted = not pooled and "norm.bias" in maps and not self._turns_back(width)
         return weight, maps["norm.bias"] if shifted else basis.new_zeros(self.dims)
-
-    def _unlaid(self, tensor: Tensor, axis: int, width: int, name: str) -> Tensor:
-        return self.coordinates(tensor, axis, width)
 
     def coordinates(self, tensor: Tensor, axis: int, width: int) -> Tensor:
         """Those of a tensor's coordinates that a width has: the first ones, and the mean."""

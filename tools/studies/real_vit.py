@@ -21,7 +21,8 @@ from mmlearngene import extract
 from mmlearngene.probes import linear_predictions, mean_iou, models_of, patch_features
 from mmlearngene.tables import fill, markdown
 
-SIZES = ("h5-l12", "h4-l12", "h3-l12", "h6-l8", "h4-l8", "h3-l8", "h3-l6", "h2-l8", "h2-l4")
+SIZES = ("h5-l12", "h4-l12", "h3-l12", "h6-l8", "h4-l8", "h3-l8", "h3-l6", "h2-l4")
+OF_CONTROLS = ("h4-l12", "h3-l12", "h4-l8", "h3-l8")
 METHODS = {  # row -> method and options of the extraction
     "principal": ("principal", {}),
     "principal, first layers": ("principal", dict(keep="first")),
@@ -30,7 +31,6 @@ METHODS = {  # row -> method and options of the extraction
     "the ancestry's first channels": ("principal", dict(basis="channels")),
     "weight selection": ("weight-selection", {}),
     "FRONT": ("front", {}),
-    "first-k": ("first-k", {}),
     "random weights": ("scratch", {}),
 }
 SIDE, IMAGES = 168, 96
@@ -99,8 +99,8 @@ def main() -> None:
         for row in args.rows:
             gene = learngene(row, args)
             for size in SIZES:
-                keeps_width = METHODS[row][0] == "first-k" and not size.startswith("h6")
-                if f"{row} {size}" not in found and not keeps_width:
+                asked = size in (SIZES if row.startswith("principal") else OF_CONTROLS)
+                if f"{row} {size}" not in found and asked:
                     found[f"{row} {size}"] = judged(str(gene), size, args)
                     write_json(args.results, found)
                     print(row, size, f"{found[f'{row} {size}']:.1f}", flush=True)
