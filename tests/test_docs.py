@@ -12,6 +12,7 @@ import pytest
 
 from mmlearngene import LEARNGENES, ViTSpec, cli
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.learngenes.principal import Principal
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
 
@@ -116,6 +117,7 @@ GENES = {  # what the pages' files are, made tiny
     "lets": lambda: LeTs(**TINY),
     "tleg": lambda: TLEG(**TINY),
     "sws": lambda: SWS(**TINY),
+    "principal": lambda: Principal("h6-l12", **TINY),
 }
 RUN = [param for param in ALL if re.match(r"mmlearngene (inspect|expand) (?!.*--layout (hf|onnx))", param.values[1])]
 
@@ -130,7 +132,7 @@ def test_inspect_and_expand_run_as_they_stand(page, line, tmp_path, monkeypatch,
     else:
         monkeypatch.chdir(tmp_path)
         method = next((name for name in GENES if name in f"{page.stem} {source}"), "lets")
-        if page.stem in ("cluster", "peg", "controls", "add_a_method", "index"):
+        if page.stem in ("cluster", "peg", "controls", "add_a_method"):
             method = "extracted"
         gene = (
             GENES[method]() if method != "extracted" else LEARNGENES["uniform-k"](aux=ViTSpec.parse("h6-l12", **TINY))

@@ -94,6 +94,10 @@ NAMES = {  # {}: for how many epochs
     "front": "FRONT",
     "auto-learngene": "Auto-Learngene's baseline",
 }
+PRINCIPAL = (
+    "principal", "principal-bare", "channels", "weight-selection", "principal-elastic-half", "channels-elastic-half",
+    "principal-elastic", OWN_STARTED, OWN,
+)  # fmt: skip
 DRAWN = (
     "principal", "principal-elastic", OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started",
     "lets-uniform", "lets",
@@ -116,7 +120,7 @@ class Tables:
 
     def all(self) -> dict[str, str]:
         """Name -> table."""
-        names = "sizes family transfer compared heads costs equal shares parts settings rates".split()
+        names = "sizes family principal transfer compared heads costs equal shares parts settings rates".split()
         return {table: getattr(self, table)() for table in names}
 
     # ------------------------------------------------------------------ what they are made of
@@ -216,6 +220,12 @@ class Tables:
             )
         head = ["twelve sizes, untuned", "trainings of the largest size", "seconds", "least of own", "mean of own"]
         return markdown([*head, "least", "mean", "the largest"], cells)
+
+    def principal(self) -> str:
+        """Untuned, every size: principal learngenes beside their controls, and trained from there."""
+        rows = {row: found for row in PRINCIPAL if (found := self.untuned(row))}
+        cells = [[size, *(with_spread(found[size]) for found in rows.values())] for size in runs.SIZES if rows]
+        return markdown(["top-1 in %, untuned", *map(self.name, rows)], cells)
 
     def transfer(self) -> str:
         """The size h4-l6 before and after tuning, and on CamVid."""
