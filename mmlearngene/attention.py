@@ -215,7 +215,7 @@ class Images:
         provenance: what to say of where they come from.
 
     Raises:
-        LearngeneError: an option is unknown or of another type.
+        LearngeneError: an option is unknown or of another type; or, while they are gone through, a batch is no images.
     """
 
     def __init__(self, data: str | Path | Iterable[Tensor], spec: ViTSpec, **options) -> None:
@@ -233,10 +233,16 @@ class Images:
             self._read = lambda: iter(batches)
 
     def __iter__(self) -> Iterator[Tensor]:
-        count = 0
+        count, shape = 0, None
         for batch in self._read():
             if not isinstance(batch, Tensor):
                 raise LearngeneError(f"data holds {shortened(batch)}; expected batches of images, a folder or a config")
+            shape = batch.shape[1:] if shape is None else shape
+            if batch.shape[1:] != shape or not batch.is_floating_point():
+                raise LearngeneError(
+                    f"data holds a batch of {tuple(batch.shape)}, {str(batch.dtype).removeprefix('torch.')}; expected "
+                    f"normalised images (B, {', '.join(map(str, shape))}) in floating point"
+                )
             count += len(batch)
             self.count = max(self.count, count)
             yield batch

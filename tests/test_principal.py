@@ -354,6 +354,8 @@ def test_bad_images_are_told_in_one_line():
         ([x[:, :1]], "expected 3 channels"),
         ([x * float("nan")], "not finite"),
         (["a"], "expected batches of images"),
+        ([x, torch.randn(2, 3, 24, 24)], "expected normalised images"),
+        ([x.to(torch.uint8)], "in floating point"),
     ):
         with pytest.raises(LearngeneError, match=message) as error:
             extract("principal", weights, data=data)
@@ -367,6 +369,12 @@ def test_bad_images_are_told_in_one_line():
         with pytest.raises(LearngeneError, match=message):
             extract("principal", weights, data=x, **options)
     small = extract("principal", weights, data=x, largest="h2-l3")
+    with pytest.raises(LearngeneError, match="LoadLearngene"):
+        initialize(small, small)
+    with pytest.raises(LearngeneError, match="need one without a classifier"):
+        small.token_map(16)
+    with pytest.raises(LearngeneError, match="embed_dims=32 is not in 2 to 24"):
+        gene("class token", num_classes=0).token_map(32)
     with pytest.raises(LearngeneError, match="extract it without largest"):
         small.fitted("h2-l2", [x])
 

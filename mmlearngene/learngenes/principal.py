@@ -482,6 +482,14 @@ class Principal(Extracted):
 
     # ------------------------------------------------------------------ expansion
 
+    @classmethod
+    def check_starts(cls) -> None:
+        """A principal learngene is trained on from its file."""
+        raise LearngeneError(
+            "a principal learngene does not start from a ViT's weights; it is trained on from its file: "
+            "learngene=dict(type='mmlearngene.LoadLearngene', path=...)"
+        )
+
     def head_range(self, stage: int = 0) -> range:
         """Up to the largest size's heads."""
         return range(1, self.aux_spec.num_heads + 1)
@@ -510,11 +518,7 @@ class Principal(Extracted):
             depth: which layers: ``auto``, those that the extraction chose by measurement, or evenly spaced ones where
                 it did not; ``first``; or ``uniform``, evenly spaced ones.
         """
-        width = spec.embed_dims
-        if not 2 <= width <= self.aux_spec.embed_dims:
-            raise LearngeneError(
-                f"principal makes a ViT narrower: embed_dims={width} is not in 2 to {self.aux_spec.embed_dims}"
-            )
+        self._check_width(spec.embed_dims)
         kept, tensors = self.layers(spec.num_layers, depth), {}
         for name, shape in spec.shapes().items():
             if name in _CONSTANT:
@@ -522,6 +526,12 @@ class Principal(Extracted):
             else:
                 tensors[name] = self._part(name, spec, kept, depth)
         return ViTWeights(spec, tensors)
+
+    def _check_width(self, width: int) -> None:
+        if not 2 <= width <= self.aux_spec.embed_dims:
+            raise LearngeneError(
+                f"principal makes a ViT narrower: embed_dims={width} is not in 2 to {self.aux_spec.embed_dims}"
+            )
 
     def _part(
         self, name: str, spec: ViTSpec, kept: Sequence[int], depth: str, lay: bool = True, compensate: bool = True
@@ -577,7 +587,7 @@ class Principal(Extracted):
         """
         if not self.config["tokens"]:
             raise LearngeneError("tokens of the ancestry need one without a classifier, which gives tokens itself")
-        self.target(self.aux_spec.replace(embed_dims=width))
+        self._check_width(width)
         maps = self.maps.tensors()
         pooled = self.aux_spec.pool == "map"
         basis = maps["pool_basis" if pooled else "basis"]
