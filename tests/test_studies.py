@@ -24,6 +24,7 @@ import cifar10  # noqa: E402
 import cifar10_runs  # noqa: E402
 import dense_cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
+import real_vit  # noqa: E402
 
 SHORT = {
     "train_dataloader.dataset.indices": 64,
@@ -205,7 +206,7 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize("page", ["elastic", "which_method", "dense"])
+@pytest.mark.parametrize("page", ["elastic", "which_method", "dense", "principal"])
 def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkeypatch, capsys):
     """Written by the commands that the pages name, from the results that are committed."""
     copy = tmp_path / f"{page}.md"
@@ -217,7 +218,35 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkey
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         script.main()
         assert (tmp_path / f"{'family' if script is cifar10 else 'dense'}_cifar10.png").stat().st_size > 1000
+    if page == "principal":
+        report = ["study", "--report", "--results", results.parent / "real_vit.json", "--pages", copy]
+        monkeypatch.setattr(sys, "argv", list(map(str, report)))
+        real_vit.main()
     assert copy.read_text() == text, (
         f"python tools/studies/... --report --results docs/results/cifar10 --pages docs/{page}.md"
     )
-    assert text.count("<!-- end -->") >= 3
+    assert text.count("<!-- end -->") >= (2 if page == "principal" else 3)
+
+
+def test_the_study_of_a_real_vit(tmp_path, monkeypatch, capsys):
+    """Every method is extracted, judged at its sizes, and shown; what is there is not run again."""
+    monkeypatch.setattr(real_vit, "judged", lambda source, size, args: 40.0 + len(size))
+    monkeypatch.setattr(real_vit, "extract", lambda method, source, **options: _Extracted(method, options))
+    for _ in range(2):
+        options = ["--photos", tmp_path, "--work-dir", tmp_path / "work", "--results", tmp_path / "real.json"]
+        monkeypatch.setattr(sys, "argv", list(map(str, ["study", "vit", *options])))
+        real_vit.main()
+    found = json.loads((tmp_path / "real.json").read_text())
+    assert {row for row in real_vit.METHODS if any(key.startswith(row) for key in found)} == set(real_vit.METHODS)
+    assert "| weight selection |" in capsys.readouterr().out
+
+
+class _Extracted:
+    """What an extraction gives, as far as the study looks at it."""
+
+    def __init__(self, method, options):
+        assert (method == "principal") == ("data" in options or "basis" in options)
+        self.provenance = {}
+
+    def save(self, path):
+        path.write_bytes(b"")

@@ -80,8 +80,8 @@ def table(found: dict) -> str:
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ancestry", help="the ViT: a Hugging Face folder, say")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of images without labels")
+    parser.add_argument("ancestry", nargs="?", help="the ViT: a Hugging Face folder, say")
+    parser.add_argument("--photos", type=Path, help="folder of images without labels")
     parser.add_argument("--segmentation", type=Path, default=Path("configs/study/camvid_des.py"), help="the config")
     parser.add_argument("--images", type=int, default=IMAGES, help="how many photos")
     parser.add_argument("--limit", type=int, default=100, help="images of a set at most")
@@ -93,6 +93,8 @@ def main() -> None:
     args = parser.parse_args()
     found = read_json(args.results) or {}
     if not args.report:
+        if not (args.ancestry and args.photos):
+            parser.error("expected a ViT and --photos, or --report")
         args.work_dir.mkdir(parents=True, exist_ok=True)
         if "ancestry" not in found:
             found["ancestry"] = judged(args.ancestry, "", args)
