@@ -99,7 +99,7 @@ PRINCIPAL = (
     "principal-elastic", OWN_STARTED, OWN,
 )  # fmt: skip
 DRAWN = (
-    "principal", "principal-elastic", OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started",
+    "principal", "principal-elastic-half", OWN_STARTED, OWN, "lets-started-3x", "lets-uniform-3x", "lets-started",
     "lets-uniform", "lets",
 )  # fmt: skip
 
