@@ -22,7 +22,7 @@ NAMES = [
 NAMES = [name for name in NAMES if "swin" not in name]  # those are tested with cluster-swin
 HEADS = {"deit_ti": 3, "deit_s": 6, "deit_b": 12}
 OPTIONS = {"cluster": dict(heads=[[0, 2]] * 12, ffns=[*range(10), 9, 9]), "peg": {}}
-OPTIONS["principal"] = dict(data="noise", num_images=8)
+OPTIONS["principal"] = dict(data="noise", num_images=16)
 
 
 def tiny_ancestry(name: str, layers: int = 12) -> ViTWeights:

@@ -114,11 +114,12 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     wanted += [cifar10_runs.Job("own"), *(cifar10_runs.Job("cost", size=size) for size in ("h3-l4", "h4-l6", "h6-l8"))]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, epochs=1) for row in ("lets", "lets-uniform", "pre-fin")]
     wanted += [cifar10_runs.Job("untuned", "lets-started"), cifar10_runs.own_job("own-started", 0)]
+    wanted += [cifar10_runs.Job("untuned", "principal-elastic")]
     wanted += [cifar10_runs.Job("tuned", row, "h4-l6", 0, 5, share=50) for row in ("scratch", "weight-selection")]
     wanted += [cifar10_runs.Job("camvid", row, "h4-l6") for row in ("own", "scratch")]
     wanted += [cifar10_runs.Job("skipped", "msa", "h4-l6", 0, 1), cifar10_runs.Job("rates", "own", "h4-l6", 0, 1)]
     ordered = study.all_of(wanted)
-    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 9
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 11
     results = {job.name: study.do(job) for job in ordered}
     assert len(results["untuned_weight-selection-row_s0"]["accuracy"]) == 2
     assert list(results["own_s0"]["accuracy"]) == ["h3-l4", "h4-l6"]
@@ -135,7 +136,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     assert [job.kind for job, _ in redone] == ["gene", "tuned"]
     tables = cifar10.Tables(study, seeds=1)
     made = tables.all()
-    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 11
+    assert all(table.count("\n") > 1 for table in made.values()) and len(made) == 12
     assert "| elastic LeTs, 1 epoch | " in made["family"] and "| without msa |" in made["parts"]
     assert made["heads"].splitlines()[2].startswith("| PEG |  | ") and "Cluster, eps 0.4, in the" in made["settings"]
     cifar10.draw(tables, images)
