@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vit_small_patch16_224", help="a timm name")
     parser.add_argument("--images", type=int, default=500, help="how many")
+    parser.add_argument("--keep", default="measured", help="how layers are chosen: measured, or first")
     args = parser.parse_args()
     torch.manual_seed(0)
     model = timm.create_model(args.model).eval()
@@ -36,7 +37,7 @@ def main() -> None:
             model(batch)
     plain, before = time.process_time() - start, _peak()
     start = time.process_time()
-    extract("principal", model, data=batches)
+    extract("principal", model, data=batches, keep=args.keep)
     whole = time.process_time() - start
     weights = sum(parameter.nbytes for parameter in model.parameters())
     print(
@@ -44,6 +45,7 @@ def main() -> None:
             dict(
                 model=args.model,
                 images=args.images,
+                keep=args.keep,
                 forward_seconds=round(plain, 1),
                 extract_seconds=round(whole, 1),
                 ratio=round(whole / plain, 2),
