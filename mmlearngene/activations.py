@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -74,10 +74,7 @@ class LiveViT:
         return self._found.module.get_submodule(self._path(name, layer))
 
     def _path(self, name: str, layer: int | None) -> str:
-        layout = self._found.layout
-        if places := layout.head_places(name):
-            return f"{self._found.around}.{places[0]}".lstrip(".").rpartition(".")[0]
-        key, _ = layout.places(name, self.spec, layer)[0]
+        key, _ = self._found.layout.places(name, self.spec, layer)[0]
         return key.rpartition(".")[0]
 
     def _around(self, name: str, other: str, layer: int) -> str:
@@ -165,7 +162,7 @@ class _Sum:
     products: bool
     count: int = 0
     first: Tensor | float = 0.0
-    second: Tensor | float = field(default=0.0)
+    second: Tensor | float = 0.0
 
     def add(self, values: Tensor) -> None:
         values = values.detach().flatten(0, -2)

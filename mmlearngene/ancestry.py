@@ -548,13 +548,9 @@ def fitted(
     """
     if not isinstance(learngene, Principal):
         raise LearngeneError(f"a refit by data is for principal learngenes; this is a {learngene.method} learngene")
-    told = {name: _tupled(value) for name, value in learngene.preprocessing.items()}
-    read = Images(data, learngene.aux_spec, **{"num_images": Principal.num_images, **told, **images})
+    told = {"num_images": Principal.num_images, **learngene.preprocessing, **images}
+    read = Images(data, learngene.aux_spec, **told)
     return learngene.fitted(size, read, **options)
-
-
-def _tupled(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _classes_of(model: object, count: int) -> list[str] | None:

@@ -695,9 +695,11 @@ def _basis(found: Sequence[Tensor], spec: ViTSpec) -> Tensor:
     width = spec.embed_dims
     if spec.norm == "rmsnorm":
         return torch.linalg.eigh(_total(found))[1].flip(1) if found else torch.eye(width, dtype=torch.float64)
-    if not found:  # the reflection that takes the last axis to the mean: every other channel stays where it was, nearly
-        return laid(torch.eye(width, dtype=torch.float64), 0, "layernorm")
-    hyperplane = laid(torch.eye(width, dtype=torch.float64), 0, "layernorm")[:, :-1]
+    # the reflection that takes the last axis to the mean: every other channel stays where it was, nearly
+    reflection = laid(torch.eye(width, dtype=torch.float64), 0, "layernorm")
+    if not found:
+        return reflection
+    hyperplane = reflection[:, :-1]
     axes = torch.linalg.eigh(hyperplane.T @ _total(found) @ hyperplane)[1].flip(1)
     return torch.cat([hyperplane @ axes, hyperplane.new_full((width, 1), 1 / math.sqrt(width))], 1)
 
