@@ -1,5 +1,6 @@
 """What every test leaves as it found it."""
 
+import importlib.util
 import sys
 
 import hypothesis
@@ -9,6 +10,12 @@ from .quick import quicken
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes says nothing
 hypothesis.settings.load_profile("shared-machine")
+
+
+def pytest_configure(config):
+    """Write yapf's cache before there are workers: yapf 0.43 shows it to others before it is whole."""
+    if not hasattr(config, "workerinput") and importlib.util.find_spec("yapf"):
+        importlib.import_module("yapf.yapflib.yapf_api")
 
 
 def pytest_collection_finish():
