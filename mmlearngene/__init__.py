@@ -1,13 +1,13 @@
 """mmlearngene: Vision Transformers of any size, initialised from one compact learngene."""
 
-from .ancestry import extract, load_ancestry
 from .errors import LearngeneError
-from .initialize import LoadReport, initialize
-from .layouts import build
+from .frameworks import build
 from .learngenes import LEARNGENES, Learngene, load
-from .spec import ViTSpec
+from .use.ancestry import extract, load_ancestry
+from .use.initialize import LoadReport, initialize
 from .version import __version__
-from .weights import ViTWeights
+from .vit.spec import ViTSpec
+from .vit.weights import ViTWeights
 
 __all__ = [
     "LEARNGENES",

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from .errors import LearngeneError
-from .layouts import build
+from .frameworks import build
 from .learngenes import Learngene, load
 from .learngenes.extracted import Extracted
-from .spec import ViTSpec
-from .tensors import start_values
-from .weights import ViTWeights
+from .vit.spec import ViTSpec
+from .vit.tensors import start_values
+from .vit.weights import ViTWeights
 
 PLAIN = dict(head_dim=8, img_size=16, patch_size=4, num_classes=3)
 CLS = dict(class_token=True, pool="cls")

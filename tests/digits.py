@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmlearngene import ViTSpec, ViTWeights, load_ancestry
-from mmlearngene.layouts.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import VIT as TIMM
 
 FIELDS = dict(head_dim=16, patch_size=2, img_size=8, in_channels=1, num_classes=10)
 

@@ -28,8 +28,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from mmlearngene import ViTSpec, cli, extract, files
-from mmlearngene.layouts.timm import VIT
+from mmlearngene import ViTSpec, cli, extract
+from mmlearngene.frameworks.timm import VIT
+from mmlearngene.io import files
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG

@@ -9,9 +9,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mmlearngene import ViTSpec, ViTWeights
-from mmlearngene.layouts.base import UNSEEN
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks.base import UNSEEN
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.learngenes import Learngene
 
 BLOCK_TENSORS = tuple(ViTSpec(1, 1).layer_shapes())  # of a plain ViT

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, cli, extract, load
-from mmlearngene.files import read, save_tensors
-from mmlearngene.layouts.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.io.files import read, save_tensors
 from mmlearngene.learngenes import Extracted, StackedLearngene, register
 from mmlearngene.testing import FEATURES, check_method, random_weights
 

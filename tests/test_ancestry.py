@@ -8,10 +8,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmlearngene import LearngeneError, ViTSpec, extract, load_ancestry
-from mmlearngene.layouts import layout_for
-from mmlearngene.layouts.mmpretrain import classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks import layout_for
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.testing import random_weights
 
 from .parity import timm_logits, unseen

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file, save_model
 
 from mmlearngene import LearngeneError, build, cli, extract, initialize, load, load_ancestry
-from mmlearngene.layouts import find_vit
+from mmlearngene.frameworks import find_vit
 
 from .zoo import TIMM_MODULES, images, outputs, shaken, timm_names, tiny_timm
 

@@ -15,16 +15,16 @@ from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import ViTSpec, ViTWeights, cli, extract, initialize, load
-from mmlearngene.files import load_state_dict
-from mmlearngene.layouts import layout_for
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks import layout_for
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
+from mmlearngene.io.files import load_state_dict
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.learngenes.base import TensorTree
 from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.extracted import Extracted
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.papers import read_official
+from mmlearngene.learngenes.papers import read_official
 from mmlearngene.testing import random_weights
 
 ROOT = Path(__file__).parents[1]

@@ -13,11 +13,11 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.attention import attention_maps, mean_attention_distance, read_images
-from mmlearngene.figures import plot_attention, plot_clusters
-from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
+from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.io.preprocessing import preprocessing_of
+from mmlearngene.learngenes.attention import attention_maps, mean_attention_distance, read_images
 from mmlearngene.learngenes.cluster import (
     Cluster,
     centroid_head,
@@ -26,9 +26,9 @@ from mmlearngene.learngenes.cluster import (
     share_heads,
 )
 from mmlearngene.models import AuxNet
-from mmlearngene.preprocessing import preprocessing_of
 from mmlearngene.registry import MODELS
 from mmlearngene.testing import random_weights
+from mmlearngene.use.figures import plot_attention, plot_clusters
 
 from . import digits
 

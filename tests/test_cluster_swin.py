@@ -18,13 +18,13 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, ViTWeights, build, extract, initialize, load, load_ancestry
-from mmlearngene.attention import mean_attention_distance
 from mmlearngene.cli import main
-from mmlearngene.figures import plot_clusters
-from mmlearngene.layouts.mmpretrain import SWIN, backbone_cfg
+from mmlearngene.frameworks.mmpretrain import SWIN, backbone_cfg
+from mmlearngene.learngenes.attention import mean_attention_distance
 from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.models import AuxNet, ElasticSwin
 from mmlearngene.registry import MODELS
+from mmlearngene.use.figures import plot_clusters
 
 from .test_cluster import ancestry as vit_ancestry
 from .test_configs import CONFIGS, images, shrink, teacher  # noqa: F401  (fixtures)

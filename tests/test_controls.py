@@ -7,10 +7,10 @@ from scipy.fft import dctn, idctn
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.learngenes.controls import Mimetic
-from mmlearngene.weights import spread
+from mmlearngene.vit.weights import spread
 
 from .parity import BLOCK_TENSORS, timm_logits
 

@@ -22,13 +22,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from mmlearngene import LearngeneError, ViTSpec, initialize, load, probes
+from mmlearngene import LearngeneError, ViTSpec, initialize, load
 from mmlearngene.cli import main
 from mmlearngene.datasets import BankAndQueries
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
-from mmlearngene.figures import plot_components
-from mmlearngene.layouts import build, layout_for
-from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.frameworks import build, layout_for
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher, seg_sizes
 from mmlearngene.models.feature_loss import (
     LogitsLoss,
@@ -40,7 +39,11 @@ from mmlearngene.models.feature_loss import (
     random_mask,
 )
 from mmlearngene.models.template import Template
-from mmlearngene.probes import (
+from mmlearngene.registry import MODELS
+from mmlearngene.testing import random_weights
+from mmlearngene.use import probes
+from mmlearngene.use.figures import plot_components
+from mmlearngene.use.probes import (
     Judged,
     knn_accuracy,
     labelled_images,
@@ -50,10 +53,8 @@ from mmlearngene.probes import (
     models_of,
     patch_features,
 )
-from mmlearngene.registry import MODELS
-from mmlearngene.testing import random_weights
-from mmlearngene.tokens import Tokens, token_model
-from mmlearngene.weights import ViTWeights
+from mmlearngene.use.tokens import Tokens, token_model
+from mmlearngene.vit.weights import ViTWeights
 
 from .test_engine import differing, make_runner, same
 from .test_sizes import Metrics, at_step, extracted, weights_in

@@ -6,9 +6,9 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec
-from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
+from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.models import ElasticViT
 from mmlearngene.registry import MODELS
 from mmlearngene.testing import random_weights

@@ -25,10 +25,10 @@ from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, load
 from mmlearngene.engine import InitialValHook, LearngeneExportHook, LearngeneInitHook, SeedHook
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import resumes
-from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG

@@ -40,7 +40,7 @@ from mmlearngene.engine import (
 )
 from mmlearngene.engine.work_dir import hold, set_aside
 from mmlearngene.errors import RunStopped
-from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
 
 from .processes import ENV, ROOT, Script, below, running

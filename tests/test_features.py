@@ -8,11 +8,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, build, extract, initialize, load_ancestry
-from mmlearngene.adapt import adapt_weights
 from mmlearngene.learngenes.extracted import extraction_methods
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.testing import FEATURES, PLAIN, check_method, random_weights, spec_of
+from mmlearngene.vit.adapt import adapt_weights
 
 from .zoo import images, noise, outputs, shaken
 
@@ -409,7 +409,7 @@ def test_the_core_imports_no_openmmlab():
 
     code = """
 import sys
-import mmlearngene, mmlearngene.cli, mmlearngene.papers, mmlearngene.figures
+import mmlearngene, mmlearngene.cli, mmlearngene.learngenes.papers, mmlearngene.use.figures
 outside = ("mmengine", "mmcv", "mmpretrain", "mmseg", "transformers")
 wrong = [name for name in sys.modules if name.partition(".")[0] in outside]
 assert not wrong, wrong[:3]

@@ -12,9 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mmlearngene import LearngeneError, ViTSpec, __version__, build, files, load, load_ancestry
-from mmlearngene.files import load_state_dict
-from mmlearngene.layouts.timm import VIT
+from mmlearngene import LearngeneError, ViTSpec, __version__, build, load, load_ancestry
+from mmlearngene.frameworks.timm import VIT
+from mmlearngene.io import files
+from mmlearngene.io.files import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.testing import random_weights
 
@@ -135,7 +136,7 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(gene, path, monkeyp
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(f"mmlearngene.files.{step}", fail)
+    monkeypatch.setattr(f"mmlearngene.io.files.{step}", fail)
     with torch.no_grad():
         gene.pos_embed.add_(1)
     with pytest.raises(OSError, match="disk full"):

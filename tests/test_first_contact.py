@@ -22,9 +22,9 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmlearngene import LearngeneError
+from mmlearngene.datasets.data_check import FILES, check_data
 from mmlearngene.engine import launch
 from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.data_check import FILES, check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import use_folder

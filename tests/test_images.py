@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from mmlearngene import LearngeneError
-from mmlearngene.images import FolderImages, open_image
+from mmlearngene.io.images import FolderImages, open_image
 
 RAMP = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)  # rows and columns are told apart
 COLOURS = np.stack([RAMP, RAMP.T, 255 - RAMP], -1)

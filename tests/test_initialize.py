@@ -7,14 +7,14 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, cli, extract, initialize, load_ancestry
-from mmlearngene.layouts import build as make
-from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks import build as make
+from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.tables import table
 from mmlearngene.testing import random_weights
+from mmlearngene.utils.tables import table
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
-from mmlearngene.layouts.base import UNSEEN
-from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks.base import UNSEEN
+from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 
 from .parity import unseen
 

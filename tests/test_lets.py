@@ -10,8 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.func import functional_call
 
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.layouts.timm import model_kwargs
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.learngenes.lets import DEPTH_INITS, WIDTH_INITS, WIDTH_MAPS, LeTs, _Widen
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
@@ -217,8 +217,8 @@ def test_so_it_is_in_mmpretrain(pool, tmp_path):
     pytest.importorskip("mmpretrain")
     from mmpretrain.registry import MODELS
 
-    from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-    from mmlearngene.layouts.mmpretrain import classifier_cfg
+    from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
+    from mmlearngene.frameworks.mmpretrain import classifier_cfg
 
     gene = lets(pool=pool, class_token=pool == "cls")
     path = gene.save(tmp_path / "gene.safetensors")
@@ -444,7 +444,7 @@ def test_sizes_that_do_not_fit_are_refused(options, message):
 
 
 def test_heads_that_do_not_divide_are_refused():
-    from mmlearngene.layouts.timm import VIT as TIMM
+    from mmlearngene.frameworks.timm import VIT as TIMM
 
     state = state_of(lets().expand("h3-l2"))
     with pytest.raises(LearngeneError, match="5 heads do not divide the width 12; the nearest that do are [46]"):

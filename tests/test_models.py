@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError, ViTSpec, initialize
-from mmlearngene.layouts.mmpretrain import classifier_cfg
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, LearngeneDistiller, TimmTeacher
 from mmlearngene.models.teachers import Teacher, build_teacher
 from mmlearngene.models.template import _with_drop_path

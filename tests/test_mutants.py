@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmlearngene import LearngeneError, build, extract, initialize, load_ancestry
-from mmlearngene.layouts import find_vit
+from mmlearngene.frameworks import find_vit
 
 from .test_any_vit import HUGGING_FACE, MMPRETRAIN, MMSEG, hugging_face, mmpretrain_classifier
 from .zoo import images, outputs, shaken, tiny_timm

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mmlearngene import ViTSpec
-from mmlearngene.layouts.timm import VIT as TIMM
-from mmlearngene.papers import read_official
+from mmlearngene.frameworks.timm import VIT as TIMM
+from mmlearngene.learngenes.papers import read_official
 
 from .parity import Golden, timm_logits
 

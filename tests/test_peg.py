@@ -8,13 +8,13 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, initialize, load
-from mmlearngene.figures import plot_mixtures
-from mmlearngene.layouts.mmpretrain import classifier_cfg
-from mmlearngene.layouts.timm import VIT as TIMM
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
+from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.learngenes.extracted import map_start, mapped
 from mmlearngene.learngenes.peg import PEG, mixture
 from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS
+from mmlearngene.use.figures import plot_mixtures
 
 from . import digits
 from .test_cluster import TINY, ancestry, logits

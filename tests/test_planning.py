@@ -12,8 +12,8 @@ from mmlearngene import ViTSpec, ViTWeights, build, extract
 from mmlearngene.errors import LearngeneError
 from mmlearngene.learngenes.extracted import extraction_methods
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.planning import Cost, checked_device, measured, plan, storage, within
-from mmlearngene.tensors import start_values
+from mmlearngene.use.planning import Cost, checked_device, measured, plan, storage, within
+from mmlearngene.vit.tensors import start_values
 
 from .test_cli import fails, run
 

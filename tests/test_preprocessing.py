@@ -11,8 +11,8 @@ from PIL import Image
 from timm.data import create_transform
 
 from mmlearngene import LearngeneError, ViTSpec, extract
-from mmlearngene.attention import read_images
-from mmlearngene.preprocessing import image_processor, input_size_of, preprocessing_of
+from mmlearngene.io.preprocessing import image_processor, input_size_of, preprocessing_of
+from mmlearngene.learngenes.attention import read_images
 
 from .test_any_vit import hugging_face
 from .test_cli import run

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlearngene import LearngeneError, build, extract, initialize, load, load_ancestry
-from mmlearngene.activations import LiveViT, moments
+from mmlearngene.learngenes.activations import LiveViT, moments
 from mmlearngene.learngenes.principal import Principal, laid
 from mmlearngene.learngenes.refit import _nested, choose_layers, refit
-from mmlearngene.tensors import LAYER_TENSORS, row_of
 from mmlearngene.testing import FEATURES, random_weights, spec_of
+from mmlearngene.vit.tensors import LAYER_TENSORS, row_of
 
 from . import digits
 from .reference import reference

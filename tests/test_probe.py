@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mmlearngene import ViTSpec, extract, probes
+from mmlearngene import ViTSpec, extract
 from mmlearngene.cli import probe
 from mmlearngene.testing import random_weights
+from mmlearngene.use import probes
 
 from .test_cli import fails, room, run
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mmlearngene import LearngeneError, ViTSpec, build
-from mmlearngene.export import onnx_bytes
-from mmlearngene.layouts import FRAMEWORKS, find_vit, layout_for
-from mmlearngene.planning import Cost, measured
+from mmlearngene.frameworks import FRAMEWORKS, find_vit, layout_for
 from mmlearngene.testing import FEATURES, PLAIN, random_weights, spec_of
+from mmlearngene.use.export import onnx_bytes
+from mmlearngene.use.planning import Cost, measured
 
 from .reference import reference
 from .zoo import images, outputs

@@ -12,11 +12,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
-from mmlearngene.layouts import build as make_model
-from mmlearngene.layouts.timm import model_kwargs
-from mmlearngene.tensors import start_value
+from mmlearngene.frameworks import build as make_model
+from mmlearngene.frameworks.timm import model_kwargs
 from mmlearngene.testing import random_weights
-from mmlearngene.weights import spread
+from mmlearngene.vit.tensors import start_value
+from mmlearngene.vit.weights import spread
 
 SPECS = [
     ViTSpec(2, 3, head_dim=8, img_size=32, num_classes=10),
@@ -102,7 +102,7 @@ def test_parameters_are_those_of_the_mmpretrain_model(spec):
     pytest.importorskip("mmpretrain")
     from mmpretrain.registry import MODELS
 
-    from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+    from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
 
     model = MODELS.build(classifier_cfg(spec) if spec.num_classes else backbone_cfg(spec))
     assert spec.num_params == sum(p.numel() for p in model.parameters())

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from mmlearngene.tables import fill, markdown
+from mmlearngene.utils.tables import fill, markdown
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,12 +7,12 @@ from mmengine.config import Config
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
 from mmlearngene.engine import LearngeneExportHook, LearngeneInitHook
 from mmlearngene.engine.init_check import check_learngenes, check_starts
-from mmlearngene.initialize import learngene_in
-from mmlearngene.layouts import build
+from mmlearngene.frameworks import build
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
 from mmlearngene.registry import MODELS
+from mmlearngene.use.initialize import learngene_in
 
 from .test_engine import make_runner
 

@@ -17,15 +17,16 @@ import torch
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from mmlearngene import ViTSpec, build, files, load
+from mmlearngene import ViTSpec, build, load
 from mmlearngene.datasets.digits import CLASSES, load_split
 from mmlearngene.datasets.folders import read_folders, write_list
 from mmlearngene.engine import sweep
 from mmlearngene.errors import LearngeneError
-from mmlearngene.family import Family, Member, page_of, plot_family, table_of
-from mmlearngene.files import load_state_dict
+from mmlearngene.io import files
+from mmlearngene.io.files import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
+from mmlearngene.use.family import Family, Member, page_of, plot_family, table_of
 
 from .processes import Script, below, running
 from .test_cli import fails, run

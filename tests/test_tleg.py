@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlearngene import LearngeneError, load
+from mmlearngene.learngenes.papers import read_official
 from mmlearngene.learngenes.tleg import TLEG
-from mmlearngene.papers import read_official
 
 from .parity import BLOCK_TENSORS, Golden, assert_aux_net, assert_descendant
 

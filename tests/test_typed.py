@@ -3,7 +3,7 @@
 import pytest
 
 from mmlearngene import LearngeneError
-from mmlearngene.typed import check_types
+from mmlearngene.utils.typed import check_types
 
 
 def example(

@@ -43,11 +43,11 @@ from mmlearngene import extract  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.sizes_val import by_size  # noqa: E402
-from mmlearngene.figures import plot_clusters, plot_mixtures  # noqa: E402
-from mmlearngene.files import SUFFIX, load_state_dict  # noqa: E402
+from mmlearngene.io.files import SUFFIX, load_state_dict  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
-from mmlearngene.size_map import plot_sizes  # noqa: E402
+from mmlearngene.use.figures import plot_clusters, plot_mixtures  # noqa: E402
+from mmlearngene.use.size_map import plot_sizes  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"

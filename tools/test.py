@@ -17,15 +17,15 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmlearngene import LearngeneError
+from mmlearngene.datasets.data_check import check_data
 from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import add_arguments, is_to_check, load_config, run
 from mmlearngene.engine.untuned import use_learngene
-from mmlearngene.files import existing, is_learngene
-from mmlearngene.layouts.base import some
-from mmlearngene.parser import Parser
+from mmlearngene.frameworks.base import some
+from mmlearngene.io.files import existing, is_learngene
+from mmlearngene.utils.parser import Parser
 
 
 def check_fit(model: nn.Module, path: str) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmlearngene.datasets.data_check import check_data
 from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.data_check import check_data
 from mmlearngene.engine.device import adapt_to_device
 from mmlearngene.engine.init_check import (
     check_learngenes,
@@ -19,7 +19,7 @@ from mmlearngene.engine.init_check import (
 from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.engine.work_dir import hold, set_aside
-from mmlearngene.parser import Parser
+from mmlearngene.utils.parser import Parser
 
 
 def load() -> Config:

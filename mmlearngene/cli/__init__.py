@@ -13,23 +13,23 @@ from pathlib import Path
 
 import torch
 
-from .. import files
-from ..ancestry import extract, fitted
-from ..config_files import read_config
 from ..errors import LearngeneError, in_words
-from ..export import Expanded, write
-from ..layouts import FRAMEWORKS, fit
+from ..frameworks import FRAMEWORKS, fit
+from ..io import files
+from ..io.config_files import read_config
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
+from ..learngenes.papers import READERS, read_official
 from ..learngenes.principal import Principal
-from ..papers import READERS, read_official
-from ..parser import Parser
-from ..spec import POOLS, ViTSpec
-from ..tables import one_line, printable, table
-from ..typed import check_types, settings_of, shortened
+from ..use.ancestry import extract, fitted
+from ..use.export import Expanded, write
+from ..utils.parser import Parser
+from ..utils.tables import one_line, printable, table
+from ..utils.typed import check_types, settings_of, shortened
 from ..version import __version__
-from ..weights import PARTS, ViTWeights, tensors_named, with_head
+from ..vit.spec import POOLS, ViTSpec
+from ..vit.weights import PARTS, ViTWeights, tensors_named, with_head
 from . import plan, probe, sweep
 from .arguments import (
     add_expansion_options,
@@ -275,7 +275,7 @@ def _expand(arguments: argparse.Namespace) -> None:
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
     if arguments.patch_tokens and arguments.layout != "onnx":
         raise LearngeneError(
-            f"--patch-tokens is of --layout onnx; mmlearngene.tokens gives those of a {arguments.layout} model"
+            f"--patch-tokens is of --layout onnx; mmlearngene.use.tokens gives those of a {arguments.layout} model"
         )
     options = {**given_expansion(arguments), **dict(arguments.options)}
     if arguments.data is not None:

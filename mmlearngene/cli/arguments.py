@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from .. import files
 from ..errors import LearngeneError
-from ..export import card_path
+from ..io import files
 from ..learngenes import LEARNGENES
+from ..use.export import card_path
 
 _EXPANSION = "expansion "  # before the names of flags that are options of a method's expansion
 

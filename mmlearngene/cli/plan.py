@@ -8,10 +8,10 @@ import json
 import re
 
 from ..errors import LearngeneError
-from ..files import existing
+from ..io.files import existing
 from ..learngenes import load
-from ..planning import Cost, Storage, checked_device, measured, plan, storage, within
-from ..tables import table
+from ..use.planning import Cost, Storage, checked_device, measured, plan, storage, within
+from ..utils.tables import table
 from .arguments import expand_command, given
 
 _FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}

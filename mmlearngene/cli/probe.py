@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import LearngeneError
-from ..files import save_bytes
-from ..probes import (
+from ..io.files import save_bytes
+from ..use.probes import (
     Judged,
     check_folders,
     features,
@@ -30,7 +30,7 @@ from ..probes import (
     segmentation_sets,
     spread,
 )
-from ..tables import printable, table
+from ..utils.tables import printable, table
 from .arguments import check_free
 
 _PICTURES = 4  # in the figure
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
                 pictures = pictures or [model.shown(image) for image in batch]
                 shown[model.name] = [patches.numpy() for patches in model.tokens(batch).patches]
     if arguments.figure:
-        from ..figures import plot_components
+        from ..use.figures import plot_components
 
         print(printable(f"wrote {plot_components(pictures, shown, arguments.figure)}"))
     if found:
@@ -167,7 +167,7 @@ def _check_images(arguments: argparse.Namespace, models: list[Judged]) -> int:
                 sets = segmentation_sets(arguments.segmentation, model.spec)
         count += sum(len(spread(len(data), arguments.limit)) for data in sets)
     if arguments.pictures:
-        from ..images import FolderImages
+        from ..io.images import FolderImages
 
         pictures = min(_PICTURES, len(FolderImages(arguments.pictures, None, 3)))
         for model in models:

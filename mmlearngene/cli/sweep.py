@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from ..errors import LearngeneError
-from ..files import existing, save_bytes
+from ..io.files import existing, save_bytes
 from ..learngenes import Learngene, load
-from ..planning import Cost, plan, within
+from ..use.planning import Cost, plan, within
 from .arguments import expand_command, given
 from .plan import add_budgets
 
@@ -240,7 +240,7 @@ def _show(
     arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: list[str], images: int
 ) -> None:
     """Write and print all that the results come to."""
-    from ..family import Family, Member, page_of, plot_family, table_of
+    from ..use.family import Family, Member, page_of, plot_family, table_of
 
     metric = arguments.metric
     members = []

@@ -10,9 +10,9 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..config_files import read_config
 from ..errors import LearngeneError
-from ..spec import ViTSpec
+from ..io.config_files import read_config
+from ..vit.spec import ViTSpec
 
 
 def config_images(path: str | Path, spec: ViTSpec) -> tuple[Dataset, Callable[[list], Tensor]]:

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import cannot_write
-from ..files import existing, save_bytes
+from ..io.files import existing, save_bytes
 from ..registry import HOOKS
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file of a run, see :func:`mmlearngene.files.save_bytes`.
+    """Write a file of a run, see :func:`mmlearngene.io.files.save_bytes`.
 
     Raises:
         RunStopped: it cannot be written; names the path. Nothing half written is left.

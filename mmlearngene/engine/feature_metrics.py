@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from ..errors import LearngeneError
-from ..probes import NEIGHBOURS, knn_accuracy, linear_accuracy
 from ..registry import METRICS
+from ..use.probes import NEIGHBOURS, knn_accuracy, linear_accuracy
 
 
 @METRICS.register_module()
@@ -60,7 +60,7 @@ class _Probe(BaseMetric):
 
 @METRICS.register_module()
 class KNN(_Probe):
-    """Accuracy by the nearest features of a bank, ``knn/top1``: see :func:`mmlearngene.probes.knn_accuracy`.
+    """Accuracy by the nearest features of a bank, ``knn/top1``: see :func:`mmlearngene.use.probes.knn_accuracy`.
 
     Args:
         neighbours: how many vote.
@@ -79,7 +79,7 @@ class KNN(_Probe):
 
 @METRICS.register_module()
 class LinearProbe(_Probe):
-    """Accuracy of a linear layer on features, ``linear/top1``: see :func:`mmlearngene.probes.linear_accuracy`."""
+    """Accuracy of a linear layer on features, ``linear/top1``: see :func:`mmlearngene.use.probes.linear_accuracy`."""
 
     default_prefix = "linear"
 

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import cannot_write
-from ..files import SUFFIX
-from ..initialize import initialize
+from ..io.files import SUFFIX
 from ..learngenes import Learngene
 from ..registry import HOOKS
+from ..use.initialize import initialize
 from .init import START, note_start
 from .init_check import resumes
 

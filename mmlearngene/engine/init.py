@@ -6,8 +6,8 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model.weight_init import update_init_info
 from torch import nn
 
-from ..initialize import LoadReport, initialize
 from ..registry import WEIGHT_INITIALIZERS
+from ..use.initialize import LoadReport, initialize
 
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
 

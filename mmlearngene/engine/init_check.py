@@ -11,13 +11,13 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import find_latest_checkpoint
 
-from .. import files
 from ..errors import LearngeneError
-from ..initialize import initialize
-from ..layouts.modules import weightless
+from ..frameworks.modules import weightless
+from ..io import files
 from ..learngenes.extracted import extraction_methods
 from ..registry import MODELS
-from ..typed import settings_of
+from ..use.initialize import initialize
+from ..utils.typed import settings_of
 
 
 def resumes(resume: bool, load_from: str | None, work_dir: str) -> bool:

@@ -10,7 +10,7 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from ..errors import LearngeneError, check_choice
 from ..models import AuxNet
 from ..registry import HOOKS
-from ..spec import ViTSpec
+from ..vit.spec import ViTSpec
 from .hooks import unwrapped
 
 RULES = ("greater", "less")

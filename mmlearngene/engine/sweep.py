@@ -21,16 +21,16 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from ..config_files import read_config
+from ..datasets.data_check import check_data
 from ..datasets.folders import read_folders, write_list
 from ..errors import LearngeneError, in_words
-from ..export import Expanded, opening, write
-from ..files import save_bytes
-from ..layouts import find_vit, first_layout, weights_of
+from ..frameworks import find_vit, first_layout, weights_of
+from ..io.config_files import read_config
+from ..io.files import save_bytes
 from ..learngenes import Learngene, load
 from ..models.timm_classifier import any_classifier_cfg
-from ..spec import ViTSpec
-from .data_check import check_data
+from ..use.export import Expanded, opening, write
+from ..vit.spec import ViTSpec
 from .device import adapt_to_device
 from .hooks import normalisation_of, unwrapped
 from .launch import end_with

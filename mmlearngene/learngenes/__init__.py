@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from .. import files
 from ..errors import LearngeneError
-from ..layouts.base import some
-from ..spec import ViTSpec
-from ..typed import check_types
+from ..frameworks.base import some
+from ..io import files
+from ..utils.typed import check_types
+from ..vit.spec import ViTSpec
 from . import cluster, controls, lets, peg, principal, sws, tleg
 from .base import Learngene, StackedLearngene, TensorTree
 from .extracted import Extracted
@@ -22,7 +22,7 @@ def load(path: str | Path) -> Learngene:
     """Read a learngene file into the learngene that was saved.
 
     Raises:
-        LearngeneError: whatever :func:`mmlearngene.files.read` rejects, an unknown method, or tensors that do not
+        LearngeneError: whatever :func:`mmlearngene.io.files.read` rejects, an unknown method, or tensors that do not
             fit the header.
     """
     made: list[Learngene] = []

@@ -13,12 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from .. import files
 from ..errors import LearngeneError, check_choice
-from ..spec import WORDS, ViTSpec
-from ..tensors import LAYER_TENSORS, decays, start_values
-from ..typed import check_types
-from ..weights import ViTWeights, spread
+from ..io import files
+from ..utils.typed import check_types
+from ..vit.spec import WORDS, ViTSpec
+from ..vit.tensors import LAYER_TENSORS, decays, start_values
+from ..vit.weights import ViTWeights, spread
 from . import methods
 
 HEADS = ("auto", "inherit", "fresh")
@@ -356,7 +356,7 @@ class Learngene(nn.Module):
     def preprocessing(self) -> dict:
         """How its images were made ready, as the provenance says; empty where it does not tell ``mean`` and ``std``.
 
-        See :data:`mmlearngene.preprocessing.NAMES`.
+        See :data:`mmlearngene.io.preprocessing.NAMES`.
         """
         found = self.provenance.get("preprocessing")
         return found if isinstance(found, dict) and {"mean", "std"} <= found.keys() else {}

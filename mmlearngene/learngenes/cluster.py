@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..typed import shortened
-from ..weights import ViTWeights
+from ..utils.typed import shortened
+from ..vit.spec import ViTSpec
+from ..vit.weights import ViTWeights
 from .base import TensorTree, derived_spec
 from .extracted import (
     FFN,

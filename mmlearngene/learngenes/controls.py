@@ -16,10 +16,10 @@ from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..tensors import LAYER_TENSORS, row_of
-from ..typed import Seed
-from ..weights import ViTWeights, spread
+from ..utils.typed import Seed
+from ..vit.spec import ViTSpec
+from ..vit.tensors import LAYER_TENSORS, row_of
+from ..vit.weights import ViTWeights, spread
 from .base import StackedLearngene, derived_spec, unequal_layers
 from .extracted import Extracted, chosen_layers, tensors_of
 from .methods import register

@@ -9,11 +9,11 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from ..attention import mean_attention_distance
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..tensors import rows
-from ..weights import ViTWeights, spread
+from ..vit.spec import ViTSpec
+from ..vit.tensors import rows
+from ..vit.weights import ViTWeights, spread
+from .attention import mean_attention_distance
 from .base import Learngene
 from .methods import LEARNGENES
 

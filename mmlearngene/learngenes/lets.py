@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..tensors import LAYER_TENSORS, row_of, start_values
-from ..tensors import rows as rows_of
-from ..weights import ViTWeights, spread
+from ..vit.spec import ViTSpec
+from ..vit.tensors import LAYER_TENSORS, row_of, start_values
+from ..vit.tensors import rows as rows_of
+from ..vit.weights import ViTWeights, spread
 from .base import Learngene, TensorTree, checked_map, unequal_layers
 from .methods import register
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..typed import Count, Seed
-from ..weights import ViTWeights, spread
+from ..utils.typed import Count, Seed
+from ..vit.spec import ViTSpec
+from ..vit.weights import ViTWeights, spread
 from .base import TensorTree, derived_spec
 from .extracted import (
     FFN,

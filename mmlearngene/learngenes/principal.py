@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..activations import Moments, moments
 from ..errors import LearngeneError, check_choice
-from ..spec import WORDS, ViTSpec
-from ..tensors import LAYER_TENSORS, axis_sizes, row_of
-from ..weights import ViTWeights
+from ..vit.spec import WORDS, ViTSpec
+from ..vit.tensors import LAYER_TENSORS, axis_sizes, row_of
+from ..vit.weights import ViTWeights
+from .activations import Moments, moments
 from .base import TensorTree, derived_spec, unequal_layers
 from .extracted import Extracted, chosen_layers
 from .methods import register

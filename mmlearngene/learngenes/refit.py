@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..activations import LiveViT
 from ..errors import LearngeneError
-from ..spec import ViTSpec
+from ..vit.spec import ViTSpec
+from .activations import LiveViT
 
 if TYPE_CHECKING:
     from .principal import Principal

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..errors import LearngeneError, check_choice
-from ..spec import ViTSpec
-from ..weights import ViTWeights, spread
+from ..vit.spec import ViTSpec
+from ..vit.weights import ViTWeights, spread
 from .base import StackedLearngene, checked_map
 from .methods import register
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import torch
 
-from ..spec import ViTSpec
-from ..tensors import LAYER_TENSORS
-from ..weights import ViTWeights
+from ..vit.spec import ViTSpec
+from ..vit.tensors import LAYER_TENSORS
+from ..vit.weights import ViTWeights
 from .base import StackedLearngene
 from .methods import register
 

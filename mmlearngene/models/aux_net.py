@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import LearngeneError
 from ..learngenes import Learngene
 from ..registry import MODELS
-from ..spec import ViTSpec
+from ..vit.spec import ViTSpec
 from .distill_loss import DistillLoss, apart, mean, scaled
 from .sizes import SizeSampler, Step, build_sizes
 from .template import Network, Template

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import LearngeneError
 from ..registry import MODELS
-from ..tokens import Tokens, describe, token_model
+from ..use.tokens import Tokens, describe, token_model
 from .aux_net import AuxNet, classifier_preprocessor
 from .distill_loss import DistillLoss, apart, mean, scaled
 from .feature_loss import FeatureLoss, Standardiser, TokenPair, cosine
@@ -164,7 +164,7 @@ class LearngeneDistiller(BaseClassifier):
             inputs: (B, C, H, W).
             data_samples: annotations; the loss needs them where ``alpha`` is below 1.
             mode: ``tensor``, ``loss`` or ``predict``. With ``features``, ``tensor`` gives the student's
-                :class:`~mmlearngene.tokens.Tokens`, in its own width.
+                :class:`~mmlearngene.use.tokens.Tokens`, in its own width.
         """
         if mode == "tensor" and self.features:
             return next(self._views())(inputs)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import LearngeneError
 from ..registry import MODELS
-from ..tokens import TokenModel, Tokens
+from ..use.tokens import TokenModel, Tokens
 from .distill_loss import DistillLoss
 
 

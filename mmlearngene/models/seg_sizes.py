@@ -7,8 +7,8 @@ mmsegmentation config: a ``mmpretrain.VisionTransformer`` and mmsegmentation's o
 from __future__ import annotations
 
 from ..errors import LearngeneError
-from ..layouts.mmpretrain import backbone_cfg
-from ..spec import ViTSpec
+from ..frameworks.mmpretrain import backbone_cfg
+from ..vit.spec import ViTSpec
 
 
 def spread_indices(num_layers: int, levels: int = 4) -> list[int]:

@@ -16,7 +16,7 @@ from mmengine.logging import MessageHub
 from ..errors import LearngeneError
 from ..learngenes import Learngene
 from ..registry import TASK_UTILS
-from ..spec import ViTSpec
+from ..vit.spec import ViTSpec
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mmengine.model import BaseDataPreprocessor
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from .. import files
 from ..errors import LearngeneError, RunStopped, cannot_write
+from ..io import files
 from ..registry import MODELS
 from .sizes import Step
 from .teachers import build_teacher

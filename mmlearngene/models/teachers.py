@@ -18,13 +18,13 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ancestry import hugging_face_model
-from ..config_files import read_config
 from ..errors import LearngeneError
-from ..files import existing, load_state_dict
-from ..preprocessing import input_size_of, preprocessing_of
+from ..io.config_files import read_config
+from ..io.files import existing, load_state_dict
+from ..io.preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
-from ..tokens import TokenModel, Tokens, token_model
+from ..use.ancestry import hugging_face_model
+from ..use.tokens import TokenModel, Tokens, token_model
 from .pretrained import demand_pretrained
 
 _URL = ("http://", "https://")
@@ -35,7 +35,7 @@ class Teacher(nn.Module):
 
     Args:
         model: (B, C, H, W) -> logits (B, classes); for :meth:`tokens` one of those that
-            :func:`mmlearngene.tokens.token_model` knows.
+            :func:`mmlearngene.use.tokens.token_model` knows.
         mean: the model's mean on pixels of 0 to 255, one number a channel, in RGB order where there are three.
         std: likewise.
         input_size: (height, width) that the model needs; None takes every size.

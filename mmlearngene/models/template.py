@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import LearngeneError
-from ..layouts import layout_for
-from ..layouts.mmpretrain import classifier_cfg
-from ..layouts.modules import weightless
+from ..frameworks import layout_for
+from ..frameworks.mmpretrain import classifier_cfg
+from ..frameworks.modules import weightless
 from ..registry import MODELS
-from ..spec import ViTSpec
-from ..tokens import Tokens, token_model
-from ..weights import ViTWeights
+from ..use.tokens import Tokens, token_model
+from ..vit.spec import ViTSpec
+from ..vit.weights import ViTWeights
 
 
 class Template:
@@ -76,7 +76,7 @@ class Template:
         return run(self.model, {**dict(self.model.named_buffers()), **state}, inputs)
 
     def tokens(self, state: dict[str, Tensor], inputs: Tensor, project: bool = False) -> Tokens | tuple[Tokens, Tokens]:
-        """As :class:`mmlearngene.tokens.TokenModel` of this network with the parameters of ``state``."""
+        """As :class:`mmlearngene.use.tokens.TokenModel` of this network with the parameters of ``state``."""
         if self._trained is not _run:
             raise LearngeneError("compile is for logits; leave it out where tokens are distilled")
         state = {f"model.{name}": tensor for name, tensor in {**dict(self.model.named_buffers()), **state}.items()}

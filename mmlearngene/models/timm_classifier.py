@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from mmpretrain.models.classifiers import TimmClassifier
 
 from ..errors import LearngeneError
-from ..layouts import layout_for
-from ..layouts.mmpretrain import classifier_cfg
+from ..frameworks import layout_for
+from ..frameworks.mmpretrain import classifier_cfg
 from ..registry import MODELS
-from ..spec import ViTSpec
+from ..vit.spec import ViTSpec
 
 
 @MODELS.register_module()

@@ -18,7 +18,7 @@ from mmengine.config import Config
 
 from mmlearngene import ViTSpec
 from mmlearngene.registry import MODELS
-from mmlearngene.tables import table
+from mmlearngene.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 1_281_167  # of ImageNet-1K

@@ -40,9 +40,9 @@ from mmengine.runner import find_latest_checkpoint
 import mmlearngene.datasets
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401  (imported once, here: every run is a fork of this process)
-from mmlearngene.files import SUFFIX
+from mmlearngene.io.files import SUFFIX
 from mmlearngene.registry import MODELS
-from mmlearngene.tables import table
+from mmlearngene.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {  # and their configs

@@ -17,7 +17,7 @@ import timm
 import torch
 
 from mmlearngene import extract
-from mmlearngene.attention import BATCH_SIZE
+from mmlearngene.learngenes.attention import BATCH_SIZE
 
 
 def main() -> None:

@@ -39,12 +39,12 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import ViTSpec, initialize
-from mmlearngene.layouts.timm import VIT
+from mmlearngene.frameworks.timm import VIT
 from mmlearngene.learngenes import LEARNGENES, Learngene
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models.sizes import SandwichSizes, SizeSampler, Step, UniformSizes
-from mmlearngene.tables import table
-from mmlearngene.weights import ViTWeights
+from mmlearngene.utils.tables import table
+from mmlearngene.vit.weights import ViTWeights
 
 DRAWS = 1000  # over which the FLOPs of elastic steps are averaged
 # the papers' learngenes, and a LeTs at DeiT-S size, which its paper has not; and the depths that elastic configs draw

@@ -24,7 +24,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.tables import table
+from mmlearngene.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHER = "levit_384"

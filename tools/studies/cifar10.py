@@ -44,7 +44,7 @@ from matplotlib.ticker import EngFormatter
 
 from mmlearngene.models.sizes import Step, build_sizes
 from mmlearngene.registry import MODELS
-from mmlearngene.tables import fill, markdown
+from mmlearngene.utils.tables import fill, markdown
 
 NAMES = {  # {}: for how many epochs
     OWN: "each size distilled on its own, {}",

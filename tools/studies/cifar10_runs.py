@@ -27,17 +27,17 @@ from mmengine.runner import Runner  # noqa: E402
 from mmlearngene import LearngeneError, extract  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.launch import take_share  # noqa: E402
-from mmlearngene.files import SUFFIX  # noqa: E402
-from mmlearngene.layouts.mmpretrain import classifier_cfg  # noqa: E402
+from mmlearngene.frameworks.mmpretrain import classifier_cfg  # noqa: E402
+from mmlearngene.io.files import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.cluster import ORDERS  # noqa: E402
 from mmlearngene.learngenes.lets import SELECTIONS  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
 from mmlearngene.models.seg_sizes import upernet  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
-from mmlearngene.spec import ViTSpec  # noqa: E402
-from mmlearngene.tokens import token_model  # noqa: E402
-from mmlearngene.weights import PARTS  # noqa: E402
+from mmlearngene.use.tokens import token_model  # noqa: E402
+from mmlearngene.vit.spec import ViTSpec  # noqa: E402
+from mmlearngene.vit.weights import PARTS  # noqa: E402
 
 CONFIGS = Path("configs/study")
 VIT = dict(head_dim=16, patch_size=8, img_size=32, num_classes=10, class_token=False, pool="avg_norm")

@@ -37,13 +37,13 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from mmlearngene import extract, load, load_ancestry
-from mmlearngene.layouts import build, layout_for
+from mmlearngene.frameworks import build, layout_for
 from mmlearngene.models.feature_loss import cosine
 from mmlearngene.models.seg_sizes import linear_tuned, upernet
-from mmlearngene.probes import knn_accuracy, linear_accuracy
-from mmlearngene.spec import ViTSpec
-from mmlearngene.tables import markdown
-from mmlearngene.tokens import TokenModel, token_model
+from mmlearngene.use.probes import knn_accuracy, linear_accuracy
+from mmlearngene.use.tokens import TokenModel, token_model
+from mmlearngene.utils.tables import markdown
+from mmlearngene.vit.spec import ViTSpec
 
 SIZES = ("h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8")
 SEGMENTED = ("h3-l4", "h4-l6", "h6-l8")

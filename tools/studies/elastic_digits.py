@@ -33,7 +33,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from mmlearngene.engine.sizes_val import by_size  # noqa: E402
-from mmlearngene.size_map import plot_sizes  # noqa: E402
+from mmlearngene.use.size_map import plot_sizes  # noqa: E402
 
 CONFIGS = Path("configs/demo")
 ANCESTRY = "ancestry/epoch_15.pth"

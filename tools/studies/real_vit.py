@@ -18,8 +18,8 @@ import torch
 from common import read_json, write_json
 
 from mmlearngene import extract
-from mmlearngene.probes import linear_predictions, mean_iou, models_of, patch_features
-from mmlearngene.tables import fill, markdown
+from mmlearngene.use.probes import linear_predictions, mean_iou, models_of, patch_features
+from mmlearngene.utils.tables import fill, markdown
 
 SIZES = ("h5-l12", "h4-l12", "h3-l12", "h6-l8", "h4-l8", "h3-l8", "h3-l6", "h2-l4")
 OF_CONTROLS = ("h4-l12", "h3-l12", "h4-l8", "h3-l8")

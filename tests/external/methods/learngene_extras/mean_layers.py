@@ -4,7 +4,7 @@ import torch
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
 from mmlearngene.learngenes import Extracted, StackedLearngene, register
-from mmlearngene.weights import spread
+from mmlearngene.vit.weights import spread
 
 
 @register

@@ -4,7 +4,7 @@ import torch
 
 from mmlearngene import ViTSpec, ViTWeights
 from mmlearngene.learngenes import StackedLearngene, register
-from mmlearngene.tensors import LAYER_TENSORS
+from mmlearngene.vit.tensors import LAYER_TENSORS
 
 
 @register

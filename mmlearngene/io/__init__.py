@@ -1,0 +1,1 @@
+"""Files: learngenes, checkpoints of others, images, configs, and how images are made ready."""

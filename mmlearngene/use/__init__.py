@@ -1,0 +1,1 @@
+"""What users do: load an ancestry, extract, initialize, plan, probe, export."""
