@@ -30,7 +30,7 @@ from safetensors.torch import save
 
 from mmlearngene import ViTSpec, cli, extract
 from mmlearngene.frameworks.timm import VIT
-from mmlearngene.io import files
+from mmlearngene.io.gene import digest
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
@@ -268,7 +268,7 @@ class Hostile:
         """A file whose digest is right."""
         header = json.loads(json.dumps(header))
         with contextlib.suppress(Exception):  # of types that have no digest
-            header["sha256"] = files.digest(tensors, header)
+            header["sha256"] = digest(tensors, header)
         return save({k: t.contiguous() for k, t in tensors.items()}, {"mmlearngene": json.dumps(header)})
 
     def changed_bytes(self, data: bytes) -> tuple[str, bytes]:
@@ -468,7 +468,7 @@ class Hostile:
         ])  # fmt: skip
         with contextlib.suppress(Exception):  # with the right digest where there can be one
             fields = json.loads(text)
-            fields["sha256"] = files.digest(tensors, fields)
+            fields["sha256"] = digest(tensors, fields)
             text = json.dumps(fields)
         return self.reads_gene(f"{method} header {text[:40]!r} of {len(text)}", save(tensors, {"mmlearngene": text}))
 

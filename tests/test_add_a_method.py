@@ -9,7 +9,8 @@ import torch
 
 from mmlearngene import LEARNGENES, LearngeneError, ViTSpec, cli, extract, load
 from mmlearngene.frameworks.timm import VIT as TIMM
-from mmlearngene.io.files import read, save_tensors
+from mmlearngene.io.atomic import save_tensors
+from mmlearngene.io.gene import read
 from mmlearngene.learngenes import Extracted, StackedLearngene, register
 from mmlearngene.testing import FEATURES, check_method, random_weights
 

@@ -18,7 +18,7 @@ from mmlearngene import ViTSpec, ViTWeights, cli, extract, initialize, load
 from mmlearngene.frameworks import layout_for
 from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.frameworks.timm import model_kwargs
-from mmlearngene.io.files import load_state_dict
+from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.learngenes.base import TensorTree
 from mmlearngene.learngenes.cluster import Cluster

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from mmlearngene import ViTSpec, ViTWeights, build, extract, load
 from mmlearngene.frameworks import built_anywhere, layout_for
-from mmlearngene.io.files import save_tensors
+from mmlearngene.io.atomic import save_tensors
 from mmlearngene.io.preprocessing import image_processor
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.use.export import Expanded, opening

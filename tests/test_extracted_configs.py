@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmlearngene import ViTSpec, ViTWeights, extract, load
 from mmlearngene.engine.init_check import check_starts
 from mmlearngene.frameworks.timm import VIT as TIMM
-from mmlearngene.io.files import save_tensors
+from mmlearngene.io.atomic import save_tensors
 
 from .test_configs import CONFIGS, HEAD_DIM, PATCH, SHARED_BASES, images, shrink, teacher  # noqa: F401  (fixtures)
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from mmlearngene import LearngeneError, ViTSpec, __version__, build, load, load_ancestry
 from mmlearngene.frameworks.timm import VIT
-from mmlearngene.io import files
-from mmlearngene.io.files import load_state_dict
+from mmlearngene.io.atomic import save_folder, save_tensors
+from mmlearngene.io.checkpoints import load_state_dict
+from mmlearngene.io.gene import digest, write
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.testing import random_weights
 
@@ -43,7 +44,7 @@ def rewritten(path, without=None, **changes):
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     if "sha256" in header and "sha256" not in changes:
-        header["sha256"] = files.digest(tensors, header)
+        header["sha256"] = digest(tensors, header)
     save_file(tensors, path, {"mmlearngene": json.dumps(header)})
     return path
 
@@ -60,7 +61,7 @@ def test_the_header_says_what_is_in_the_file(gene, tmp_path):
     assert header["aux_spec"] == gene.aux_spec.asdict() and header["learngene_spec"] == gene.learngene_spec.asdict()
     assert header["classes"] == ["a", "b", "c"]
     assert header["provenance"] == {"ancestry": "deit", "epochs": 3, "package_version": __version__}
-    assert header["sha256"] == files.digest(gene.state_dict(), header) != files.digest(gene.state_dict())
+    assert header["sha256"] == digest(gene.state_dict(), header) != digest(gene.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):
 
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "b").write_text("old")
-    files.save_folder(tmp_path / "x", fill)
+    save_folder(tmp_path / "x", fill)
     assert [(path.name, path.read_text()) for path in (tmp_path / "x").iterdir()] == [("a", "new")]
 
     def fail(folder):
@@ -108,7 +109,7 @@ def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left on device: '.*x'"):
-        files.save_folder(tmp_path / "x", fail)
+        save_folder(tmp_path / "x", fail)
     assert os.listdir(tmp_path) == ["x"] and os.listdir(tmp_path / "x") == ["a"]
 
 
@@ -116,12 +117,12 @@ def test_files_of_equal_content_have_equal_bytes(tmp_path):
     """safetensors writes metadata in an order of chance."""
     metadata = {name: f'"{name}é"\n\t\\\x1b\x7f' for name in "qwertzuiop"}
     tensors = {"b": torch.ones(2), "a": torch.zeros(3, 2)}
-    found = {files.save_tensors(tmp_path / "x.safetensors", tensors, metadata).read_bytes() for _ in range(5)}
+    found = {save_tensors(tmp_path / "x.safetensors", tensors, metadata).read_bytes() for _ in range(5)}
     assert len(found) == 1
     with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
         assert file.metadata() == metadata and torch.equal(file.get_tensor("b"), tensors["b"])
         assert torch.equal(file.get_tensor("a"), tensors["a"])
-    assert load_file(files.save_tensors(tmp_path / "y.safetensors", tensors)).keys() == tensors.keys()
+    assert load_file(save_tensors(tmp_path / "y.safetensors", tensors)).keys() == tensors.keys()
 
 
 def test_a_file_is_as_readable_as_any_other_new_file(path, tmp_path):
@@ -129,14 +130,14 @@ def test_a_file_is_as_readable_as_any_other_new_file(path, tmp_path):
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("step", ["save_file", "os.replace"])
+@pytest.mark.parametrize("step", ["safetensors.torch.save_file", "os.replace"])
 def test_a_failing_save_leaves_the_old_file_and_nothing_else(gene, path, monkeypatch, step):
     before = path.read_bytes()
 
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(f"mmlearngene.io.files.{step}", fail)
+    monkeypatch.setattr(step, fail)
     with torch.no_grad():
         gene.pos_embed.add_(1)
     with pytest.raises(OSError, match="disk full"):
@@ -160,10 +161,8 @@ def test_what_a_killed_process_was_writing_is_cleared_by_the_next_write_of_that_
 
 def test_shared_tensors_are_written_one_by_one(tmp_path):
     tensor = torch.arange(6.0)
-    path = files.save_tensors(
-        tmp_path / "a.safetensors", {"a": tensor, "b": tensor, "c": tensor.view(2, 3).T}, {"k": "v"}
-    )
-    found = files.load_state_dict(path)
+    path = save_tensors(tmp_path / "a.safetensors", {"a": tensor, "b": tensor, "c": tensor.view(2, 3).T}, {"k": "v"})
+    found = load_state_dict(path)
     assert torch.equal(found["a"], tensor) and torch.equal(found["b"], tensor)
     assert torch.equal(found["c"], tensor.view(2, 3).T)
 
@@ -177,9 +176,9 @@ def test_the_digest_sees_names_types_shapes_and_numbers():
         {"a": torch.tensor([0, 0, 0, 1.0])},
         {"a": torch.tensor([0.0, 0, 0, -0.0])},
     ]
-    assert len({files.digest(t) for t in tensors}) == len(tensors)
+    assert len({digest(t) for t in tensors}) == len(tensors)
     matrix = torch.arange(6.0).view(2, 3)
-    assert files.digest({"a": matrix.T.contiguous(), "b": matrix}) == files.digest({"b": matrix, "a": matrix.T})
+    assert digest({"a": matrix.T.contiguous(), "b": matrix}) == digest({"b": matrix, "a": matrix.T})
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.99])
@@ -201,7 +200,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_foreign_safetensors_are_refused(tmp_path):
-    path = files.save_tensors(tmp_path / "vit.safetensors", {"a": torch.zeros(2)}, {"format": "pt"})
+    path = save_tensors(tmp_path / "vit.safetensors", {"a": torch.zeros(2)}, {"format": "pt"})
     with pytest.raises(LearngeneError, match="is a safetensors file but not a learngene"):
         load(path)
 
@@ -229,7 +228,7 @@ def test_format_1_is_read(gene, path):
     known = ("num_heads", "num_layers", "head_dim", "mlp_ratio", "patch_size", "img_size", "in_channels")
     known += ("num_classes", "class_token", "pool", "norm_eps", "embed_dims")
     specs = {entry: {name: header_of(path)[entry][name] for name in known} for entry in ("learngene_spec", "aux_spec")}
-    again = load(rewritten(path, format=1, sha256=files.digest(gene.state_dict()), **specs))
+    again = load(rewritten(path, format=1, sha256=digest(gene.state_dict()), **specs))
     assert again.aux_spec == gene.aux_spec and again.config == gene.config
     assert all(torch.equal(tensor, gene.state_dict()[name]) for name, tensor in again.state_dict().items())
     with pytest.raises(LearngeneError, match="SHA-256"):
@@ -254,7 +253,7 @@ def test_what_is_no_weight_is_refused_wherever_it_is_read(gene, tmp_path, change
     state[name] = change(state[name].clone())
     header.pop("sha256")
     with pytest.raises(LearngeneError, match=f"b.safetensors.*{message}"):
-        load(files.write(tmp_path / "b.safetensors", state, header))
+        load(write(tmp_path / "b.safetensors", state, header))
     # an ancestry
     vit = random_weights(ViTSpec.parse("h1-l2", head_dim=4, img_size=8, patch_size=4))
     tensors = VIT.state_dict(vit)
@@ -361,13 +360,13 @@ def test_a_missing_file_is_named_with_its_nearest_neighbour(path):
 def test_torch_checkpoints_flat_or_with_an_entry(tmp_path, entry):
     state = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
     torch.save({entry: state, "epoch": 3} if entry else state, tmp_path / "c.pth")
-    found = files.load_state_dict(tmp_path / "c.pth")
+    found = load_state_dict(tmp_path / "c.pth")
     assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)
 
 
 def test_the_model_goes_before_its_average(tmp_path):
     torch.save({"model_ema": {"a": torch.zeros(2)}, "model": {"a": torch.ones(2)}}, tmp_path / "c.pth")
-    assert torch.equal(files.load_state_dict(tmp_path / "c.pth")["a"], torch.ones(2))
+    assert torch.equal(load_state_dict(tmp_path / "c.pth")["a"], torch.ones(2))
 
 
 @pytest.mark.parametrize(
@@ -381,18 +380,18 @@ def test_the_model_goes_before_its_average(tmp_path):
 def test_a_tensor_that_is_not_plain_is_refused(tmp_path, tensor, message):
     torch.save({"a": tensor}, tmp_path / "c.pth")
     with pytest.raises(LearngeneError, match=message):
-        files.load_state_dict(tmp_path / "c.pth")
+        load_state_dict(tmp_path / "c.pth")
 
 
 def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10**7))
     with pytest.raises(LearngeneError, match="would unpack to 80,000,[0-9]+ bytes"):
-        files.load_state_dict(tmp_path / "a.npz")
+        load_state_dict(tmp_path / "a.npz")
     np.savez_compressed(tmp_path / "a.npz", a=np.random.default_rng(0).normal(size=100))
-    assert files.load_state_dict(tmp_path / "a.npz")["a"].shape == (100,)
+    assert load_state_dict(tmp_path / "a.npz")["a"].shape == (100,)
 
 
-@pytest.mark.parametrize("read", [load, files.load_state_dict])
+@pytest.mark.parametrize("read", [load, load_state_dict])
 def test_a_header_longer_than_any_vits_is_refused_before_it_is_read(tmp_path, read):
     length = 5 * 2**20
     (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + b"{".ljust(length))
@@ -402,7 +401,7 @@ def test_a_header_longer_than_any_vits_is_refused_before_it_is_read(tmp_path, re
 
 def test_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.arange(3.0))
-    assert torch.equal(files.load_state_dict(tmp_path / "a.npz")["a"], torch.arange(3.0, dtype=torch.float64))
+    assert torch.equal(load_state_dict(tmp_path / "a.npz")["a"], torch.arange(3.0, dtype=torch.float64))
 
 
 class _Bomb:
@@ -426,7 +425,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
     else:
         (tmp_path / name).write_bytes(pickle.dumps(content))
     with pytest.raises(LearngeneError, match="cannot be read as safetensors or as a checkpoint of plain tensors"):
-        files.load_state_dict(tmp_path / name)
+        load_state_dict(tmp_path / name)
     assert not target.exists()
 
 
@@ -438,10 +437,10 @@ def test_the_bomb_would_work_where_pickles_are_trusted(tmp_path):
 def test_a_checkpoint_without_tensors_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "c.pth")
     with pytest.raises(LearngeneError, match="holds no state dict"):
-        files.load_state_dict(tmp_path / "c.pth")
+        load_state_dict(tmp_path / "c.pth")
     torch.save([torch.zeros(2)], tmp_path / "c.pth")
     with pytest.raises(LearngeneError, match="holds no state dict"):
-        files.load_state_dict(tmp_path / "c.pth")
+        load_state_dict(tmp_path / "c.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
@@ -449,7 +448,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, suffix):
     path = tmp_path / f"c{suffix}"
     path.write_bytes(b"PK\x03\x04 damaged")
     with pytest.raises(LearngeneError, match="cannot be read"):
-        files.load_state_dict(path)
+        load_state_dict(path)
 
 
 def test_a_checkpoint_written_by_mmengines_runner(tmp_path):
@@ -482,6 +481,6 @@ def test_a_checkpoint_written_by_mmengines_runner(tmp_path):
     path = tmp_path / "epoch_1.pth"
     raw = torch.load(path, weights_only=False)
     assert {"HistoryBuffer"} == {type(value).__name__ for value in raw["message_hub"]["log_scalars"].values()}
-    found = files.load_state_dict(path)
+    found = load_state_dict(path)
     state = runner.model.state_dict()
     assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)

@@ -22,8 +22,8 @@ from mmlearngene.datasets.digits import CLASSES, load_split
 from mmlearngene.datasets.folders import read_folders, write_list
 from mmlearngene.engine import sweep
 from mmlearngene.errors import LearngeneError
-from mmlearngene.io import files
-from mmlearngene.io.files import load_state_dict
+from mmlearngene.io.atomic import save_bytes
+from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
 from mmlearngene.use.family import Family, Member, page_of, plot_family, table_of
@@ -76,7 +76,7 @@ def in_process(monkeypatch):
             told = []
             result = sweep.run_size(str(config), str(gene), spec.asdict(), epochs, str(folder), told.append)
             assert told == sorted(told) and told[-1] == 1
-            files.save_bytes(sweep.size_file(folder, spec), json.dumps(result).encode())
+            save_bytes(sweep.size_file(folder, spec), json.dumps(result).encode())
             yield from ((spec, share) for share in told)
             yield spec, result
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmlearngene import LearngeneError, build, cli
 from mmlearngene.datasets.digits import load_split
-from mmlearngene.io.files import load_state_dict
+from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
 

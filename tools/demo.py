@@ -43,7 +43,8 @@ from mmlearngene import extract  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.sizes_val import by_size  # noqa: E402
-from mmlearngene.io.files import SUFFIX, load_state_dict  # noqa: E402
+from mmlearngene.io.checkpoints import load_state_dict  # noqa: E402
+from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
 from mmlearngene.use.figures import plot_clusters, plot_mixtures  # noqa: E402

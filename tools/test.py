@@ -24,7 +24,8 @@ from mmlearngene.engine.init_check import check_teachers, drop_pretrained
 from mmlearngene.engine.launch import add_arguments, is_to_check, load_config, run
 from mmlearngene.engine.untuned import use_learngene
 from mmlearngene.frameworks.base import some
-from mmlearngene.io.files import existing, is_learngene
+from mmlearngene.io.gene import is_learngene
+from mmlearngene.io.paths import existing
 from mmlearngene.utils.parser import Parser
 
 

@@ -15,8 +15,8 @@ import torch
 
 from ..errors import LearngeneError, in_words
 from ..frameworks import FRAMEWORKS, fit
-from ..io import files
 from ..io.config_files import read_config
+from ..io.paths import CONFIG_SUFFIXES, existing
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.extracted import extraction_methods
@@ -314,8 +314,8 @@ def _token_map(learngene: Learngene, weights: ViTWeights) -> tuple[torch.Tensor,
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    path = files.existing(arguments.source)
-    is_config = path.suffix in files.CONFIG_SUFFIXES
+    path = existing(arguments.source)
+    is_config = path.suffix in CONFIG_SUFFIXES
     learngene = _from_config(path) if is_config else load(path)
     described = _describe(learngene)
     described = {"file": str(path), "file_size": None if is_config else path.stat().st_size, **described}

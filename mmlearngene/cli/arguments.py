@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import LearngeneError
-from ..io import files
+from ..io.paths import CHECKPOINT_SUFFIXES, PICKLED
 from ..learngenes import LEARNGENES
 from ..use.export import card_path
 
@@ -102,7 +102,7 @@ def check_output(arguments: argparse.Namespace) -> None:
     """
     path, layout = arguments.output, getattr(arguments, "layout", None)
     if layout == "hf":
-        if path.suffix in (".safetensors", *files.CHECKPOINT_SUFFIXES) or path.is_file():
+        if path.suffix in (".safetensors", *CHECKPOINT_SUFFIXES) or path.is_file():
             raise LearngeneError(f"{path}: --layout hf writes a folder; name it {path.with_suffix('')}")
         check_free(arguments, path)
         if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
@@ -113,7 +113,7 @@ def check_output(arguments: argparse.Namespace) -> None:
     if (layout == "onnx") != (path.suffix == ".onnx") and (layout == "onnx" or path.suffix == ".onnx"):
         wanted = path.with_suffix(".onnx") if layout == "onnx" else path.with_suffix(".safetensors")
         raise LearngeneError(f"{path}: --layout {layout} writes another kind of file; name it {wanted}")
-    if path.suffix in files.CHECKPOINT_SUFFIXES and not (layout and path.suffix in files.PICKLED):
+    if path.suffix in CHECKPOINT_SUFFIXES and not (layout and path.suffix in PICKLED):
         raise LearngeneError(f"{path}: the output is a safetensors file; name it {path.with_suffix('.safetensors')}")
     check_free(arguments, path)
     if layout:

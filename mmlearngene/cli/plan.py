@@ -8,7 +8,7 @@ import json
 import re
 
 from ..errors import LearngeneError
-from ..io.files import existing
+from ..io.paths import existing
 from ..learngenes import load
 from ..use.planning import Cost, Storage, checked_device, measured, plan, storage, within
 from ..utils.tables import table

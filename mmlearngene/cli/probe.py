@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import LearngeneError
-from ..io.files import save_bytes
+from ..io.atomic import save_bytes
 from ..use.probes import (
     Judged,
     check_folders,

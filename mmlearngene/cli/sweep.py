@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from ..errors import LearngeneError
-from ..io.files import existing, save_bytes
+from ..io.atomic import save_bytes
+from ..io.paths import existing
 from ..learngenes import Learngene, load
 from ..use.planning import Cost, plan, within
 from .arguments import expand_command, given

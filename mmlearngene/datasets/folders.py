@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..errors import LearngeneError
-from ..io.files import save_bytes
+from ..io.atomic import save_bytes
 
 VAL_NAMES = ("val", "validation", "valid", "test")
 TRAIN_NAMES = ("train", "training")

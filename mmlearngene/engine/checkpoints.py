@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import cannot_write
-from ..io.files import existing, save_bytes
+from ..io.atomic import save_bytes
+from ..io.paths import existing
 from ..registry import HOOKS
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file of a run, see :func:`mmlearngene.io.files.save_bytes`.
+    """Write a file of a run, see :func:`mmlearngene.io.atomic.save_bytes`.
 
     Raises:
         RunStopped: it cannot be written; names the path. Nothing half written is left.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import cannot_write
-from ..io.files import SUFFIX
+from ..io.paths import SUFFIX
 from ..learngenes import Learngene
 from ..registry import HOOKS
 from ..use.initialize import initialize

@@ -13,7 +13,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from ..errors import LearngeneError
 from ..frameworks.modules import weightless
-from ..io import files
+from ..io.gene import read
 from ..learngenes.extracted import extraction_methods
 from ..registry import MODELS
 from ..use.initialize import initialize
@@ -44,7 +44,7 @@ def check_learngenes(cfg: Config) -> None:
         if checkpoint is None:
             raise LearngeneError(f"{path} names no file; expected {path}.checkpoint=FILE, a learngene's")
         try:
-            files.read(checkpoint)
+            read(checkpoint)
         except LearngeneError as error:
             raise LearngeneError(
                 f"{error}. The config has it as {path}.checkpoint. What to do: {_maker(checkpoint)}name another file "

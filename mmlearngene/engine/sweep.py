@@ -25,8 +25,8 @@ from ..datasets.data_check import check_data
 from ..datasets.folders import read_folders, write_list
 from ..errors import LearngeneError, in_words
 from ..frameworks import find_vit, first_layout, weights_of
+from ..io.atomic import save_bytes
 from ..io.config_files import read_config
-from ..io.files import save_bytes
 from ..learngenes import Learngene, load
 from ..models.timm_classifier import any_classifier_cfg
 from ..use.export import Expanded, opening, write

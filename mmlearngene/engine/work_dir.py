@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import LearngeneError
-from ..io.files import SUFFIX
+from ..io.paths import SUFFIX
 from .init_check import resumes
 
 _WRITTEN = ("epoch_*", "iter_*", "best_*")  # what a run writes of itself, with either suffix

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, NotShown
-from ..io.files import check_values
+from ..io.checkpoints import check_values
 from ..vit.spec import WORDS, ViTSpec
 from ..vit.tensors import TABLE, Row, merged, row_of, stem_shapes
 from ..vit.weights import ViTWeights

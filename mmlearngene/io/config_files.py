@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LearngeneError, in_words
-from .files import existing
+from .paths import existing
 
 if TYPE_CHECKING:
     from mmengine import Config

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import LearngeneError
 from ..frameworks.base import some
-from ..io import files
+from ..io.gene import Header, read
 from ..utils.typed import check_types
 from ..vit.spec import ViTSpec
 from . import cluster, controls, lets, peg, principal, sws, tleg
@@ -22,11 +22,11 @@ def load(path: str | Path) -> Learngene:
     """Read a learngene file into the learngene that was saved.
 
     Raises:
-        LearngeneError: whatever :func:`mmlearngene.io.files.read` rejects, an unknown method, or tensors that do not
+        LearngeneError: whatever :func:`mmlearngene.io.read` rejects, an unknown method, or tensors that do not
             fit the header.
     """
     made: list[Learngene] = []
-    tensors, header = files.read(path, lambda header, shapes: made.append(_empty(path, header, shapes)))
+    tensors, header = read(path, lambda header, shapes: made.append(_empty(path, header, shapes)))
     (learngene,) = made
     learngene.load_state_dict(tensors, strict=True, assign=True)
     learngene.requires_grad_(True)
@@ -35,7 +35,7 @@ def load(path: str | Path) -> Learngene:
     return learngene
 
 
-def _empty(path: str | Path, header: files.Header, shapes: Mapping[str, tuple[int, ...]]) -> Learngene:
+def _empty(path: str | Path, header: Header, shapes: Mapping[str, tuple[int, ...]]) -> Learngene:
     """The learngene of a header, without storage, if tensors of these shapes are its."""
     try:
         cls = find_method(header.method, f"{path}: method")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, check_choice
-from ..io import files
+from ..io.gene import write
 from ..utils.typed import check_types
 from ..vit.spec import WORDS, ViTSpec
 from ..vit.tensors import LAYER_TENSORS, decays, start_values
@@ -443,7 +443,7 @@ class Learngene(nn.Module):
             "classes": self.classes,
             "provenance": {**self.provenance, **methods.origin(type(self))},
         }
-        return files.write(path, self.state_dict(), header)
+        return write(path, self.state_dict(), header)
 
 
 class StackedLearngene(Learngene):

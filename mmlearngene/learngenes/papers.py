@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
 from ..frameworks.timm import VIT
-from ..io.files import check_values, load_state_dict
+from ..io.checkpoints import check_values, load_state_dict
 from ..utils.typed import Count, check_types
 from ..vit.spec import ViTSpec
 from ..vit.tensors import LAYER_TENSORS, row_of

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import LearngeneError, RunStopped, cannot_write
-from ..io import files
+from ..io.atomic import save_tensors
 from ..registry import MODELS
 from .sizes import Step
 from .teachers import build_teacher
@@ -122,7 +122,7 @@ class CachedTeacher(nn.Module):
         if place + 1 == self.steps or step.iteration + 1 == step.iterations:
             if f"{chunk * self.steps}.marks" in self._fresh:  # a resumed run may begin in the middle of a file
                 try:
-                    files.save_tensors(self._path(chunk), self._fresh, self.described)
+                    save_tensors(self._path(chunk), self._fresh, self.described)
                 except OSError as error:
                     raise cannot_write(self._path(chunk), error) from error
             self._fresh = {}

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import LearngeneError
+from ..io.checkpoints import load_state_dict
 from ..io.config_files import read_config
-from ..io.files import existing, load_state_dict
+from ..io.paths import existing
 from ..io.preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
 from ..use.ancestry import hugging_face_model

@@ -22,8 +22,9 @@ from ..frameworks import FRAMEWORKS, check_function, find_vit, tables, weights_o
 from ..frameworks.base import HEAD_TENSORS, UNSEEN, Layout, some
 from ..frameworks.live import left_aside
 from ..frameworks.modules import tool_of
-from ..io import files
+from ..io.checkpoints import entries_of, load_state_dict
 from ..io.config_files import read_config
+from ..io.paths import CHECKPOINT_SUFFIXES, existing
 from ..io.preprocessing import preprocessing_of
 from ..learngenes import LEARNGENES, Learngene
 from ..learngenes.attention import Images
@@ -35,7 +36,7 @@ from ..vit.spec import MAX, ViTSpec
 from ..vit.weights import ViTWeights
 
 _LOGGER = logging.getLogger("mmlearngene")
-CHECKPOINTS = (*files.CHECKPOINT_SUFFIXES, ".safetensors")
+CHECKPOINTS = (*CHECKPOINT_SUFFIXES, ".safetensors")
 IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing", "data_size")
 # what a model that is like a checkpoint's tells of it: all that tensors do not show
 _TOLD = (
@@ -96,7 +97,7 @@ def load_ancestry(
         for name in fields:
             check_choice(name, ViTSpec.__dataclass_fields__, "field of a ViT")
         check_types(ViTSpec, fields)
-        return _of_checkpoint(files.existing(file), like, path, fields)
+        return _of_checkpoint(existing(file), like, path, fields)
     name = _timm_name(str(source))
     _check_untold(source, like, fields)
     return _of_model(_pretrained(name), path, verify=False)
@@ -336,7 +337,7 @@ def _config(file: Path, stored: int) -> dict:
 def _of_checkpoint(
     path: Path, like: str | Path | nn.Module | ViTSpec | None, inside: str | None, fields: dict
 ) -> ViTWeights:
-    state = _part_of(path, _without_wrapper(files.load_state_dict(path, inside, ask=True)), inside)
+    state = _part_of(path, _without_wrapper(load_state_dict(path, inside, ask=True)), inside)
     if tool := tool_of(state):
         raise LearngeneError(f"{path}: {tool}")
     candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
@@ -375,7 +376,7 @@ def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[s
     if part or inside is None:
         return part
     known = list(dict.fromkeys(name.partition(".")[0] for name in state))
-    if inside in files.entries_of(path):
+    if inside in entries_of(path):
         return state
     raise LearngeneError(f"{path} has nothing at path={inside!r}; its names start with {', '.join(known[:5])}")
 
@@ -421,7 +422,7 @@ def _spec_like(like: str | Path | nn.Module | ViTSpec) -> tuple[ViTSpec, Layout 
         if path.is_dir():
             like = hugging_face_model(path, weights=False)
         elif path.suffix == ".py":
-            like = _model_of_config(files.existing(path))
+            like = _model_of_config(existing(path))
         else:
             with torch.device("meta"):
                 like = timm.create_model(_timm_name(str(like)))

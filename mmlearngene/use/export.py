@@ -19,7 +19,7 @@ from ..errors import LearngeneError, in_words
 from ..frameworks import Layout, build, built_anywhere, mmpretrain, mmseg
 from ..frameworks.modules import weightless
 from ..frameworks.timm_call import create_call
-from ..io import files
+from ..io.atomic import save_bytes, save_folder, save_tensors
 from ..io.preprocessing import image_processor, pretrained_cfg, resizing
 from ..learngenes import Learngene
 from ..utils.tables import printable
@@ -113,7 +113,7 @@ def write(expanded: Expanded, output: Path) -> list[str]:
                 f"an ONNX file cannot be trained, and {', '.join(fresh)} would start fresh; expected {expected}"
             )
         data, largest = onnx_bytes(weights, metadata, expanded.patches, expanded.token_map is not None)
-        files.save_bytes(output, data)
+        save_bytes(output, data)
         lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
     elif layout.framework == "hf":
         processor, lacking = _processor(expanded)
@@ -128,15 +128,15 @@ def write(expanded: Expanded, output: Path) -> list[str]:
             if processor:
                 processor.save_pretrained(folder)
             if expanded.token_map is not None:
-                files.save_tensors(folder / TOKEN_MAP, dict(zip(("weight", "bias"), expanded.token_map, strict=True)))
+                save_tensors(folder / TOKEN_MAP, dict(zip(("weight", "bias"), expanded.token_map, strict=True)))
             (folder / "README.md").write_text(card)
 
-        files.save_folder(output, write)
+        save_folder(output, write)
     else:
         made = weightless(lambda: layout.make(spec), buffers=False)
-        files.save_tensors(output, layout.state_dict_of(made, weights), {**metadata, "layout": layout.framework})
+        save_tensors(output, layout.state_dict_of(made, weights), {**metadata, "layout": layout.framework})
     if layout is None or layout.framework != "hf":
-        files.save_bytes(card_path(output), card.encode())
+        save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
     name = "ONNX" if layout is None else _hf_class(expanded) if layout.framework == "hf" else layout.class_name
     lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")

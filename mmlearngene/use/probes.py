@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..errors import LearngeneError, in_words
 from ..frameworks import built_anywhere
 from ..io.config_files import read_config
-from ..io.files import SUFFIX, is_learngene
+from ..io.gene import is_learngene
 from ..io.images import FolderImages
+from ..io.paths import SUFFIX
 from ..io.preprocessing import preprocessing_of
 from ..learngenes import load
 from ..learngenes.attention import BATCH_SIZE

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import torch
-from timm.layers.pos_embed_sincos import init_random_2d_freqs
-from torch import Tensor, nn
+from ..errors import LearngeneError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .spec import ViTSpec
 
 SCOPES = ("stem", "stage", "layer")
@@ -300,6 +300,9 @@ def start_value(spec: ViTSpec, name: str, shape: tuple[int, ...]) -> Tensor:
         name: canonical name.
         shape: of the result, for tensors of several layers with their axis in front.
     """
+    import torch  # here, as the table is read by commands that compute nothing
+    from torch import nn
+
     row, tensor = row_of(spec, name), torch.zeros(shape)
     if row.start == "normal":
         nn.init.trunc_normal_(tensor, std=0.02)
@@ -310,6 +313,8 @@ def start_value(spec: ViTSpec, name: str, shape: tuple[int, ...]) -> Tensor:
     elif row.start == "kernel":
         tensor.uniform_(-1, 1).mul_(1 / math.sqrt(math.prod(shape[-3:])))
     elif row.start == "rope":
+        from timm.layers.pos_embed_sincos import init_random_2d_freqs
+
         layers, heads = math.prod(shape[:-3]), shape[-2]
         freqs = init_random_2d_freqs(2 * shape[-1], layers, heads, spec.rope_temperature, dtype=torch.float32)
         tensor.copy_(freqs.transpose(0, 1).reshape(shape))  # (2, layers, heads, half) -> (layers, 2, heads, half)
@@ -319,6 +324,16 @@ def start_value(spec: ViTSpec, name: str, shape: tuple[int, ...]) -> Tensor:
 def start_values(spec: ViTSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """:func:`start_value` of every named shape."""
     return {name: start_value(spec, name, shape) for name, shape in shapes.items()}
+
+
+def check_table(old: ViTSpec, new: ViTSpec) -> None:
+    """Refuse a table of relative positions of another grid that cannot be resampled.
+
+    Raises:
+        LearngeneError: the old grid is oblong and the new one differs.
+    """
+    if new.num_offsets != old.num_offsets and old.grid[0] != old.grid[1]:
+        raise LearngeneError(f"relative-position tables of an oblong grid, {old.grid}, are not resampled")
 
 
 def decays(name: str) -> bool:
@@ -345,3 +360,21 @@ def named_shapes(spec: ViTSpec) -> Iterator[tuple[str, int | None, tuple[int, ..
     for layer in range(spec.num_layers):
         for name, shape in layer_shapes(spec, layer).items():
             yield name, layer, shape
+
+
+def spread(num_layers: int, num_sources: int) -> list[int]:
+    """Assign layers in order to sources: equally many each, the remainder to the earliest.
+
+    With fewer layers than sources the sources are evenly spaced, first and last included. LeTs divides depth over
+    its groups and rows by this rule, SWS over its stages.
+
+    >>> spread(12, 5)
+    [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
+    >>> spread(3, 5)
+    [0, 2, 4]
+    """
+    if num_layers < num_sources:
+        step = (num_sources - 1) / max(1, num_layers - 1)
+        return [math.floor(layer * step + 0.5) for layer in range(num_layers)]
+    share, remainder = divmod(num_layers, num_sources)
+    return [source for source in range(num_sources) for _ in range(share + (source < remainder))]

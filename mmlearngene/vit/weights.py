@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from ..errors import LearngeneError
 from .spec import ViTSpec
-from .tensors import LAYER_TENSORS
+from .tensors import LAYER_TENSORS, check_table
+from .tensors import spread as spread
 
 # the parts of a ViT that the papers' ablations leave out, as patterns of canonical names
 PARTS = {
@@ -108,9 +108,8 @@ def with_head(weights: ViTWeights, weight: Tensor, bias: Tensor) -> ViTWeights:
 
 
 def _resized_table(table: Tensor, old: ViTSpec, new: ViTSpec) -> Tensor:
+    check_table(old, new)
     # timm's simple one: it is differentiable, where the geometric one goes through scipy
-    if old.grid[0] != old.grid[1]:
-        raise LearngeneError(f"relative-position tables of an oblong grid, {old.grid}, are not resampled")
     return resize_rel_pos_bias_table_simple(table, new.grid, (new.num_offsets, table.shape[1]))
 
 
@@ -138,21 +137,3 @@ def tensors_named(skip: str | Sequence[str], spec: ViTSpec) -> set[str]:
             )
         found |= matched
     return found
-
-
-def spread(num_layers: int, num_sources: int) -> list[int]:
-    """Assign layers in order to sources: equally many each, the remainder to the earliest.
-
-    With fewer layers than sources the sources are evenly spaced, first and last included. LeTs divides depth over
-    its groups and rows by this rule, SWS over its stages.
-
-    >>> spread(12, 5)
-    [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
-    >>> spread(3, 5)
-    [0, 2, 4]
-    """
-    if num_layers < num_sources:
-        step = (num_sources - 1) / max(1, num_layers - 1)
-        return [math.floor(layer * step + 0.5) for layer in range(num_layers)]
-    share, remainder = divmod(num_layers, num_sources)
-    return [source for source in range(num_sources) for _ in range(share + (source < remainder))]

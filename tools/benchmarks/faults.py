@@ -40,7 +40,7 @@ from mmengine.runner import find_latest_checkpoint
 import mmlearngene.datasets
 import mmlearngene.engine
 import mmlearngene.models  # noqa: F401  (imported once, here: every run is a fork of this process)
-from mmlearngene.io.files import SUFFIX
+from mmlearngene.io.paths import SUFFIX
 from mmlearngene.registry import MODELS
 from mmlearngene.utils.tables import table
 

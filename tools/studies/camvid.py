@@ -32,7 +32,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmlearngene import extract
-from mmlearngene.io.files import SUFFIX
+from mmlearngene.io.paths import SUFFIX
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402

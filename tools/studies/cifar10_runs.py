@@ -28,7 +28,7 @@ from mmlearngene import LearngeneError, extract  # noqa: E402
 from mmlearngene.engine.device import adapt_to_device  # noqa: E402
 from mmlearngene.engine.launch import take_share  # noqa: E402
 from mmlearngene.frameworks.mmpretrain import classifier_cfg  # noqa: E402
-from mmlearngene.io.files import SUFFIX  # noqa: E402
+from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.cluster import ORDERS  # noqa: E402
 from mmlearngene.learngenes.lets import SELECTIONS  # noqa: E402
