@@ -1,14 +1,35 @@
-"""mmlearngene: Vision Transformers of any size, initialised from one compact learngene."""
+"""mmlearngene: Vision Transformers of any size, initialised from one compact learngene.
+
+All names but the error and the version are imported when they are first asked for, as most need torch.
+"""
+
+from typing import TYPE_CHECKING
 
 from .errors import LearngeneError
-from .frameworks import build
-from .learngenes import LEARNGENES, Learngene, load
-from .use.ancestry import extract, load_ancestry
-from .use.initialize import LoadReport, initialize
+from .utils.lazy import lazy
 from .version import __version__
-from .vit.spec import ViTSpec
-from .vit.weights import ViTWeights
 
+if TYPE_CHECKING:
+    from .frameworks import build
+    from .learngenes import LEARNGENES, Learngene, load
+    from .use.ancestry import extract, load_ancestry
+    from .use.initialize import LoadReport, initialize
+    from .vit.spec import ViTSpec
+    from .vit.weights import ViTWeights
+
+_NAMES = {
+    "LEARNGENES": "learngenes",
+    "Learngene": "learngenes",
+    "LoadReport": "use.initialize",
+    "ViTSpec": "vit.spec",
+    "ViTWeights": "vit.weights",
+    "build": "frameworks",
+    "extract": "use.ancestry",
+    "initialize": "use.initialize",
+    "load": "learngenes",
+    "load_ancestry": "use.ancestry",
+}
+_PACKAGES = ("cli", "datasets", "engine", "frameworks", "io", "learngenes", "models", "use", "utils", "vit")
 __all__ = [
     "LEARNGENES",
     "Learngene",
@@ -23,3 +44,4 @@ __all__ = [
     "load",
     "load_ancestry",
 ]
+__getattr__, __dir__ = lazy(__name__, _NAMES, _PACKAGES)

@@ -8,36 +8,23 @@ heads are shared among them, those of large clusters first.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..utils.typed import shortened
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
-from .base import TensorTree, derived_spec
-from .extracted import (
-    FFN,
-    Extracted,
-    check_ordinary,
-    chosen_stages,
-    map_start,
-    mapped,
-    stage_prefixes,
-    tensors_of,
-    with_heads,
-)  # fmt: skip
+from .base import TensorTree
+from .extracted import Extracted, map_start, mapped
+from .facts.ancestry import FFN, chosen_stages, stage_prefixes
+from .facts.base import below
+from .facts.cluster import CENTROIDS, ClusterFacts, check_heads
 from .methods import register
 
-CENTROIDS = ("nearest", "average")
-FFN_CENTROIDS = ("first", "average")
-ORDERS = ("priority", "origin", "increasing", "decreasing")
-EPS = 10.0
-MAX_HEADS = 64
+EPS = 10.0  # pixels
 
 
 def cluster_heads(distances: Sequence[float], eps: float = EPS) -> list[list[int]]:
@@ -101,7 +88,7 @@ def share_heads(num_centroids: int, num_heads: int) -> list[int]:
 
 
 @register
-class Cluster(Extracted):
+class Cluster(ClusterFacts, Extracted):
     """Centroid heads and kept FFNs of an ancestry; :meth:`extract` makes it.
 
     The learngene's ``qkv`` and ``proj`` tensors hold the centroid heads of all layers one after another, ``fc1`` and
@@ -112,71 +99,15 @@ class Cluster(Extracted):
 
     Every tensor with an axis of heads follows its heads: the tables of a Swin's relative positions do. A Swin's
     layers are clustered and share FFNs within their stage; the tensors of a stage are under ``stages.0.`` and so on.
-
-    Args:
-        aux: the ancestry's size.
-        heads: for each layer the centroid heads in order of priority.
-        ffns: for each layer the layer whose FFN it uses; each its own when omitted.
-        clusters: for each layer the heads behind each centroid, in the same order; for figures, and for averaging.
-        distances: mean attention distance of each head of each layer in pixels; for figures.
-        centroid: ``nearest`` or ``average``, see :meth:`extract`.
-        ffn_centroid: ``first`` or ``average``, see :meth:`extract`.
-        learngene: the size that follows from ``aux`` and ``heads``; files give it.
-
-    Raises:
-        LearngeneError: ``heads`` or ``ffns`` do not fit the ancestry.
     """
 
-    method = "cluster"
-    keeps_width = True
     looks_at_images = True
 
-    @classmethod
-    def refuses(cls, spec: ViTSpec) -> str | None:
-        """Heads that maps make of fewer."""
-        return "maps over the heads (learngene_heads): its heads are mixtures already" if spec.learngene_heads else None
-
-    def __init__(
-        self,
-        aux: str | ViTSpec | Mapping,
-        heads: Sequence[Sequence[int]],
-        ffns: Sequence[int] | None = None,
-        clusters: Sequence[Sequence[Sequence[int]]] | None = None,
-        distances: Sequence[Sequence[float]] | None = None,
-        centroid: str = "nearest",
-        ffn_centroid: str = "first",
-        learngene: str | ViTSpec | Mapping | None = None,
-    ) -> None:
-        aux = ViTSpec.parse(aux)
-        check_ordinary(aux)
-        heads = [list(layer) for layer in heads]
-        ffns = list(range(aux.num_layers) if ffns is None else ffns)
-        _check_heads(heads, aux)
-        _check_ffns(ffns, aux)
-        if distances is not None and [len(row) for row in distances] != list(aux.heads):
-            raise LearngeneError(f"distances of {shortened([len(row) for row in distances])} heads do not fit {aux}")
-        own = derived_spec(self.method, learngene, with_heads(aux, [len(layer) for layer in heads]))
-        check_choice(centroid, CENTROIDS, "centroid")
-        check_choice(ffn_centroid, FFN_CENTROIDS, "ffn_centroid")
-        super().__init__(own, aux)
-        self.config["ffns"] = ffns
-        self.counts = [len(layer) for layer in heads]
-        self.runs = Counter(ffns)  # the layer an FFN is from -> how many layers use it
-        self.head_axes = tensors_of(aux, "head")
-        shapes = own.stem_shapes()
-        for prefix, layers in stage_prefixes(aux).items():
-            for name, shape in own.layer_shapes(layers[0]).items():
-                if name in self.head_axes:
-                    axis = self.head_axes[name]
-                    shape = (*shape[:axis], sum(self.counts[layer] for layer in layers), *shape[axis + 1 :])
-                else:
-                    shape = (sum(layer in self.runs for layer in layers) if name in FFN else len(layers), *shape)
-                shapes[prefix + name] = shape
+    def _create(self) -> None:
+        shapes = below("learngene.", self.tensor_shapes())
         self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
-        maps = {}
-        for source, layers in self.runs.items():
-            if layers > 1:
-                maps |= {f"ffn{source}.{name}": tensor for name, tensor in map_start(torch.ones(layers, 1)).items()}
+        starts = {source: map_start(torch.ones(count, 1)) for source, count in self.shared().items()}
+        maps = {f"ffn{source}.{name}": tensor for source, start in starts.items() for name, tensor in start.items()}
         self.maps = TensorTree(maps)
 
     @classmethod
@@ -236,7 +167,7 @@ class Cluster(Extracted):
             rows = distances or [[0.0] * count for count in spec.heads]
             clusters = [cluster_heads(row, eps) for row in rows]
             heads = [[centroid_head(c, row) for c in layer] for layer, row in zip(clusters, rows, strict=True)]
-        _check_heads(heads, spec)
+        check_heads(heads, spec)
         if ffns is None and distances is not None:
             kept = [[row[head] for head in layer] for layer, row in zip(heads, distances, strict=True)]
             ffns = [
@@ -284,30 +215,14 @@ class Cluster(Extracted):
 
     # ------------------------------------------------------------------ expansion
 
-    def head_range(self, stage: int = 0) -> range:
-        """Any number; more than any published ViT has would be a mistake."""
-        return range(1, MAX_HEADS + 1)
-
-    def _expand(
-        self, spec: ViTSpec, *, depth: str = "first", repeat_correction: bool = True, order: str = "priority"
-    ) -> ViTWeights:
-        """Give each layer its heads by priority weight sharing and its FFN by the run's map.
-
-        Args:
-            depth: which of the ancestry's layers a shallower descendant takes: the ``first`` ones (the released code)
-                or ``uniform`` ones. Deeper than the ancestry only ``uniform`` goes: layers are then repeated.
-            repeat_correction: divide the projection of a head that is used n times by n, so that repeating heads does
-                not change what the layer computes.
-            order: in which the centroids are handed out: by ``priority``, the paper's choice, or as in its ablation by
-                the ancestry's numbering (``origin``), or by ``increasing`` or ``decreasing`` distance.
-        """
-        check_choice(order, ORDERS, "order")
+    def _expand(self, spec: ViTSpec, *, depth: str, repeat_correction: bool, order: str) -> ViTWeights:
+        """Give each layer its heads by priority weight sharing and its FFN by the run's map."""
         own, layers = self.learngene.tensors(), self._layers()
         chosen = list(zip(chosen_stages(depth, spec, self.aux_spec), spec.heads, strict=True))
         entries = list(dict.fromkeys(chosen))
         blocks = {name: [] for name in layers[0]}
         for source, heads in entries:
-            ranks = self._ranks(source, order)
+            ranks = self.ranks(source, order)
             index = torch.tensor([ranks[rank] for rank in share_heads(self.counts[source], heads)])
             uses = index.bincount()[index, None].to(own["patch_embed.weight"].device)
             index = index.to(uses.device)
@@ -319,18 +234,6 @@ class Cluster(Extracted):
                 blocks[name].append(tensor)
         stem = {name: own[name] for name in spec.stem_shapes()}
         return ViTWeights(spec, {**stem, **blocks}, [entries.index(entry) for entry in chosen])
-
-    def _ranks(self, layer: int, order: str) -> list[int]:
-        """The centroids of a layer, by their number in order of priority, in another order."""
-        heads = self.config["heads"][layer]
-        if order == "priority":
-            return list(range(len(heads)))
-        if order == "origin":
-            return sorted(range(len(heads)), key=heads.__getitem__)
-        if self.config["distances"] is None:
-            raise LearngeneError(f"order={order!r} needs distances, which this learngene was not extracted by")
-        row = self.config["distances"][layer]
-        return sorted(range(len(heads)), key=lambda rank: row[heads[rank]], reverse=order == "decreasing")
 
     def _layers(self) -> list[dict[str, Tensor]]:
         """The tensors of each layer of the ancestry, of its heads the centroids, its FFN from the run's map."""
@@ -351,22 +254,3 @@ class Cluster(Extracted):
                 tensors = {name: own[prefix + name][row] for name in kept}
                 found.append({**tensors, **{name: heads[name][row] for name in heads}, **ffns[row]})
         return found
-
-
-def _check_heads(heads: Sequence[Sequence[int]], aux: ViTSpec) -> None:
-    if len(heads) != aux.num_layers:
-        raise LearngeneError(f"heads has {len(heads)} layers; the ancestry {aux} has {aux.num_layers}")
-    for layer, chosen in enumerate(heads):
-        count = aux.heads[layer]
-        if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(count)):
-            raise LearngeneError(f"heads {list(chosen)} of layer {layer}: expected different ones of 0 to {count - 1}")
-
-
-def _check_ffns(ffns: Sequence[int], aux: ViTSpec) -> None:
-    firsts = [layers.start for layers in aux.stages]  # which have no layer above that they could share with
-    runs = [source == layer or (layer not in firsts and source == ffns[layer - 1]) for layer, source in enumerate(ffns)]
-    if len(ffns) != aux.num_layers or not all(runs):
-        raise LearngeneError(
-            f"ffns={list(ffns)}: expected for each of {aux.num_layers} layers its own number, or that of the layer "
-            "above where they share an FFN"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import re
@@ -10,18 +11,19 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ..errors import LearngeneError, check_choice, in_words
+from .origin import is_own
 
 if TYPE_CHECKING:
     from .base import Learngene
 
 GROUP = "mmlearngene.learngenes"
+OWN = ("cluster", "controls", "lets", "peg", "principal", "sws", "tleg")  # the modules of this package's methods
 _LOGGER = logging.getLogger("mmlearngene")
-_OWN = __name__.partition(".")[0]
 _RESERVED = ("method", "ancestry", "like", "size", "head")  # arguments of extract and expand, which options would hide
 
 
 class Methods(Mapping[str, "type[Learngene]"]):
-    """Method name -> class. The first look at it imports what other packages offer as entry points.
+    """Method name -> class. The first look at it imports the methods of this package and what others offer.
 
     Attributes:
         failed: name of an entry point that could not be imported -> why, in one line.
@@ -36,6 +38,8 @@ class Methods(Mapping[str, "type[Learngene]"]):
     def add(self, cls: type[Learngene]) -> None:
         """Make a class known; see :func:`register`."""
         check_method(cls)
+        if not is_own(cls):
+            self._import_own()  # whose names come first
         for other in self._classes.values():
             if _path(other) == _path(cls):
                 continue  # the same class, its module read anew
@@ -53,9 +57,15 @@ class Methods(Mapping[str, "type[Learngene]"]):
         for cls in self._classes.values():
             function(cls)
 
+    @staticmethod
+    def _import_own() -> None:
+        for module in OWN:
+            importlib.import_module(f".{module}", __package__)
+
     def _look(self) -> None:
         if self._looked:
             return
+        self._import_own()
         self._looked = True
         for entry in metadata.entry_points(group=GROUP):
             try:
@@ -131,24 +141,6 @@ def find_method(name: str, what: str, among: Iterable[str] | None = None) -> typ
     if name not in LEARNGENES and name in LEARNGENES.failed:
         raise LearngeneError(f"{what} {name!r}: {LEARNGENES.failed[name]}")
     return LEARNGENES[check_choice(name, LEARNGENES if among is None else among, what)]
-
-
-def origin(cls: type[Learngene]) -> dict[str, str]:
-    """What a file says of where its method is defined, if not here: ``method_module``, and ``method_package``."""
-    top = cls.__module__.partition(".")[0]
-    if top == _OWN:
-        return {}
-    packages = metadata.packages_distributions().get(top, [])
-    found = {"method_module": cls.__module__}
-    return {**found, "method_package": f"{packages[0]} {metadata.version(packages[0])}"} if packages else found
-
-
-def how_to_get(provenance: Mapping) -> str:
-    """In words, how the method of a file becomes known, from what :func:`origin` wrote into its provenance."""
-    module, package = (provenance.get(f"method_{what}") for what in ("module", "package"))
-    install = f"install {package}, or " if package else ""
-    ways = "--import on the command line, custom_imports in a config, or an import in Python"
-    return f"{install}import {module or 'the module that defines it'} first ({ways})"
 
 
 def _path(cls: type) -> str:

@@ -7,36 +7,22 @@ descendant, expand them again.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ..errors import LearngeneError, check_choice
-from ..utils.typed import Count, Seed
+from ..errors import LearngeneError
 from ..vit.spec import ViTSpec
-from ..vit.weights import ViTWeights, spread
-from .base import TensorTree, derived_spec
-from .extracted import (
-    FFN,
-    Extracted,
-    check_ordinary,
-    chosen_layers,
-    chosen_stages,
-    map_start,
-    mapped,
-    stage_prefixes,
-    tensors_of,
-    with_heads,
-)  # fmt: skip
+from ..vit.tensors import spread
+from ..vit.weights import ViTWeights
+from .base import TensorTree
+from .extracted import Extracted, map_start, mapped
+from .facts.ancestry import FFN, chosen_layers, chosen_stages, tensors_of
+from .facts.base import below
+from .facts.peg import PEGFacts
 from .methods import register
-
-SAMPLINGS = ("gaussian", "uniform", "identity")
-PROJECTIONS = ("cut", "mixed")
-FORMS = ("folded", "maps")
-HEADS_RATIO, LAYERS_RATIO = 1.5, 2  # 8 -> 12 heads and 6 -> 12 FFNs in the paper
 
 
 def mixture(shape: tuple[int, ...], sampling: str, generator: torch.Generator) -> Tensor:
@@ -57,7 +43,7 @@ def mixture(shape: tuple[int, ...], sampling: str, generator: torch.Generator) -
 
 
 @register
-class PEG(Extracted):
+class PEG(PEGFacts, Extracted):
     """Sampled heads and FFNs of an ancestry with the maps that expand them; :meth:`extract` makes it.
 
     With ``b`` learngene heads, ``B`` learngene FFNs, and an ancestry of ``L`` layers of ``H`` heads the maps are,
@@ -72,92 +58,14 @@ class PEG(Extracted):
     They start as mixtures drawn like the heads. A descendant takes the first of their outputs. A table of relative
     positions is mixed with the heads and expanded by the map of the logits, which it is added to. Of a Swin, heads and
     FFNs are mixed and expanded within each stage; tensors and maps are under ``stages.0.`` and so on.
-
-    Args:
-        aux: the ancestry's size.
-        heads: learngene heads of each layer (a list: of the layers of each stage); two thirds of the ancestry's,
-            rounded up, when omitted.
-        layers: learngene FFNs (a list: of each stage); half of the ancestry's layers, rounded up, when omitted.
-        seed: of all draws.
-        sampling: how heads and FFNs are mixed, see :func:`mixture`. ``uniform`` is the paper's ablation.
-        map_init: how the maps' mixtures are drawn.
-        projection: the output projection of a descendant's heads. ``cut``: the ancestry's, of as many heads (the
-            released code); ``mixed``: mixed with the heads and expanded by the map of the values.
-        redraw: whether the mixtures are to be drawn anew every epoch, see :meth:`draw`.
-        linear: maps without ReLU, the paper's ablation; only folded.
-        ffn_outputs: outputs of ``maps.ffn``, so the largest depth of a descendant (a list: of each stage); the
-            ancestry's layers when omitted. The paper's transfer has 9 of 6.
-        learngene: the size that follows from ``aux`` and ``heads``; files give it.
-
-    Raises:
-        LearngeneError: a number is not positive or a choice is unknown.
     """
 
-    method = "peg"
-    keeps_width = True
-
-    @classmethod
-    def refuses(cls, spec: ViTSpec) -> str | None:
-        """What is not linear in the heads, or already a map of them."""
-        for has, words in (
-            (spec.qk_norm, "norm of queries and keys (qk_norm)"),
-            (spec.scale_attn_norm, "norm inside the attention (scale_attn_norm)"),
-            (spec.rope == "mixed", "learned rotary positions (rope = mixed)"),
-            (spec.learngene_heads, "maps over the heads (learngene_heads)"),
-        ):
-            if has:
-                return f"{words}: it does not commute with a mixture of heads"
-        return None
-
-    def __init__(
-        self,
-        aux: str | ViTSpec | Mapping,
-        heads: Count | Sequence[Count] | None = None,
-        layers: Count | Sequence[Count] | None = None,
-        seed: Seed = 0,
-        sampling: str = "gaussian",
-        map_init: str = "gaussian",
-        projection: str = "cut",
-        redraw: bool = False,
-        linear: bool = False,
-        ffn_outputs: int | Sequence[int] | None = None,
-        learngene: str | ViTSpec | Mapping | None = None,
-    ) -> None:
-        aux = ViTSpec.parse(aux)
-        check_ordinary(aux)
-        self.stages = stage_prefixes(aux)
-        few = [aux.heads[of.start] for of in self.stages.values()], [len(of) for of in self.stages.values()]
-        b = _each_stage("heads", heads, [math.ceil(count / HEADS_RATIO) for count in few[0]])
-        B = _each_stage("layers", layers, [math.ceil(count / LAYERS_RATIO) for count in few[1]])
-        own = derived_spec(self.method, learngene, with_heads(aux, b if aux.depths else b[0]))
-        check_choice(sampling, SAMPLINGS, "sampling")
-        check_choice(map_init, SAMPLINGS, "map_init")
-        check_choice(projection, PROJECTIONS, "projection")
-        super().__init__(own, aux)
-        self.config.update(heads=b if aux.depths else b[0], layers=B if aux.depths else B[0])
-        depths = [len(of) for of in self.stages.values()]
-        self.ffn_outputs = _each_stage("ffn_outputs", ffn_outputs, depths)
-        if any(count > depth for count, depth in zip(self.ffn_outputs, depths, strict=True)):
-            raise LearngeneError(
-                f"ffn_outputs={ffn_outputs}: the ancestry {aux} has {depths} layers, the most there can be"
-            )
-        shapes, maps = own.stem_shapes(), {}
-        generator = torch.Generator().manual_seed(seed)
-        for (prefix, of), few_heads, few_layers, outputs in zip(
-            self.stages.items(), b, B, self.ffn_outputs, strict=True
-        ):
-            for name, shape in own.layer_shapes(of.start).items():
-                if name == "proj.weight" and projection == "cut":
-                    shape = aux.layer_shapes(of.start)[name]
-                shapes[prefix + name] = (few_layers if name in FFN else len(of), *shape)
-            many = aux.heads[of.start]
-            for name, shape in (
-                ("logits", (len(of), many, few_heads)),
-                ("values", (len(of), many, few_heads)),
-                ("ffn", (outputs, few_layers)),
-            ):
-                start = map_start(mixture(shape, map_init, generator), linear)
-                maps |= {f"{prefix}{name}.{part}": tensor for part, tensor in start.items()}
+    def _create(self) -> None:
+        shapes = below("learngene.", self.tensor_shapes())
+        generator, maps = torch.Generator().manual_seed(self.config["seed"]), {}
+        for name, shape in self.map_mixtures().items():
+            start = map_start(mixture(shape, self.config["map_init"], generator), self.config["linear"])
+            maps |= {f"{name}.{part}": tensor for part, tensor in start.items()}
         self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
         self.maps = TensorTree(maps)
         # in a tuple, so that it is no part of the state; only what extract made has it
@@ -227,27 +135,8 @@ class PEG(Extracted):
 
     # ------------------------------------------------------------------ expansion
 
-    def head_range(self, stage: int = 0) -> range:
-        """Up to the ancestry's, as many as the maps have outputs."""
-        return range(1, self.aux_spec.heads[self.aux_spec.stages[stage].start] + 1)
-
-    def layer_range(self, stage: int = 0) -> range:
-        """As many as the map of the FFNs has outputs."""
-        return range(1, self.ffn_outputs[stage] + 1)
-
-    def _expand(self, spec: ViTSpec, *, form: str = "folded", depth: str = "first") -> ViTWeights:
-        """Expand heads and FFNs by the maps.
-
-        Args:
-            form: ``folded`` evaluates all maps on the weights, which gives a plain ViT; ``maps`` leaves those of the
-                heads to the ``PEGAttention`` of a :class:`~mmlearngene.models.PEGViT`, as in the paper.
-            depth: the ancestry layers that a shallower descendant takes, ``first`` or ``uniform``.
-        """
-        check_choice(form, FORMS, "form")
-        if form == "maps" and (spec.rel_pos_bias or spec.depths):
-            raise LearngeneError("form='maps' is for a ViT without relative-position bias; use form='folded'")
-        if form == "maps" and self.config["linear"]:
-            raise LearngeneError("form='maps' has a ReLU in its maps, which linear=True is without; use form='folded'")
+    def _expand(self, spec: ViTSpec, *, form: str, depth: str) -> ViTWeights:
+        """Expand heads and FFNs by the maps."""
         own, sources = self.learngene.tensors(), chosen_stages(depth, spec, self.aux_spec)
         layers = []
         for (prefix, of), wanted, outputs in zip(self.stages.items(), spec.stages, self.ffn_outputs, strict=True):
@@ -297,17 +186,3 @@ class PEG(Extracted):
         for name, axis in head_axes.items():  # each layer takes the first heads
             blocks[name] = [t.narrow(axis, 0, count) for t, count in zip(blocks[name], heads, strict=True)]
         return [{name: tensor[row] for name, tensor in blocks.items()} for row in range(len(chosen))]
-
-
-def _each_stage(name: str, given: int | Sequence[int] | None, default: list[int]) -> list[int]:
-    """A number for each stage.
-
-    Raises:
-        LearngeneError: not as many as stages, or one is not positive.
-    """
-    numbers = default if given is None else [given] * len(default) if isinstance(given, int) else list(given)
-    if len(numbers) != len(default):
-        raise LearngeneError(f"{name}={given}: expected one number, or one for each stage, as in {default}")
-    if min(numbers) < 1:
-        raise LearngeneError(f"{name}={given} must be positive; the usual is {default}")
-    return numbers

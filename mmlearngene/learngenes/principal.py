@@ -14,37 +14,31 @@ import torch
 from torch import Tensor
 
 from ..errors import LearngeneError, check_choice
-from ..vit.spec import WORDS, ViTSpec
+from ..vit.spec import ViTSpec
 from ..vit.tensors import LAYER_TENSORS, axis_sizes, row_of
 from ..vit.weights import ViTWeights
 from .activations import Moments, moments
-from .base import TensorTree, derived_spec, unequal_layers
-from .extracted import Extracted, chosen_layers
+from .base import TensorTree
+from .extracted import Extracted
+from .facts.base import below
+from .facts.principal import CONSTANT, SCALE_OF, PrincipalFacts
 from .methods import register
 from .refit import Gap, choose_layers, refit
 
 TOKENS = 24  # of the images that a refit sees, for every hidden neuron
 BASES = ("principal", "channels")
 KEEP = ("measured", "first")
-DEPTHS = ("auto", "first", "uniform")
-# what an expansion computes from a size instead of storing it
-_CONSTANT = (
-    "norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "norm.weight", "norm.bias", "attn_pool.norm.weight",
-    "attn_pool.norm.bias", "ls1.gamma", "ls2.gamma", "attn_pool.latent",
-)  # fmt: skip
 # the norm in front of what reads the residual stream
 _NORM_OF = {
     "qkv": "norm1", "fc1": "norm2", "attn_pool.qkv": "norm", "attn_pool.fc1": "attn_pool.norm", "head": "norm",
     "head_dist": "norm",
 }  # fmt: skip
-_FC2 = ("fc2.weight", "fc2.bias")
-_SCALE_OF = {"proj": "ls1.gamma", "fc2": "ls2.gamma"}
 # axes that a smaller size has fewer entries of
 _SHORTER = ("head", "hidden", "pool_head", "pool_hidden")
 
 
 @register
-class Principal(Extracted):
+class Principal(PrincipalFacts, Extracted):
     """The tensors of an ancestry in principal coordinates, which any smaller size takes the first of.
 
     ``learngene.*`` has the canonical tensors but norms and LayerScale, which are absorbed. Along ``width`` stand
@@ -58,89 +52,17 @@ class Principal(Extracted):
     ``maps.gains.*`` has this number for every width. ``maps.compensation.*`` corrects ``proj`` and ``fc2`` of all
     widths but the ancestry's own, and ``maps.gaps.*`` has for every depth the fc2 in front of the layers that it leaves
     out. ``maps.basis`` takes coordinates to the ancestry's channels.
-
-    Args:
-        aux: the largest size.
-        dims: width of the ancestry; that of ``aux`` when omitted.
-        whole: whether it has all that its ancestry has.
-        kept: for each number of layers, from 1, the layers that are kept; evenly spaced ones when omitted.
-        compensated: whether there is a compensation.
-        gapped: whether every depth has an fc2 of its own in front of the layers that it leaves out; needs ``kept``.
-        tokens: whether there is a basis: the ancestry gives tokens and no classes.
-        learngene: its size, that of ``aux``.
-        **vit: fields of :class:`ViTSpec`.
-
-    Raises:
-        LearngeneError: a feature that principal coordinates cannot express, or options that do not fit.
     """
 
-    method = "principal"
-    equal_layers = True
     looks_at_images = True
     seen = "images"
     num_images = 500
 
-    @classmethod
-    def refuses(cls, spec: ViTSpec) -> str | None:
-        """Whatever stands between the residual stream and its readers but a norm in front of each."""
-        if unequal := unequal_layers(spec):
-            return unequal
-        between = "acts on the stream channel by channel, which a turned stream has not"
-        for name in ("pre_norm", "patch_norm", "post_norm"):
-            if getattr(spec, name):
-                return f"{WORDS[name]}: it {between}"
-        for name in ("scale_attn_norm", "scale_mlp_norm"):
-            if getattr(spec, name):
-                return f"{WORDS[name]}: it computes something else where heads or neurons are left out"
-        if spec.learngene_heads:
-            return f"{WORDS['learngene_heads']}: its heads are mixtures, of which none can be left out"
-        if spec.pool == "map" and spec.attn_pool_num_heads is not None:
-            heads = spec.attn_pool_num_heads
-            return (
-                f"attention pooling of {heads} heads (attn_pool_num_heads): expected {spec.heads[0]}, as in its layers"
-            )
-        return None
-
-    def __init__(
-        self,
-        aux: str | ViTSpec | Mapping,
-        dims: int | None = None,
-        whole: bool = True,
-        kept: Sequence[Sequence[int]] | None = None,
-        compensated: bool = False,
-        gapped: bool = False,
-        tokens: bool = False,
-        learngene: str | ViTSpec | Mapping | None = None,
-        **vit,
-    ) -> None:
-        aux = ViTSpec.parse(aux, **vit)
-        self.check_treats(aux)
-        super().__init__(derived_spec(self.method, learngene, aux), aux)
-        self.dims = self.config["dims"] = dims or aux.embed_dims
-        if self.dims < aux.embed_dims:
-            raise LearngeneError(f"dims={dims} is less than the width of {aux}, {aux.embed_dims}")
-        _check_kept(kept, aux.num_layers)
-        if gapped and kept is None:
-            raise LearngeneError("gapped=True needs kept, which says in front of which layers the gaps are")
-        shapes = {name: shape for name, shape in aux.shapes().items() if name not in _CONSTANT}
-        self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in shapes.items()})
-        maps = {f"gains.{norm}": torch.ones(*of, aux.embed_dims) for norm, of in self._norms().items()}
-        if compensated:
-            maps |= {f"compensation.{n}": torch.zeros(shapes[n]) for n in shapes if n.partition(".")[0] in _SCALE_OF}
-        if gapped:
-            maps |= {f"gaps.{n}": torch.zeros(aux.num_layers - 1, *shapes[n][1:]) for n in shapes if n in _FC2}
-        if tokens:
-            maps["basis"] = torch.zeros(self.dims, aux.embed_dims)
-            maps |= {n: torch.zeros(self.dims) for n in ("norm.weight", "norm.bias") if n in aux.stem_shapes()}
-            if aux.pool == "map":
-                maps["pool_basis"] = torch.zeros(self.dims, aux.embed_dims)
-        self.maps = TensorTree(maps)
-
-    def _norms(self) -> dict[str, tuple[int, ...]]:
-        """The norms of the residual stream, and over how many layers."""
-        shapes = self.aux_spec.shapes()
-        names = [name for name in ("norm1", "norm2", "norm", "attn_pool.norm") if f"{name}.weight" in shapes]
-        return {name: (self.aux_spec.num_layers,) if f"{name}.weight" in LAYER_TENSORS else () for name in names}
+    def _create(self) -> None:
+        shapes = self.tensor_shapes()
+        self.learngene = TensorTree({name: torch.zeros(shape) for name, shape in below("learngene.", shapes).items()})
+        maps = {name: torch.zeros(shape) for name, shape in below("maps.", shapes).items()}
+        self.maps = TensorTree({name: t + 1 if name.startswith("gains.") else t for name, t in maps.items()})
 
     # ------------------------------------------------------------------ extraction
 
@@ -357,7 +279,7 @@ class Principal(Extracted):
         spec = self.aux_spec
         tensors = {name: torch.stack([layer[name] for layer in ancestry.layers()]) for name in spec.layer_shapes()}
         tensors = {name: tensor.double() for name, tensor in {**ancestry.stem(), **tensors}.items()}
-        basis = _basis([] if found is None else [found.norms[n] for n in self._norms() if n != "attn_pool.norm"], spec)
+        basis = _basis([] if found is None else [found.norms[n] for n in self.norms() if n != "attn_pool.norm"], spec)
         pool = None
         if spec.pool == "map":
             pool = _basis([] if found is None else [found.norms["attn_pool.norm"]], spec)
@@ -378,7 +300,7 @@ class Principal(Extracted):
                 turned[name] = tensors[name] + self._shift(module, tensors, bare)
             elif (axis := row_of(spec, name).axis("width")) is not None:
                 of_layers = name in LAYER_TENSORS
-                if (scale := tensors.get(_SCALE_OF.get(module, ""))) is not None:
+                if (scale := tensors.get(SCALE_OF.get(module, ""))) is not None:
                     turned[name] = tensors[name] * scale.view(*scale.shape, *[1] * (tensors[name].ndim - 2))
                 turned[name] = _along(turned[name], (pool if in_pool else basis).T, axis + of_layers)
         if found is not None:
@@ -455,7 +377,7 @@ class Principal(Extracted):
     def _set_gains(self, found: Moments | None, basis: Tensor, pool: Tensor | None) -> None:
         """For every norm and width the root of the share of the energy that its first coordinates hold."""
         maps = self.maps.tensors()
-        for norm in self._norms():
+        for norm in self.norms():
             if found is None:
                 shares = torch.linspace(0, 1, self.dims + 1, dtype=torch.float64)[1:]
                 shares = shares.expand(maps[f"gains.{norm}"].shape)
@@ -473,12 +395,8 @@ class Principal(Extracted):
     def energy(self) -> list[float]:
         """For every width from 1 the share of the stream's energy that it holds, as a mean over the norms."""
         maps = self.maps.tensors()
-        gains = [maps[f"gains.{norm}"].detach().double().view(-1, self.aux_spec.embed_dims) for norm in self._norms()]
+        gains = [maps[f"gains.{norm}"].detach().double().view(-1, self.aux_spec.embed_dims) for norm in self.norms()]
         return [round(share, 4) for share in torch.cat(gains).square().mean(0).tolist()]
-
-    def shares(self, spec: ViTSpec) -> dict[str, float]:
-        """The share of the residual stream's energy that the first coordinates hold, see :meth:`energy`."""
-        return {} if self._like.is_meta else {"energy": self.energy()[spec.embed_dims - 1]}
 
     # ------------------------------------------------------------------ expansion
 
@@ -490,48 +408,20 @@ class Principal(Extracted):
             "learngene=dict(type='mmlearngene.LoadLearngene', path=...)"
         )
 
-    def head_range(self, stage: int = 0) -> range:
-        """Up to the largest size's heads."""
-        return range(1, self.aux_spec.num_heads + 1)
-
-    def layer_range(self, stage: int = 0) -> range:
-        """Up to the largest size's depth."""
-        return range(1, self.aux_spec.num_layers + 1)
-
     def no_weight_decay(self) -> set[str]:
         """Gains of norms, and the basis, too."""
         kept = ("maps.gains.", "maps.basis", "maps.pool_basis", "maps.norm.")
         return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.startswith(kept)}
 
-    def layers(self, num_layers: int, depth: str = "auto") -> list[int]:
-        """The layers that a depth keeps: see :meth:`_expand`."""
-        if check_choice(depth, DEPTHS, "depth") == "auto":
-            if self.config["kept"]:
-                return list(self.config["kept"][num_layers - 1])
-            depth = "uniform"
-        return chosen_layers(depth, num_layers, self.aux_spec.num_layers)
-
-    def _expand(self, spec: ViTSpec, *, depth: str = "auto") -> ViTWeights:
-        """Take the first coordinates, heads, neurons, and some layers.
-
-        Args:
-            depth: which layers: ``auto``, those that the extraction chose by measurement, or evenly spaced ones where
-                it did not; ``first``; or ``uniform``, evenly spaced ones.
-        """
-        self._check_width(spec.embed_dims)
+    def _expand(self, spec: ViTSpec, *, depth: str) -> ViTWeights:
+        """Take the first coordinates, heads, neurons, and some layers."""
         kept, tensors = self.layers(spec.num_layers, depth), {}
         for name, shape in spec.shapes().items():
-            if name in _CONSTANT:
+            if name in CONSTANT:
                 tensors[name] = self._constant(name, shape, kept)
             else:
                 tensors[name] = self._part(name, spec, kept, depth)
         return ViTWeights(spec, tensors)
-
-    def _check_width(self, width: int) -> None:
-        if not 2 <= width <= self.aux_spec.embed_dims:
-            raise LearngeneError(
-                f"principal makes a ViT narrower: embed_dims={width} is not in 2 to {self.aux_spec.embed_dims}"
-            )
 
     def _part(
         self, name: str, spec: ViTSpec, kept: Sequence[int], depth: str, lay: bool = True, compensate: bool = True
@@ -587,7 +477,7 @@ class Principal(Extracted):
         """
         if not self.config["tokens"]:
             raise LearngeneError("tokens of the ancestry need one without a classifier, which gives tokens itself")
-        self._check_width(width)
+        self.check_width(width)
         maps = self.maps.tensors()
         pooled = self.aux_spec.pool == "map"
         basis = maps["pool_basis" if pooled else "basis"]
@@ -637,19 +527,6 @@ class Principal(Extracted):
         gains = maps[f"gains.{module}"][..., width - 1 : width]
         gains = gains[kept] if name in LAYER_TENSORS else gains
         return (gains * math.sqrt(self.dims / width)).expand(shape)
-
-
-def _check_kept(kept: Sequence[Sequence[int]] | None, count: int) -> None:
-    """See that every depth keeps some of the layers, in order, and leaves out one row of them."""
-    if kept is not None and len(kept) != count:
-        raise LearngeneError(f"kept has {len(kept)} entries; expected one for each number of layers, 1 to {count}")
-    for depth, layers in enumerate(kept or [], 1):
-        expected = len(layers) == depth and set(layers) <= set(range(count)) and list(layers) == sorted({*layers})
-        left_out = sum(behind > layer + 1 for layer, behind in zip(layers, [*layers[1:], count], strict=True))
-        if not expected or layers[0] != 0 or left_out > 1:
-            raise LearngeneError(
-                f"kept: {list(layers)} are not {depth} of {count} layers, in order, the first among them, all but a row"
-            )
 
 
 def _gap(kept: Sequence[int], count: int) -> Gap:

@@ -6,19 +6,18 @@ any depth. Both are trained together in an Aux-Net by distillation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from ..vit.spec import ViTSpec
 from ..vit.tensors import LAYER_TENSORS
 from ..vit.weights import ViTWeights
 from .base import StackedLearngene
+from .facts.stacked import TLEGFacts
 from .methods import register
 
 
 @register
-class TLEG(StackedLearngene):
+class TLEG(TLEGFacts, StackedLearngene):
     """Two layers of weights, theta_B and theta_A, and the tensors outside the layers.
 
     Layer l = 1..L of a ViT of depth L is ``theta_B + (l - 1) / L * theta_A``, for every weight and bias of the layer
@@ -27,25 +26,10 @@ class TLEG(StackedLearngene):
 
     ``learngene.*`` stacks (theta_B, theta_A) along the axis of layers, (2, ...); positions, patch embedding, final
     norm and head are copied. Start values are a ViT's usual ones, but theta_A's norms and LayerScales are 0.
-
-    Args:
-        learngene: its size, which follows from ``aux``: two layers.
-        aux: size of the Aux-Net, 12 layers in the paper.
-        **vit: fields of :class:`ViTSpec` (``img_size``, ``num_classes``, ...).
-
-    Raises:
-        LearngeneError: a size that does not fit ``aux``.
     """
 
-    method = "tleg"
-
-    def __init__(
-        self,
-        learngene: str | ViTSpec | Mapping | None = None,
-        aux: str | ViTSpec | Mapping = "h6-l12",
-        **vit,
-    ) -> None:
-        super().__init__(ViTSpec.parse(aux, **vit), 2, learngene)
+    def _create(self) -> None:
+        super()._create()
         with torch.no_grad():
             for name, tensor in self.learngene.tensors().items():
                 if name in LAYER_TENSORS and "norm" in name or name.endswith(".gamma"):

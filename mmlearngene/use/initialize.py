@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import LearngeneError
 from ..frameworks import Found, built_anywhere, check_function, find_vit, weights_of
-from ..learngenes import Learngene, load
+from ..learngenes import LEARNGENES, Learngene, load
 from ..utils.tables import table
 from ..vit.adapt import adapt_weights
 from ..vit.spec import SIZES, WORDS, ViTSpec
@@ -233,6 +233,11 @@ def _holds_vit(model: nn.Module, path: str | None) -> bool:
 def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **arguments) -> LoadReport:
     """Let a learngene begin with the weights that another gives to a ViT of its own size."""
     trained.check_starts()
+    starting = sorted(name for name, cls in LEARNGENES.items() if cls.start_from is not Learngene.start_from)
+    if type(trained).start_from is Learngene.start_from:
+        raise LearngeneError(
+            f"a {trained.method} learngene does not start from a ViT's weights; those that do: {', '.join(starting)}"
+        )
     source, name = (source, "") if isinstance(source, Learngene) else (load(source), f" ({source})")
     known = source.expand_options()
     options = {option: value for option, value in trained.start_options.items() if option in known}
