@@ -12,7 +12,8 @@ from torch.func import functional_call
 from mmlearngene import LearngeneError, ViTSpec, initialize, load
 from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.frameworks.timm import model_kwargs
-from mmlearngene.learngenes.lets import DEPTH_INITS, WIDTH_INITS, WIDTH_MAPS, LeTs, _Widen
+from mmlearngene.learngenes.facts.lets import DEPTH_INITS, WIDTH_INITS, WIDTH_MAPS
+from mmlearngene.learngenes.lets import LeTs, _Widen
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 

@@ -12,7 +12,8 @@ from mmlearngene import ViTSpec, ViTWeights, build, extract
 from mmlearngene.errors import LearngeneError
 from mmlearngene.learngenes.extracted import extraction_methods
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.use.planning import Cost, checked_device, measured, plan, storage, within
+from mmlearngene.use.latency import checked_device, measured
+from mmlearngene.use.planning import Cost, plan, storage, within
 from mmlearngene.vit.tensors import start_values
 
 from .test_cli import fails, run
@@ -156,7 +157,7 @@ def test_plan_as_json_marks_trained_sizes(file, capsys):
 def test_plan_measures_only_if_asked_and_keeps_to_the_latency(file, capsys, monkeypatch):
     seconds = {"h3-l8": 0.03, "h3-l7": 0.01, "h3-l6": 0.02}
     monkeypatch.setattr(
-        "mmlearngene.cli.plan.measured",
+        "mmlearngene.use.latency.measured",
         lambda cost, *_: Cost(cost.spec, cost.params, cost.macs, False, seconds[str(cost.spec)], 10**6),
     )
     assert run("plan", file, "--latency", "25ms", "--top", 2, "--arch", "h3-l6..8", "--json") == 0

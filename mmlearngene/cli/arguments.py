@@ -7,17 +7,22 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import LearngeneError
-from ..io.paths import CHECKPOINT_SUFFIXES, PICKLED
-from ..learngenes import LEARNGENES
-from ..use.export import card_path
+from ..io.paths import CHECKPOINT_SUFFIXES, PICKLED, card_path
+from ..utils.tables import printable
+
+if TYPE_CHECKING:
+    from ..learngenes import Learngene
 
 _EXPANSION = "expansion "  # before the names of flags that are options of a method's expansion
 
 
 def add_expansion_options(parser: argparse.ArgumentParser) -> None:
     """A flag for each option that some method's expansion takes, as its signature says it."""
+    from ..learngenes import LEARNGENES  # here, as it imports torch
+
     methods: dict[str, list[str]] = {}
     found = {}
     for method, cls in sorted(LEARNGENES.items()):
@@ -130,3 +135,11 @@ def check_free(arguments: argparse.Namespace, path: Path) -> None:
         raise LearngeneError(f"{path} is neither file nor folder; choose another name")
     if (path.exists() or path.is_symlink()) and not arguments.force:
         raise LearngeneError(f"{path} exists; choose another name, or --force to overwrite it")
+
+
+def save(learngene: Learngene, path: Path) -> None:
+    """Write a learngene and say so."""
+    learngene.save(path)
+    counts = learngene.stored_params()
+    words = f"{learngene.method} learngene, {counts['total']:,} parameters; expands to {learngene.span}"
+    print(printable(f"wrote {path}: {words}"))

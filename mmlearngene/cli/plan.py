@@ -8,9 +8,10 @@ import json
 import re
 
 from ..errors import LearngeneError
+from ..io.gene import bytes_of_numbers
 from ..io.paths import existing
-from ..learngenes import load
-from ..use.planning import Cost, Storage, checked_device, measured, plan, storage, within
+from ..learngenes.facts import describe
+from ..use.planning import Cost, Storage, plan, storage, within
 from ..utils.tables import table
 from .arguments import expand_command, given
 
@@ -58,9 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
     for name, least in (("batch_size", 1), ("top", 0)):
         if (value := getattr(arguments, name)) < least:
             raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
-    device = checked_device(arguments.device or "cpu") if measure else None
+    device = None
+    if measure:
+        from ..use.latency import checked_device  # here, as it needs torch
+
+        device = checked_device(arguments.device or "cpu")
     path = existing(arguments.gene)
-    learngene = load(path)
+    learngene = describe(path)
     every = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size", "num_classes"))
     fitting = within(every, arguments.params, arguments.macs)
     if arguments.latency is not None:
@@ -68,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         shown = fitting[: arguments.top or None]
         shown = _measured(shown, device, arguments) if measure else shown
-    stored = storage(path.stat().st_size, fitting, next((p.element_size() for p in learngene.parameters()), 4))
+    stored = storage(path.stat().st_size, fitting, bytes_of_numbers(path))
     if arguments.json:
         print(json.dumps(_described(arguments, every, fitting, shown, stored), indent=2))
     else:
@@ -79,6 +84,8 @@ def _measured(costs: list[Cost], device, arguments: argparse.Namespace) -> list[
     """Measured ones, the largest first, until so many are found that keep to the latency."""
     from rich.console import Console
     from rich.progress import track
+
+    from ..use.latency import measured
 
     kept, fastest = [], None
     for cost in track(costs, description="measuring", console=Console(stderr=True), transient=True):

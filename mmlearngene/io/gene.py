@@ -145,9 +145,9 @@ def sound_header(path: str | Path) -> tuple[Header, dict[str, tuple[int, ...]]] 
     sha = hashlib.sha256()
     for name, piece in chunks(path, stored):
         entry = stored[name]
-        step = int(entry.dtype.removeprefix("B")[1:]) // 8  # bytes of a number, the highest of them last
+        step = _size(entry)
         sha.update(piece or f"{name} {_DTYPES[entry.dtype]} {entry.shape}".encode())
-        if not _HIGHEST[entry.dtype].isdisjoint(piece[step - 1 :: step]):  # perhaps no finite number
+        if not _HIGHEST[entry.dtype].isdisjoint(piece[step - 1 :: step]):  # the highest byte is the last
             return None
     sha.update(_signed(fields))
     sound = sha.hexdigest() == header.sha256
@@ -167,6 +167,16 @@ def column(path: str | Path, name: str, index: int) -> list[float]:
     step = size * entry.shape[-1]
     starts = range(size * index, len(data), step)
     return [struct.unpack(f"<{kind}", padding + data[start : start + size])[0] for start in starts]
+
+
+def bytes_of_numbers(path: str | Path) -> int:
+    """How many bytes each number of a learngene file has; 4 where it has no tensors."""
+    _, _, stored = _opened(path)
+    return next((_size(entry) for entry in stored.values()), 4)
+
+
+def _size(entry: Stored) -> int:
+    return int(entry.dtype.removeprefix("B")[1:]) // 8
 
 
 Look = Callable[["Header", dict[str, tuple[int, ...]]], object]

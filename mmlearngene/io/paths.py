@@ -28,3 +28,8 @@ def existing(path: str | Path) -> Path:
     near = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f"; did you mean {path.parent / near[0]}?" if near else ""
     raise LearngeneError(f"no such file: {path}{hint}")
+
+
+def card_path(path: Path) -> Path:
+    """Where the model card of a file goes."""
+    return path.with_name(f"{path.name}.md")

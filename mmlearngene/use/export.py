@@ -20,6 +20,7 @@ from ..frameworks import Layout, build, built_anywhere, mmpretrain, mmseg
 from ..frameworks.modules import weightless
 from ..frameworks.timm_call import create_call
 from ..io.atomic import save_bytes, save_folder, save_tensors
+from ..io.paths import card_path
 from ..io.preprocessing import image_processor, pretrained_cfg, resizing
 from ..learngenes import Learngene
 from ..utils.tables import printable
@@ -76,11 +77,6 @@ class Expanded:
 
 
 # ---------------------------------------------------------------------- writing
-
-
-def card_path(path: Path) -> Path:
-    """Where the model card of a file goes."""
-    return path.with_name(f"{path.name}.md")
 
 
 def write(expanded: Expanded, output: Path) -> list[str]:

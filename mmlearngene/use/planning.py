@@ -6,18 +6,13 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-
-import torch
-from torch import nn
+from dataclasses import dataclass, field
 
 from ..errors import LearngeneError
-from ..frameworks import first_layout
-from ..learngenes import Learngene
+from ..learngenes.facts.base import Facts
 from ..vit.spec import MAX, ViTSpec
 
 MAX_SIZES = 2000
-_SECONDS = 0.3  # that a latency is measured for, at least
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 
@@ -64,13 +59,13 @@ class Storage:
         return self.checkpoints / self.learngene
 
 
-def plan(learngene: Learngene, arch: Sequence[str] = (), **fields) -> list[Cost]:
+def plan(learngene: Facts, arch: Sequence[str] = (), **fields) -> list[Cost]:
     """The sizes that a learngene expands to and their costs, the one with the most parameters first.
 
-    Every one of them is expanded, without storage: what a method refuses for a reason of its own is left out.
+    A size that a method refuses for a reason of its own is left out.
 
     Args:
-        learngene: the learngene.
+        learngene: the learngene, or the facts of its file.
         arch: sizes with ranges, as in ``'h6..12-l8..16'``. When omitted, all up to the Aux-Net's heads and layers; of a
             Swin a few scaled ones.
         **fields: ``img_size``, ``patch_size`` and ``num_classes`` of the descendants; the Aux-Net's when omitted.
@@ -81,15 +76,12 @@ def plan(learngene: Learngene, arch: Sequence[str] = (), **fields) -> list[Cost]
     names = list(dict.fromkeys(itertools.chain(*map(_spelled_out, arch)))) if arch else _default_sizes(learngene)
     if len(names) > MAX_SIZES:
         raise LearngeneError(f"{len(names):,} sizes are more than {MAX_SIZES:,}; expected fewer, as in h6..12-l8..16")
-    with torch.device("meta"):
-        fields_of = dict(learngene=learngene.learngene_spec, aux=learngene.aux_spec, **learngene.config)
-        weightless = type(learngene)(**fields_of).to("meta").requires_grad_(False)  # all of it, drawn maps included
     trained = learngene.trained_sizes or [str(learngene.aux_spec)]
     costs, refused = {}, None
     for name in names:
         try:
             spec = learngene.target(name).replace(**fields)
-            weightless.expand(spec)
+            learngene.check_size(spec)
         except LearngeneError as error:
             refused = refused or error
             continue
@@ -118,7 +110,7 @@ def _spelled_out(arch: str) -> Iterator[str]:
             yield f"h{','.join(map(str, heads))}-l{','.join(map(str, layers))}"
 
 
-def _default_sizes(learngene: Learngene) -> list[str]:
+def _default_sizes(learngene: Facts) -> list[str]:
     aux = learngene.aux_spec
     if aux.depths is not None or not isinstance(aux.num_heads, int):
         return [str(aux), *map(str, learngene.some_sizes())]
@@ -157,64 +149,3 @@ def storage(learngene_bytes: int, costs: Iterable[Cost], bytes_each: int = 4) ->
     sums = itertools.accumulate(sizes)  # the smallest first: with any others it pays sooner
     pays_from = next((count for count, total in enumerate(sums, 1) if total > learngene_bytes), None)
     return Storage(learngene_bytes, sum(sizes), pays_from)
-
-
-# ---------------------------------------------------------------------- measuring
-
-
-def measured(cost: Cost, device: torch.device, batch_size: int = 1) -> Cost:
-    """A cost with latency and memory of a forward pass in float32, on this machine.
-
-    The latency is the median of the passes of at least 0.3 seconds, with torch's number of threads. The memory is the
-    peak of weights and activations; what a library takes beside tensors is not in it.
-
-    Args:
-        cost: what was planned.
-        device: where to run.
-        batch_size: images in a pass.
-
-    Raises:
-        LearngeneError: no framework that is installed has the ViT's features.
-    """
-    from torch.utils.benchmark import Timer  # here, as it looks for compilers when it is imported
-
-    spec = cost.spec
-    model = first_layout(spec).build(spec).to(device)
-    model.eval()  # of which a backbone of mmpretrain returns nothing
-    images = torch.zeros(batch_size, spec.in_channels, *spec.img_size, device=device)
-    with torch.inference_mode():
-        memory = _peak_memory(model, images, device)
-        timer = Timer("model(images)", globals=dict(model=model, images=images), num_threads=torch.get_num_threads())
-        latency = timer.blocked_autorange(min_run_time=_SECONDS).median
-    return replace(cost, latency=latency, memory=memory)
-
-
-def checked_device(name: str) -> torch.device:
-    """A device that is there.
-
-    Raises:
-        LearngeneError: it is not.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
-        raise LearngeneError(f"device {name!r} cannot be used here; expected {here}") from error
-    return device
-
-
-def _peak_memory(model: nn.Module, images: torch.Tensor, device: torch.device) -> int:
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        model(images)
-        weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-        return torch.cuda.max_memory_allocated(device) - before + weights
-    from torch.distributed._tools.mem_tracker import MemTracker  # here, as not every build of torch has it
-
-    tracker = MemTracker()
-    with tracker:
-        tracker.track_external(model, images)
-        model(images)
-    return sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
