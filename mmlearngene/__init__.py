@@ -12,8 +12,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from .frameworks import build
     from .learngenes import LEARNGENES, Learngene, load
-    from .use.ancestry import extract, load_ancestry
+    from .use.extract import extract
     from .use.initialize import LoadReport, initialize
+    from .use.load import load_ancestry
     from .vit.spec import ViTSpec
     from .vit.weights import ViTWeights
 
@@ -24,10 +25,10 @@ _NAMES = {
     "ViTSpec": "vit.spec",
     "ViTWeights": "vit.weights",
     "build": "frameworks",
-    "extract": "use.ancestry",
+    "extract": "use.extract",
     "initialize": "use.initialize",
     "load": "learngenes",
-    "load_ancestry": "use.ancestry",
+    "load_ancestry": "use.load",
 }
 _PACKAGES = ("cli", "datasets", "engine", "frameworks", "io", "learngenes", "models", "use", "utils", "vit")
 __all__ = [

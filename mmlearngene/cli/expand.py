@@ -12,8 +12,8 @@ from ..frameworks import FRAMEWORKS, fit
 from ..learngenes import Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.principal import Principal
-from ..use.ancestry import fitted
 from ..use.export import Expanded, write
+from ..use.extract import fitted
 from ..utils.tables import printable
 from ..vit.weights import PARTS, ViTWeights, tensors_named, with_head
 from .arguments import add_expansion_options, add_options, add_output, check_output, given, given_expansion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..learngenes.extracted import extraction_methods
-from ..use.ancestry import extract
+from ..use.extract import extract
 from .arguments import add_options, add_output, check_output, given, save
 
 

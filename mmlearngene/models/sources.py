@@ -4,7 +4,7 @@ import logging
 
 from ..learngenes import LEARNGENES, Learngene, load
 from ..registry import MODELS
-from ..use.ancestry import extract
+from ..use.extract import extract
 
 _LOGGER = logging.getLogger("mmlearngene")
 

@@ -24,7 +24,7 @@ from ..io.config_files import read_config
 from ..io.paths import existing
 from ..io.preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
-from ..use.ancestry import hugging_face_model
+from ..use.hf_folder import hugging_face_model
 from ..use.tokens import TokenModel, Tokens, token_model
 from .pretrained import demand_pretrained
 

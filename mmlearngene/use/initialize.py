@@ -18,7 +18,7 @@ from ..vit.adapt import adapt_weights
 from ..vit.spec import SIZES, WORDS, ViTSpec
 from ..vit.tensors import start_values
 from ..vit.weights import ViTWeights, tensors_named
-from .ancestry import fitted
+from .extract import fitted
 
 STATUSES = ("inherited", "resized", "random", "skipped", "unused")
 
@@ -101,7 +101,7 @@ def initialize(
         skip: what is not inherited and keeps the model's own start values: parts of a ViT or patterns of canonical
             names, see :func:`mmlearngene.vit.weights.tensors_named`. ``min_inherited`` is then of all the rest.
         data: images, on which a principal learngene is refitted for the model's size alone, see
-            :func:`mmlearngene.use.ancestry.fitted`.
+            :func:`mmlearngene.use.extract.fitted`.
         path: the ViT's name in the model, where the model holds several.
         verify: whether to run the model on one random image beside one that its class makes anew, so that nothing that
             was replaced, hooked or patched in it is overlooked; see :func:`mmlearngene.load_ancestry`.

@@ -24,7 +24,7 @@ from ..io.preprocessing import preprocessing_of
 from ..learngenes import load
 from ..learngenes.attention import BATCH_SIZE
 from ..vit.spec import ViTSpec
-from .ancestry import load_ancestry
+from .load import load_ancestry
 from .tokens import TokenModel, Tokens, token_model
 
 NEIGHBOURS = 20

@@ -14,11 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import LearngeneError
+from .fields import ViTFields, hidden_width
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .spec import ViTSpec
 
 SCOPES = ("stem", "stage", "layer")
 _STAGE_NUMBER = re.compile(r"^downsample\d+")
@@ -43,7 +42,7 @@ class Row:
 
     name: str
     axes: str
-    when: Callable[[ViTSpec], bool]
+    when: Callable[[ViTFields], bool]
     start: str = "zeros"
     decay: bool = False
     scope: str = "stem"
@@ -75,7 +74,7 @@ def _groups(axes: str) -> list[int]:
     return [len(group.strip("()").split()) for group in re.findall(r"\([^)]*\)|\S+", axes)]
 
 
-def _always(spec: ViTSpec) -> bool:
+def _always(spec: ViTFields) -> bool:
     return True
 
 
@@ -97,11 +96,11 @@ def _norm(name: str, axes: str, when: Callable = _always, **row) -> list[Row]:
     ]
 
 
-def _is_gated(spec: ViTSpec) -> bool:
+def _is_gated(spec: ViTFields) -> bool:
     return spec.mlp != "mlp"
 
 
-def _has_pool(spec: ViTSpec) -> bool:
+def _has_pool(spec: ViTFields) -> bool:
     return spec.pool == "map"
 
 
@@ -179,7 +178,7 @@ LAYER_TENSORS = frozenset(row.name for row in TABLE if row.scope == "layer")
 
 
 @lru_cache(maxsize=256)
-def rows(spec: ViTSpec, scope: str | None = None) -> tuple[Row, ...]:
+def rows(spec: ViTFields, scope: str | None = None) -> tuple[Row, ...]:
     """The rows of the tensors that a ViT of ``spec`` has, of one scope or of all."""
     stages = len(spec.stages) > 1
     return tuple(
@@ -187,17 +186,17 @@ def rows(spec: ViTSpec, scope: str | None = None) -> tuple[Row, ...]:
     )
 
 
-def row_of(spec: ViTSpec, name: str) -> Row:
+def row_of(spec: ViTFields, name: str) -> Row:
     """The row of a tensor that a ViT of ``spec`` has, by its canonical name."""
     return _by_name(spec)[_STAGE_NUMBER.sub("downsample{}", name)]
 
 
 @lru_cache(maxsize=256)
-def _by_name(spec: ViTSpec) -> dict[str, Row]:
+def _by_name(spec: ViTFields) -> dict[str, Row]:
     return {row.name: row for row in rows(spec)}
 
 
-def axis_sizes(spec: ViTSpec, stage: int = 0, layer: int = 0) -> dict[str, int]:
+def axis_sizes(spec: ViTFields, stage: int = 0, layer: int = 0) -> dict[str, int]:
     """The length of every axis, in a stage and for the heads of a layer."""
     width, heads = spec.embed_dims << stage, spec.heads[layer]
     return {
@@ -219,25 +218,21 @@ def axis_sizes(spec: ViTSpec, stage: int = 0, layer: int = 0) -> dict[str, int]:
         "few_heads": spec.learngene_heads,
         "map_hidden": 2 * spec.learngene_heads,
         "gate": 2,
-        "hidden": _hidden(width, spec.mlp_ratio),
+        "hidden": hidden_width(width, spec.mlp_ratio),
         "pool_head": spec.pool_heads,
         "pool_dim": width // spec.pool_heads,
-        "pool_hidden": _hidden(width, spec.attn_pool_mlp_ratio or spec.mlp_ratio),
+        "pool_hidden": hidden_width(width, spec.attn_pool_mlp_ratio or spec.mlp_ratio),
         "class": spec.num_classes,
     }
 
 
-def _hidden(width: int, ratio: float) -> int:
-    return int(width * ratio + 1e-6)  # so that hidden / width, as a ratio, gives hidden again
-
-
-def _shape(row: Row, sizes: Mapping[str, int], spec: ViTSpec) -> tuple[int, ...]:
+def _shape(row: Row, sizes: Mapping[str, int], spec: ViTFields) -> tuple[int, ...]:
     if spec.learngene_heads and row.name.startswith("qkv."):  # the maps make the other heads of them
         sizes = {**sizes, "head": spec.learngene_heads}
     return tuple(sizes[axis] for axis in row.axis_names)
 
 
-def stem_shapes(spec: ViTSpec) -> dict[str, tuple[int, ...]]:
+def stem_shapes(spec: ViTFields) -> dict[str, tuple[int, ...]]:
     """Canonical shape of the tensors outside the layers, those between stages included."""
     last = len(spec.stages) - 1
     shapes = {}
@@ -250,19 +245,19 @@ def stem_shapes(spec: ViTSpec) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def layer_shapes(spec: ViTSpec, layer: int = 0) -> dict[str, tuple[int, ...]]:
+def layer_shapes(spec: ViTFields, layer: int = 0) -> dict[str, tuple[int, ...]]:
     """Canonical shape of one layer's tensors, without the leading layer axis."""
     sizes = axis_sizes(spec, spec.stage(layer), layer)
     return {row.name: _shape(row, sizes, spec) for row in rows(spec, "layer")}
 
 
-def num_params(spec: ViTSpec) -> int:
+def num_params(spec: ViTFields) -> int:
     """Exact number of parameters."""
     tables = [stem_shapes(spec), *(layer_shapes(spec, layer) for layer in range(spec.num_layers))]
     return sum(math.prod(shape) for table in tables for shape in table.values())
 
 
-def macs(spec: ViTSpec) -> int:
+def macs(spec: ViTFields) -> int:
     """Multiply-accumulates of one image through every matrix product, attention included."""
     patches = [math.prod(grid) for grid in spec.grids]
     prefix = spec.num_prefix_tokens
@@ -292,7 +287,7 @@ def macs(spec: ViTSpec) -> int:
     return total
 
 
-def start_value(spec: ViTSpec, name: str, shape: tuple[int, ...]) -> Tensor:
+def start_value(spec: ViTFields, name: str, shape: tuple[int, ...]) -> Tensor:
     """A tensor at a ViT's usual start values (timm's and DeiT's); :class:`Row` says how each one starts.
 
     Args:
@@ -321,12 +316,12 @@ def start_value(spec: ViTSpec, name: str, shape: tuple[int, ...]) -> Tensor:
     return tensor
 
 
-def start_values(spec: ViTSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def start_values(spec: ViTFields, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """:func:`start_value` of every named shape."""
     return {name: start_value(spec, name, shape) for name, shape in shapes.items()}
 
 
-def check_table(old: ViTSpec, new: ViTSpec) -> None:
+def check_table(old: ViTFields, new: ViTFields) -> None:
     """Refuse a table of relative positions of another grid that cannot be resampled.
 
     Raises:
@@ -353,7 +348,7 @@ def merged(row: Row, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def named_shapes(spec: ViTSpec) -> Iterator[tuple[str, int | None, tuple[int, ...]]]:
+def named_shapes(spec: ViTFields) -> Iterator[tuple[str, int | None, tuple[int, ...]]]:
     """Every tensor of a ViT: canonical name, layer (None outside the layers) and shape."""
     for name, shape in stem_shapes(spec).items():
         yield name, None, shape

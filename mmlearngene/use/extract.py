@@ -1,0 +1,115 @@
+"""Take a learngene out of an ancestry."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..errors import LearngeneError
+from ..io.preprocessing import preprocessing_of
+from ..learngenes import LEARNGENES, Learngene
+from ..learngenes.attention import Images
+from ..learngenes.extracted import Extracted, extraction_methods
+from ..learngenes.methods import find_method
+from ..learngenes.principal import Principal
+from ..utils.typed import check_types
+from ..vit.spec import ViTSpec
+from ..vit.weights import ViTWeights
+from .hf_folder import classes_of
+from .load import Source, load_ancestry
+
+IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing", "data_size")
+
+
+def extract(
+    method: str,
+    ancestry: Source,
+    *,
+    like: str | Path | nn.Module | ViTSpec | None = None,
+    path: str | None = None,
+    verify: bool | None = None,
+    **options,
+) -> Extracted:
+    """Extract a learngene of ``method`` from an ancestry.
+
+    Args:
+        method: the method's name.
+        ancestry: canonical weights, or what :func:`load_ancestry` reads.
+        like: see :func:`load_ancestry`.
+        path: see :func:`load_ancestry`.
+        verify: see :func:`load_ancestry`.
+        **options: the method's own, see its ``extract``; fields of a spec that a checkpoint does not show
+            (``num_heads``, ...); and for methods that look at images: ``data`` (a folder of images, an OpenMMLab
+            config, ``"noise"``, or batches of preprocessed images), ``num_images`` (the method says how many by
+            default), ``seed`` of their draw, ``preprocessing`` (see
+            :func:`mmlearngene.learngenes.attention.read_images`), and ``data_size``, the side of a folder's
+            images: the ViT's own when omitted, but at most 224. Distances are told in pixels of the ViT's own
+            size all the same.
+
+    Raises:
+        LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
+    """
+    cls = find_method(method, "extraction method", extraction_methods())
+    known = cls.extract_options() + [name for name in IMAGE_OPTIONS if cls.looks_at_images]
+    of_spec = {name for name in ViTSpec.__dataclass_fields__ if name not in known}
+    for name in options:
+        if name not in known and name not in of_spec:
+            takes = ", ".join(known) or "none"
+            raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
+    fields = {name: options.pop(name) for name in list(options) if name in of_spec}
+    own = inspect.signature(cls.extract).parameters
+    check_types(cls.extract, options)
+    check_types(cls, {name: value for name, value in options.items() if name not in own})
+    source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
+    source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
+    weights = load_ancestry(ancestry, like, path=path, verify=verify, **fields)
+    if refused := cls.refuses(weights.spec):
+        others = ", ".join(name for name in extraction_methods() if not LEARNGENES[name].refuses(weights.spec))
+        raise LearngeneError(
+            f"{method} cannot treat {source}, a {weights.spec.kind} with {refused}; methods for it: {others}"
+        )
+    model, provenance = ancestry if like is None else like, {}
+    told = preprocessing_of(str(model)) if isinstance(model, (str, Path)) else {}
+    images = None
+    if cls.looks_at_images:
+        read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
+        data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
+        if "data_size" in read:
+            read["img_size"] = read.pop("data_size")
+        if data is not None and options.get(cls.seen) is None:
+            images = Images(data, weights.spec, **{"num_images": cls.num_images, **read, **told, **how})
+            options[cls.seen] = cls.see(weights, images)
+    if {"mean", "std"} <= told.keys():  # for those who will feed images to a descendant
+        provenance["preprocessing"] = {n: list(v) if isinstance(v, tuple) else v for n, v in told.items()}
+    learngene = cls.extract(weights, **options)
+    if images is not None:
+        provenance = {**images.provenance, "num_images": images.count, **provenance}
+    learngene.classes = classes_of(model, learngene.aux_spec.num_classes)
+    learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
+    return learngene
+
+
+def fitted(
+    learngene: Learngene, size: str | ViTSpec, data: str | Path | Iterable[Tensor], options: Mapping = {}, **images
+) -> Learngene:
+    """A principal learngene of one size, refitted on images for this size alone.
+
+    Args:
+        learngene: the learngene of all sizes.
+        size: the size.
+        data: see :func:`extract`.
+        options: of the expansion, which say what layers are kept.
+        **images: ``num_images``, ``seed``; and further options of
+            :func:`mmlearngene.learngenes.attention.read_images`. Images are made ready as the learngene says.
+
+    Raises:
+        LearngeneError: it is no principal learngene; see :meth:`mmlearngene.learngenes.principal.Principal.fitted`.
+    """
+    if not isinstance(learngene, Principal):
+        raise LearngeneError(f"a refit by data is for principal learngenes; this is a {learngene.method} learngene")
+    told = {"num_images": Principal.num_images, **learngene.preprocessing, **images}
+    read = Images(data, learngene.aux_spec, **told)
+    return learngene.fitted(size, read, **options)
