@@ -17,7 +17,8 @@ from mmlearngene.frameworks import built_anywhere, layout_for
 from mmlearngene.io.atomic import save_tensors
 from mmlearngene.io.preprocessing import image_processor
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.use.export import Expanded, opening
+from mmlearngene.use.export.expanded import Expanded
+from mmlearngene.use.export.opening import opening
 from mmlearngene.use.tokens import token_model
 from mmlearngene.vit.tensors import start_values
 
@@ -369,7 +370,7 @@ def test_onnx_runs_with_any_batch(gene, tmp_path, capsys):
 def test_every_kind_of_vit_becomes_onnx(name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from mmlearngene.use.export import onnx_bytes
+    from mmlearngene.use.export.onnx import onnx_bytes
 
     data, largest = onnx_bytes(drawn(SPECS[name]), {})
     assert data and largest < 1e-5
@@ -391,7 +392,7 @@ ONNX = {  # what else ONNX gives: pooled features where the first framework that
 def test_onnx_gives_what_is_pooled_and_patches_where_they_are_asked_for(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from mmlearngene.use.export import onnx_bytes
+    from mmlearngene.use.export.onnx import onnx_bytes
 
     weights = shaken(drawn(ONNX[name]))
     spec = weights.spec
@@ -441,7 +442,7 @@ def test_onnx_that_computes_something_else_is_not_written(how, gene, tmp_path, c
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     if how == "other":
-        monkeypatch.setattr("mmlearngene.use.export._TOLERANCE", -1)
+        monkeypatch.setattr("mmlearngene.use.export.onnx._TOLERANCE", -1)
     else:
         nan = type("Session", (), dict(run=lambda *_: [np.full((1, 3), np.nan, np.float32)]))
         monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: nan())

@@ -8,7 +8,7 @@ import torch
 from mmlearngene import LearngeneError, ViTSpec, build
 from mmlearngene.frameworks import FRAMEWORKS, find_vit, layout_for
 from mmlearngene.testing import FEATURES, PLAIN, random_weights, spec_of
-from mmlearngene.use.export import onnx_bytes
+from mmlearngene.use.export.onnx import onnx_bytes
 from mmlearngene.use.latency import measured
 from mmlearngene.use.planning import Cost
 

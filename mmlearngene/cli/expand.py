@@ -12,7 +12,8 @@ from ..frameworks import FRAMEWORKS, fit
 from ..learngenes import Learngene, load
 from ..learngenes.base import HEADS
 from ..learngenes.principal import Principal
-from ..use.export import Expanded, write
+from ..use.export.expanded import Expanded
+from ..use.export.write import write
 from ..use.extract import fitted
 from ..utils.tables import printable
 from ..vit.weights import PARTS, ViTWeights, tensors_named, with_head

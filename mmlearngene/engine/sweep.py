@@ -29,7 +29,9 @@ from ..io.atomic import save_bytes
 from ..io.config_files import read_config
 from ..learngenes import Learngene, load
 from ..models.timm_classifier import any_classifier_cfg
-from ..use.export import Expanded, opening, write
+from ..use.export.expanded import Expanded
+from ..use.export.opening import opening
+from ..use.export.write import write
 from ..vit.spec import ViTSpec
 from .device import adapt_to_device
 from .hooks import normalisation_of, unwrapped
