@@ -16,7 +16,7 @@ HOOKS = Registry(
     "hook",
     parent=mmengine_registry.HOOKS,
     scope="mmlearngene",
-    locations=["mmlearngene.engine", "mmlearngene.engine.visualization"],
+    locations=["mmlearngene.engine", "mmlearngene.engine.hooks.visualization"],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim_wrapper_constructor",

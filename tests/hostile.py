@@ -873,7 +873,7 @@ def main(count: int, seed: int) -> int:
         import sklearn.cluster  # noqa: F401
         import transformers
 
-        import mmlearngene.engine.sweep  # noqa: F401
+        import mmlearngene.engine.run.sweep  # noqa: F401
 
         for name in ("ViTModel", "BertModel"):  # which transformers imports when they are asked for
             getattr(transformers, name)

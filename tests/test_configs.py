@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmlearngene import Learngene, ViTSpec, ViTWeights, extract, initialize
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_starts
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.init_check import check_starts
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.models import AuxNet
 from mmlearngene.registry import MODELS

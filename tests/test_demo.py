@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 
 from mmlearngene import load
-from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.engine.run.device import adapt_to_device
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))

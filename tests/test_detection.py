@@ -11,7 +11,7 @@ pytest.importorskip("mmpretrain")
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from mmlearngene.engine.device import adapt_to_device  # noqa: E402
+from mmlearngene.engine.run.device import adapt_to_device  # noqa: E402
 from mmlearngene.learngenes.lets import LeTs  # noqa: E402
 from mmlearngene.models import SimpleFeaturePyramid  # noqa: E402
 

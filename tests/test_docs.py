@@ -95,7 +95,7 @@ def tool(program: str, arguments: list[str]) -> None:
     from mmengine.config import Config
 
     script = "train" if "train" in program else "test"
-    source = Path("tools", f"{script}.py").read_text() + Path("mmlearngene/engine/launch.py").read_text()
+    source = Path("tools", f"{script}.py").read_text() + Path("mmlearngene/engine/run/launch.py").read_text()
     flags = [a for a in arguments if a.startswith("--")]
     assert all(f'"{flag}"' in source for flag in flags), flags
     config = arguments[0]

@@ -23,8 +23,8 @@ import mmlearngene.engine
 import mmlearngene.models  # noqa: F401
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, load
 from mmlearngene.engine import InitialValHook, LearngeneExportHook, LearngeneInitHook, SeedHook
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import resumes
+from mmlearngene.engine.hooks.runner import resumes
+from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.frameworks.timm import VIT as TIMM

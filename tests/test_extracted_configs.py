@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlearngene import ViTSpec, ViTWeights, extract, load
-from mmlearngene.engine.init_check import check_starts
+from mmlearngene.engine.run.init_check import check_starts
 from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.io.atomic import save_tensors
 

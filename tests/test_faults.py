@@ -38,7 +38,7 @@ from mmlearngene.engine import (
     randomness,
     work_dir,
 )
-from mmlearngene.engine.work_dir import hold, set_aside
+from mmlearngene.engine.run.work_dir import hold, set_aside
 from mmlearngene.errors import RunStopped
 from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
@@ -479,7 +479,7 @@ def test_a_disk_that_is_really_full(tmp_path, teacher):
 
 HOLD = """
 import os, sys, time
-from mmlearngene.engine.work_dir import hold
+from mmlearngene.engine.run.work_dir import hold
 hold(sys.argv[1])
 if "stay" in sys.argv:
     os.fork()  # a child, as with data workers, that lives on

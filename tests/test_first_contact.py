@@ -23,12 +23,12 @@ from PIL import Image
 
 from mmlearngene import LearngeneError
 from mmlearngene.datasets.data_check import FILES, check_data
-from mmlearngene.engine import launch
-from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_teachers, drop_pretrained
-from mmlearngene.engine.launch import use_folder
-from mmlearngene.engine.schedule import fit_schedule
+from mmlearngene.engine.run import launch
+from mmlearngene.engine.run.classes import follow_classes
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.init_check import check_teachers, drop_pretrained
+from mmlearngene.engine.run.launch import use_folder
+from mmlearngene.engine.run.schedule import fit_schedule
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import TimmTeacher, pretrained
 from mmlearngene.registry import MODELS

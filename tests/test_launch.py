@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmlearngene.engine.launch import default_work_dir, leave_process_group
+from mmlearngene.engine.run.launch import default_work_dir, leave_process_group
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ from torch.utils.checkpoint import checkpoint
 from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load
 from mmlearngene.datasets.data_check import check_data
 from mmlearngene.engine import GradientCheckpointingHook
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
-from mmlearngene.engine.visualization import SegPictureHook
+from mmlearngene.engine.hooks.visualization import SegPictureHook
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.models import seg_sizes

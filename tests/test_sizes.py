@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, load
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.sizes_val import by_size
+from mmlearngene.engine.hooks.sizes_val import by_size
+from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.peg import PEG

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
 from mmlearngene.engine import LearngeneExportHook, LearngeneInitHook
-from mmlearngene.engine.init_check import check_learngenes, check_starts
+from mmlearngene.engine.run.init_check import check_learngenes, check_starts
 from mmlearngene.frameworks import build
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS

@@ -20,7 +20,7 @@ from PIL import Image
 from mmlearngene import ViTSpec, build, load
 from mmlearngene.datasets.digits import CLASSES, load_split
 from mmlearngene.datasets.folders import read_folders, write_list
-from mmlearngene.engine import sweep
+from mmlearngene.engine.run import sweep
 from mmlearngene.errors import LearngeneError
 from mmlearngene.io.atomic import save_bytes
 from mmlearngene.io.checkpoints import load_state_dict
@@ -276,7 +276,7 @@ def test_features_that_only_timm_has_are_swept_too(tmp_path):
 
 
 def test_a_trained_learngene_knows_how_its_images_were_normalised():
-    from mmlearngene.engine.hooks import normalisation_of
+    from mmlearngene.engine.hooks.runner import normalisation_of
     from mmlearngene.models.timm_classifier import any_classifier_cfg
 
     cfg = any_classifier_cfg(ViTSpec(2, 2, **DIGITS), data_preprocessor=dict(mean=[51.0], std=[127.5]))

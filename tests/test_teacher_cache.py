@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError
-from mmlearngene.engine.init_check import check_teachers
+from mmlearngene.engine.run.init_check import check_teachers
 from mmlearngene.errors import RunStopped
 from mmlearngene.models import LearngeneDistiller
 from mmlearngene.models.sizes import Step

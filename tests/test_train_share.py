@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmlearngene import LearngeneError
 from mmlearngene.datasets import BalancedSubset
-from mmlearngene.engine.launch import load_config
+from mmlearngene.engine.run.launch import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COUNTS = {"a": 8, "b": 12, "c": 1}

@@ -41,8 +41,9 @@ from rich.table import Table  # noqa: E402
 
 from mmlearngene import extract  # noqa: E402
 from mmlearngene.datasets import DigitsSegmentation  # noqa: E402
-from mmlearngene.engine.device import adapt_to_device  # noqa: E402
-from mmlearngene.engine.sizes_val import by_size  # noqa: E402
+from mmlearngene.engine.hooks.sizes_val import by_size  # noqa: E402
+from mmlearngene.engine.run.device import adapt_to_device  # noqa: E402
+from mmlearngene.engine.run.prepare import prepare  # noqa: E402
 from mmlearngene.io.checkpoints import load_state_dict  # noqa: E402
 from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
@@ -185,7 +186,7 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
     cfg.merge_from_dict(job.options)
     cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))
     cfg.experiment_name = job.name
-    runner = Runner.from_cfg(adapt_to_device(cfg))
+    runner = Runner.from_cfg(adapt_to_device(prepare(cfg, look=False)))
     recorder = _Recorder(job.name, queue)
     runner.register_hook(recorder)
     model = runner.train()

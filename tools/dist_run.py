@@ -53,8 +53,8 @@ def check(tool: str, arguments: list[str]) -> None:
     """
     from mmengine.logging import MMLogger  # here, as usage is told without them
 
-    from mmlearngene.engine.launch import CHECKED
-    from mmlearngene.engine.launch import run as run_tool
+    from mmlearngene.engine.run.launch import CHECKED
+    from mmlearngene.engine.run.launch import run as run_tool
 
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # the first process will say what the config comes to
     sys.argv = [tool, *arguments]

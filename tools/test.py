@@ -17,12 +17,10 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmlearngene import LearngeneError
-from mmlearngene.datasets.data_check import check_data
-from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import check_teachers, drop_pretrained
-from mmlearngene.engine.launch import add_arguments, is_to_check, load_config, run
-from mmlearngene.engine.untuned import use_learngene
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.launch import add_arguments, load_config, run
+from mmlearngene.engine.run.prepare import prepare
+from mmlearngene.engine.run.untuned import use_learngene
 from mmlearngene.frameworks.base import some
 from mmlearngene.io.gene import is_learngene
 from mmlearngene.io.paths import existing
@@ -79,12 +77,7 @@ def load() -> tuple[argparse.Namespace, Config]:
     if args.show_dir:
         pictures = dict(type="mmlearngene.SegPictureHook", folder=args.show_dir)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), pictures]
-    drop_pretrained(cfg)
-    if is_to_check():
-        check_teachers(cfg)
-        check_data(cfg, loaders=("test_dataloader",))
-    follow_classes(cfg)
-    return args, cfg
+    return args, prepare(cfg, training=False, loaders=("test_dataloader",))
 
 
 def main() -> None:

@@ -6,19 +6,10 @@ from __future__ import annotations
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmlearngene.datasets.data_check import check_data
-from mmlearngene.engine.classes import follow_classes
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.init_check import (
-    check_learngenes,
-    check_starts,
-    check_teachers,
-    drop_learngenes_if_resumed,
-    drop_pretrained,
-)
-from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
-from mmlearngene.engine.schedule import fit_schedule
-from mmlearngene.engine.work_dir import hold, set_aside
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.launch import add_arguments, first_of_all, load_config, run
+from mmlearngene.engine.run.prepare import prepare
+from mmlearngene.engine.run.work_dir import hold, set_aside
 from mmlearngene.utils.parser import Parser
 
 
@@ -47,17 +38,7 @@ def load() -> Config:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
-    drop_pretrained(cfg)
-    drop_learngenes_if_resumed(cfg)
-    if is_to_check():
-        check_learngenes(cfg)
-        check_teachers(cfg)
-        check_data(cfg)
-    follow_classes(cfg)
-    if is_to_check():
-        check_starts(cfg)
-    fit_schedule(cfg)
-    return cfg
+    return prepare(cfg)
 
 
 def main() -> None:

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # mmpretrain prints what it does without
             import mmpretrain.datasets  # noqa: F401
 
-            from ..engine import sweep
-            from ..engine.work_dir import hold
+            from ..engine.run import sweep
+            from ..engine.run.work_dir import hold
     except ImportError as error:
         raise LearngeneError(
             f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error.__cause__ or error})"

@@ -1,17 +1,19 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
-from .checkpoints import ResumedValHook, SafeCheckpointHook
+from .hooks.checkpoints import ResumedValHook, SafeCheckpointHook
 from .feature_metrics import KNN, LinearProbe, TeacherCosine
-from .finite import FiniteHook
-from .gradient_checkpointing import GradientCheckpointingHook
-from .hooks import InitialValHook, LearngeneExportHook, LearngeneInitHook
+from .hooks.finite import FiniteHook
+from .hooks.gradient_checkpointing import GradientCheckpointingHook
+from .hooks.initial_val import InitialValHook
+from .hooks.learngene_export import LearngeneExportHook
+from .hooks.learngene_init import LearngeneInitHook
 from .init import LearngeneInit
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import LearngeneOptimWrapperConstructor
-from .randomness import SeedHook
-from .redraw import RedrawHook
-from .sizes_val import SizesValHook
+from .hooks.randomness import SeedHook
+from .hooks.redraw import RedrawHook
+from .hooks.sizes_val import SizesValHook
 
 __all__ = [
     "KNN",

@@ -23,7 +23,7 @@ from input_pipeline import make_images
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmlearngene.engine.device import adapt_to_device
+from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]

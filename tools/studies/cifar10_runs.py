@@ -25,8 +25,8 @@ from mmengine.model import ModuleDict  # noqa: E402  (which initialises what is 
 from mmengine.runner import Runner  # noqa: E402
 
 from mmlearngene import LearngeneError, extract  # noqa: E402
-from mmlearngene.engine.device import adapt_to_device  # noqa: E402
-from mmlearngene.engine.launch import take_share  # noqa: E402
+from mmlearngene.engine.run.device import adapt_to_device  # noqa: E402
+from mmlearngene.engine.run.launch import take_share  # noqa: E402
 from mmlearngene.frameworks.mmpretrain import classifier_cfg  # noqa: E402
 from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402

@@ -15,8 +15,8 @@ from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
 from mmlearngene import LearngeneError
-from mmlearngene.engine.device import adapt_to_device
-from mmlearngene.engine.schedule import fit_schedule
+from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.engine.run.prepare import prepare
 
 STEP_SECONDS = "train/step_seconds"
 
@@ -69,7 +69,7 @@ class Stopwatch(Hook):
 def train(cfg: Config, folder: Path) -> tuple[Runner, dict[str, float]]:
     """Train in ``folder``, or go on with it; the runner, and the metrics of its last validation."""
     cfg.update(work_dir=str(folder), experiment_name=folder.name, resume=True, log_level="WARNING")
-    fit_schedule(cfg)
+    prepare(cfg, look=False)
     runner = Runner.from_cfg(adapt_to_device(cfg))
     watch = Stopwatch()
     runner.register_hook(watch)

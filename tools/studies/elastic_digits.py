@@ -32,7 +32,7 @@ from common import read_json, step_seconds, train, write_json  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from mmlearngene.engine.sizes_val import by_size  # noqa: E402
+from mmlearngene.engine.hooks.sizes_val import by_size  # noqa: E402
 from mmlearngene.use.size_map import plot_sizes  # noqa: E402
 
 CONFIGS = Path("configs/demo")

@@ -9,20 +9,15 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from mmengine.runner import find_latest_checkpoint
 
-from ..errors import LearngeneError
-from ..frameworks.modules import weightless
-from ..io.gene import read
-from ..learngenes.extracted import extraction_methods
-from ..registry import MODELS
-from ..use.initialize import initialize
-from ..utils.typed import settings_of
-
-
-def resumes(resume: bool, load_from: str | None, work_dir: str) -> bool:
-    """Whether a run goes on from a checkpoint; ``--resume`` in an empty ``work_dir`` starts anew."""
-    return bool(resume and (load_from or find_latest_checkpoint(work_dir)))
+from ...errors import LearngeneError
+from ...frameworks.modules import weightless
+from ...io.gene import read
+from ...learngenes.extracted import extraction_methods
+from ...registry import MODELS
+from ...use.initialize import initialize
+from ...utils.typed import settings_of
+from ..hooks.runner import resumes
 
 
 def drop_learngenes_if_resumed(cfg: Config) -> None:

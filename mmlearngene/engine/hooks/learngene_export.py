@@ -1,64 +1,22 @@
-"""Hooks: initialise a model from a learngene, export learngenes with checkpoints, validate before training."""
+"""Write the learngene beside every checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mmengine.dist import master_only
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, Runner
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import cannot_write
-from ..io.paths import SUFFIX
-from ..learngenes import Learngene
-from ..registry import HOOKS
-from ..use.initialize import initialize
-from .init import START, note_start
-from .init_check import resumes
-
-
-def unwrapped(runner: Runner) -> nn.Module:
-    """The runner's model itself, also where several processes train it."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-@HOOKS.register_module()
-class LearngeneInitHook(Hook):
-    """Initialise the model's ViT, or the learngene that it trains, from a learngene file before training.
-
-    A config's model needs no change.
-
-    It runs after the model's own ``init_weights``, and before EMA copies the model and before a checkpoint is loaded;
-    a resumed run, and the test of a checkpoint, are left alone.
-
-    Args:
-        checkpoint: the learngene file.
-        min_inherited: see :func:`mmlearngene.initialize`.
-        head: see :func:`mmlearngene.initialize`.
-        **options: options of the method's expansion.
-    """
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, checkpoint: str, min_inherited: float | None = None, head: str = "auto", **options) -> None:
-        self.checkpoint = checkpoint
-        self.arguments = dict(min_inherited=min_inherited, head=head, **options)
-
-    def before_run(self, runner: Runner) -> None:
-        tested = runner._load_from and not isinstance(runner._train_loop, BaseLoop)
-        if tested or resumes(runner._resume, runner._load_from, runner.work_dir):
-            return
-        # The Runner calls init_weights only after this point, and calling it again does nothing: so do it here, first.
-        model = unwrapped(runner)
-        if hasattr(model, "init_weights"):
-            model.init_weights()
-        report = initialize(model, self.checkpoint, **self.arguments)
-        print_log(str(report), logger="current")
-        note_start(report)
+from ...errors import cannot_write
+from ...io.paths import SUFFIX
+from ...learngenes import Learngene
+from ...registry import HOOKS
+from ..init import START
+from .runner import normalisation_of, unwrapped
 
 
 @HOOKS.register_module()
@@ -163,26 +121,3 @@ class LearngeneExportHook(Hook):
             if isinstance(module, Learngene):
                 return f"{name}." if name else "", module
         raise TypeError(f"LearngeneExportHook: {type(unwrapped(runner)).__name__} holds no learngene to export")
-
-
-def normalisation_of(model: nn.Module) -> dict:
-    """Mean and deviation of each channel that a model's preprocessor normalises by, in images scaled to [0, 1]."""
-    own = getattr(model, "data_preprocessor", None)
-    if not getattr(own, "_enable_normalize", False):
-        return {}
-    return {name: (getattr(own, name).flatten() / 255).tolist() for name in ("mean", "std")}
-
-
-@HOOKS.register_module()
-class InitialValHook(Hook):
-    """Validate once before training starts: what an initialisation is worth without any tuning (the papers' "0 ep")."""
-
-    priority = "LOWEST"  # after CheckpointHook knows where the best checkpoint goes
-
-    def before_train(self, runner: Runner) -> None:
-        if runner.iter or runner.val_loop is None:  # as with --no-validate
-            return
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook):  # its copy is older than init_cfg's weights, and averages from step 1 on
-                hook.ema_model.module.load_state_dict(hook.src_model.state_dict())
-        runner.val_loop.run()

@@ -12,9 +12,9 @@ from typing import IO
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..errors import LearngeneError
-from ..io.paths import SUFFIX
-from .init_check import resumes
+from ...errors import LearngeneError
+from ...io.paths import SUFFIX
+from ..hooks.runner import resumes
 
 _WRITTEN = ("epoch_*", "iter_*", "best_*")  # what a run writes of itself, with either suffix
 _held: list[IO] = []  # a lock lasts as long as its file is open

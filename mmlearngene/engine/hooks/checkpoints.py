@@ -11,10 +11,10 @@ from mmengine.runner import CheckpointLoader, IterBasedTrainLoop, Runner
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import cannot_write
-from ..io.atomic import save_bytes
-from ..io.paths import existing
-from ..registry import HOOKS
+from ...errors import cannot_write
+from ...io.atomic import save_bytes
+from ...io.paths import existing
+from ...registry import HOOKS
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

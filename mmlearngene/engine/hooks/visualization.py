@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..errors import LearngeneError
-from ..registry import HOOKS
+from ...errors import LearngeneError
+from ...registry import HOOKS
 
 
 @HOOKS.register_module()

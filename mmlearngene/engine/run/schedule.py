@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .init_check import resumes
+from ..hooks.runner import resumes
 
 
 def fit_schedule(cfg: Config) -> None:

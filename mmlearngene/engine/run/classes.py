@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, init_default_scope
 
-from ..datasets.data_check import lazily, plain_datasets
-from ..errors import LearngeneError
-from ..utils.typed import settings_of
+from ...datasets.data_check import lazily, plain_datasets
+from ...errors import LearngeneError
+from ...utils.typed import settings_of
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

@@ -21,22 +21,22 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from ..datasets.data_check import check_data
-from ..datasets.folders import read_folders, write_list
-from ..errors import LearngeneError, in_words
-from ..frameworks import find_vit, first_layout, weights_of
-from ..io.atomic import save_bytes
-from ..io.config_files import read_config
-from ..learngenes import Learngene, load
-from ..models.timm_classifier import any_classifier_cfg
-from ..use.export.expanded import Expanded
-from ..use.export.opening import opening
-from ..use.export.write import write
-from ..vit.spec import ViTSpec
+from ...datasets.data_check import check_data
+from ...datasets.folders import read_folders, write_list
+from ...errors import LearngeneError, in_words
+from ...frameworks import find_vit, first_layout, weights_of
+from ...io.atomic import save_bytes
+from ...io.config_files import read_config
+from ...learngenes import Learngene, load
+from ...models.timm_classifier import any_classifier_cfg
+from ...use.export.expanded import Expanded
+from ...use.export.opening import opening
+from ...use.export.write import write
+from ...vit.spec import ViTSpec
+from ..hooks.runner import normalisation_of, unwrapped
 from .device import adapt_to_device
-from .hooks import normalisation_of, unwrapped
 from .launch import end_with
-from .schedule import fit_schedule
+from .prepare import prepare
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 # what a config says of data and tuning; its model is another one for each size
@@ -284,7 +284,7 @@ def run_size(
     if epochs:
         cfg.train_cfg.max_epochs = epochs
         cfg.train_cfg.val_interval = epochs
-        fit_schedule(cfg)
+        prepare(cfg, look=False)  # the images have been looked at for all sizes
         cfg.custom_hooks = [dict(type="mmlearngene.InitialValHook")] if is_scored else []
     else:
         for name in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from ..errors import LearngeneError
-from ..frameworks.mmpretrain import classifier_cfg
-from ..learngenes import LEARNGENES, load
-from ..utils.typed import settings_of
+from ...errors import LearngeneError
+from ...frameworks.mmpretrain import classifier_cfg
+from ...learngenes import LEARNGENES, load
+from ...utils.typed import settings_of
 
 
 def use_learngene(cfg: Config, path: str, size: str | None = None) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, ValLoop
 
-from ..errors import LearngeneError, check_choice
-from ..models import AuxNet
-from ..registry import HOOKS
-from ..vit.spec import ViTSpec
-from .hooks import unwrapped
+from ...errors import LearngeneError, check_choice
+from ...models import AuxNet
+from ...registry import HOOKS
+from ...vit.spec import ViTSpec
+from .runner import unwrapped
 
 RULES = ("greater", "less")
 

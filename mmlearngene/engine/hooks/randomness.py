@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from ..registry import HOOKS
+from ...registry import HOOKS
 
 _STEP, _SAMPLE = 0, 1  # two kinds of places must not share a seed
 

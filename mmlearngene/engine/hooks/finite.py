@@ -6,9 +6,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.nn.utils import get_total_norm
 
-from ..errors import RunStopped
-from ..registry import HOOKS
-from .hooks import unwrapped
+from ...errors import RunStopped
+from ...registry import HOOKS
+from .runner import unwrapped
 
 
 @HOOKS.register_module()

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from ..datasets.subset import check_share
-from ..errors import LearngeneError, RunStopped
-from ..io.config_files import read_config
+from ...datasets.subset import check_share
+from ...errors import LearngeneError, RunStopped
+from ...io.config_files import read_config
 
 CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts: its process id
 _LOOK = 1.0  # seconds between two looks at whether the process that started this one is there

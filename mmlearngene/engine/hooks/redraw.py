@@ -5,9 +5,9 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..learngenes.peg import PEG
-from ..registry import HOOKS
-from .hooks import unwrapped
+from ...learngenes.peg import PEG
+from ...registry import HOOKS
+from .runner import unwrapped
 
 
 @HOOKS.register_module()

@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import LearngeneError
-from ..registry import HOOKS
-from .hooks import unwrapped
+from ...errors import LearngeneError
+from ...registry import HOOKS
+from .runner import unwrapped
 
 
 @HOOKS.register_module()
