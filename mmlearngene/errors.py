@@ -34,9 +34,20 @@ def check_choice(value: str, choices: Iterable[str], what: str) -> str:
     choices = sorted(choices)
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise LearngeneError(f"{what} {value!r} is unknown; expected one of {', '.join(choices)}.{hint}")
+    raise LearngeneError(
+        f"{what} {value!r} is unknown; expected one of {', '.join(choices)}.{did_you_mean(value, choices)}"
+    )
+
+
+def did_you_mean(value: object, choices: Iterable[str]) -> str:
+    """A question that names the nearest choice, for the end of a message; empty where none is near."""
+    near = nearest(value, choices)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest(value: object, choices: Iterable[str], count: int = 1) -> list[str]:
+    """At most so many of the choices that are spelled like a value, the nearest first."""
+    return difflib.get_close_matches(str(value), list(choices), n=count)
 
 
 def in_words(error: Exception) -> str:

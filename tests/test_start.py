@@ -8,11 +8,11 @@ from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize
 from mmlearngene.engine import LearngeneExportHook, LearngeneInitHook
 from mmlearngene.engine.run.init_check import check_learngenes, check_starts
 from mmlearngene.frameworks import build
+from mmlearngene.learngenes.base import learngenes_in
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
 from mmlearngene.registry import MODELS
-from mmlearngene.use.initialize import learngene_in
 
 from .test_engine import make_runner
 
@@ -215,7 +215,7 @@ def test_a_start_that_does_not_fit_is_told_before_any_work(config):
 def test_the_hook_starts_an_aux_net(source, config, tmp_path):
     path = config.model.pop("init_cfg").checkpoint
     model = MODELS.build(config.model)
-    assert learngene_in(torch.nn.Sequential(model)) is model.learngene  # as in a distiller
+    assert list(learngenes_in(torch.nn.Sequential(model))) == [("0.learngene", model.learngene)]  # as in a distiller
     runner = make_runner(model, tmp_path / "run", [LearngeneInitHook(checkpoint=path), LearngeneExportHook()], lr=0.0)
     runner.train()
     gene = load(tmp_path / "run" / "epoch_2.learngene.safetensors")

@@ -297,7 +297,7 @@ def test_what_is_done_with_the_images_of_a_folder(tmp_path):
     spec = ViTSpec(2, 2, **{**DIGITS, "in_channels": 3, "num_classes": 2})
     learngene = LeTs("h1-l4", "h3-l8", groups=2, **{**DIGITS, "in_channels": 3, "num_classes": 2})
     tuning = sweep.Tuning(epochs=20, workers=0)
-    given = sweep.Images(mean=[0.5], std=[0.5], crop_pct=0.5)
+    given = sweep.ImageSettings(mean=[0.5], std=[0.5], crop_pct=0.5)
     cfg, _ = sweep.folder_config(tmp_path, tmp_path / "out", learngene, spec, tuning, given)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         sample = DATASETS.build(cfg.val_dataloader.dataset)[0]

@@ -17,7 +17,7 @@ from mmlearngene.engine.run.init_check import check_teachers
 from mmlearngene.errors import RunStopped
 from mmlearngene.models import LearngeneDistiller
 from mmlearngene.models.sizes import Step
-from mmlearngene.models.teacher_cache import CachedTeacher, _marks, bytes_per_image, compressed, restored
+from mmlearngene.models.teacher_cache import CachedTeacher, _marks, compressed, restored
 from mmlearngene.models.teachers import Teacher
 from mmlearngene.registry import MODELS
 
@@ -219,11 +219,6 @@ def test_the_largest_logits_and_the_sum_of_the_others_are_kept(top_k):
     assert (
         kept["classes"].dtype == torch.int16 and compressed(torch.zeros(1, 40_000), 2)["classes"].dtype == torch.int32
     )
-
-
-def test_its_bytes():
-    assert bytes_per_image(1000, 10) == 10 * (4 + 2) + 4 + 8
-    assert bytes_per_image(1000) == 1000 * (4 + 2) + 4 + 8
 
 
 def test_tokens_are_not_kept_and_wrong_numbers_refused(teacher, tmp_path):

@@ -152,7 +152,7 @@ def _prepare(
     costs = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size"))
     spec = costs[0].spec
     if data.is_dir():
-        images = sweep.Images(**given(arguments, "mean", "std", "crop_pct"))
+        images = sweep.ImageSettings(**given(arguments, "mean", "std", "crop_pct"))
         tuning = sweep.Tuning(epochs=arguments.epochs, **given(arguments, "lr", "batch_size", "workers"))
         config, notes = sweep.folder_config(data, out, learngene, spec, tuning, images)
     else:

@@ -16,7 +16,7 @@ VAL_NAMES = ("val", "validation", "valid", "test")
 TRAIN_NAMES = ("train", "training")
 VAL_SHARE = 0.2  # of each class, where a single folder has to give images to tune and to test on
 
-Images = list[tuple[Path, int]]
+Labelled = list[tuple[Path, int]]
 
 
 @dataclass
@@ -31,8 +31,8 @@ class Folders:
     """
 
     classes: list[str]
-    train: Images
-    val: Images
+    train: Labelled
+    val: Labelled
     note: str = ""
 
 
@@ -84,7 +84,7 @@ def read_folders(root: Path, tunes: bool, own_classes: Sequence[str] | None = No
     return Folders(classes, tuned, tested, "; ".join(filter(None, [note, share])))
 
 
-def write_list(path: Path, images: Images, root: Path) -> None:
+def write_list(path: Path, images: Labelled, root: Path) -> None:
     """Write images as ``CustomDataset`` reads them: ``path label`` in a line, relative to ``root``.
 
     Raises:
@@ -111,7 +111,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _images(folder: Path, label: dict[str, int]) -> Images:
+def _images(folder: Path, label: dict[str, int]) -> Labelled:
     found = [
         (path, label[each.name])
         for each in _folders(folder)

@@ -12,17 +12,8 @@ from ..use.initialize import LoadReport, initialize
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
 
 
-def note_start(report: LoadReport) -> None:
-    """Remember what a learngene that trains began with, for its file; a checkpoint remembers it, too."""
-    if report.started:
-        MessageHub.get_current_instance().update_info(START, report.source)
-
-
-@WEIGHT_INITIALIZERS.register_module(name="Learngene")
-class LearngeneInit:
-    """Initialise a module from a learngene file when its ``init_weights`` runs; of an Aux-Net, its learngene.
-
-    The :class:`~mmlearngene.LoadReport` is logged, and kept as the module's ``load_report``.
+class FromLearngene:
+    """What initialises from a learngene file.
 
     Args:
         checkpoint: the learngene file.
@@ -35,6 +26,28 @@ class LearngeneInit:
         self.checkpoint = checkpoint
         self.arguments = dict(min_inherited=min_inherited, head=head, **options)
 
+    def initialize(self, module: nn.Module) -> LoadReport:
+        """Initialise a module, and log the report."""
+        report = initialize(module, self.checkpoint, **self.arguments)
+        print_log(str(report), logger="current")
+        if report.started:  # a learngene that trains: its file and its checkpoints remember with what it began
+            MessageHub.get_current_instance().update_info(START, report.source)
+        return report
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Learngene")
+class LearngeneInit(FromLearngene):
+    """Initialise a module from a learngene file when its ``init_weights`` runs; of an Aux-Net, its learngene.
+
+    The :class:`~mmlearngene.LoadReport` is logged, and kept as the module's ``load_report``.
+
+    Args:
+        checkpoint: the learngene file.
+        min_inherited: see :func:`mmlearngene.initialize`.
+        head: see :func:`mmlearngene.initialize`.
+        **options: options of the method's expansion.
+    """
+
     def __call__(self, module: nn.Module) -> None:
         # First every part takes its own start values: what the learngene does not give must be properly random.
         for child in module.children():
@@ -44,10 +57,7 @@ class LearngeneInit:
                 child.is_init = True
         if isinstance(getattr(module, "pos_embed", None), nn.Parameter):
             nn.init.trunc_normal_(module.pos_embed, std=0.02)  # as OpenMMLab's ViTs do, but after their initializers
-        report = initialize(module, self.checkpoint, **self.arguments)
-        print_log(str(report), logger="current")
-        module.load_report = report
-        note_start(report)
+        module.load_report = self.initialize(module)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Learngene {self.checkpoint}")
         # OpenMMLab's ViTs draw positions anew after their initializers, unless these are pre-trained; now they are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
-from ..learngenes import Learngene
+from ..learngenes.base import learngenes_in
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -22,9 +22,8 @@ class LearngeneOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         model = getattr(model, "module", model)
         exempt = {
             f"{path}.{name}" if path else name
-            for path, module in model.named_modules()
-            if isinstance(module, Learngene)
-            for name in module.no_weight_decay()
+            for path, learngene in learngenes_in(model)
+            for name in learngene.no_weight_decay()
         }
         custom_keys = dict.fromkeys(exempt, dict(decay_mult=0.0))
         self.paramwise_cfg["custom_keys"] = {**custom_keys, **self.paramwise_cfg.get("custom_keys", {})}

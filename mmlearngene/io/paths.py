@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, nearest
 
 SUFFIX = ".learngene.safetensors"
 PICKLED = (".pth", ".pt")
@@ -22,10 +22,8 @@ def existing(path: str | Path) -> Path:
     path = Path(os.path.expanduser(path))
     if path.is_file():
         return path
-    import difflib
-
     siblings = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
+    near = nearest(path.name, siblings)
     hint = f"; did you mean {path.parent / near[0]}?" if near else ""
     raise LearngeneError(f"no such file: {path}{hint}")
 

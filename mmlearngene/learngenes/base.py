@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,7 +104,7 @@ class Learngene(Facts, nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def check_starts(cls) -> None:
+    def refuse_start(cls) -> None:
         """Raise LearngeneError where the method is trained on in another way than from a ViT's weights."""
 
     # ------------------------------------------------------------------ expansion
@@ -205,6 +205,13 @@ class Learngene(Facts, nn.Module):
             "provenance": {**self.provenance, **origin(type(self))},
         }
         return write(path, self.state_dict(), header)
+
+
+def learngenes_in(model: nn.Module) -> Iterator[tuple[str, Learngene]]:
+    """The learngenes that a model trains, an Aux-Net's or that of a distiller's student: name and learngene."""
+    for name, module in model.named_modules():
+        if isinstance(module, Learngene):
+            yield name, module
 
 
 class StackedLearngene(StackedFacts, Learngene):

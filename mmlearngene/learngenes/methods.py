@@ -37,7 +37,7 @@ class Methods(Mapping[str, "type[Learngene]"]):
 
     def add(self, cls: type[Learngene]) -> None:
         """Make a class known; see :func:`register`."""
-        check_method(cls)
+        check_class(cls)
         if not is_own(cls):
             self._import_own()  # whose names come first
         for other in self._classes.values():
@@ -99,13 +99,13 @@ def register(cls: type[Learngene]) -> type[Learngene]:
     """Class decorator: make a method known by its ``method`` name to files, configs and the command line.
 
     Raises:
-        LearngeneError: see :func:`check_method`; or another class has its name.
+        LearngeneError: see :func:`check_class`; or another class has its name.
     """
     LEARNGENES.add(cls)
     return cls
 
 
-def check_method(cls: type[Learngene]) -> None:
+def check_class(cls: type[Learngene]) -> None:
     """See that files can name and rebuild a method.
 
     Raises:

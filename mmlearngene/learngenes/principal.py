@@ -401,7 +401,7 @@ class Principal(PrincipalFacts, Extracted):
     # ------------------------------------------------------------------ expansion
 
     @classmethod
-    def check_starts(cls) -> None:
+    def refuse_start(cls) -> None:
         """A principal learngene is trained on from its file."""
         raise LearngeneError(
             "a principal learngene does not start from a ViT's weights; it is trained on from its file: "

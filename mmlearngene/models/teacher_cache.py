@@ -204,9 +204,3 @@ def restored(kept: dict[str, Tensor]) -> Tensor:
     """Logits (B, classes) from :func:`compressed` ones: exact for those kept, and for the sum of all others."""
     full = kept["rest"][:, None].repeat(1, int(kept["shape"][1]))
     return full.scatter(1, kept["classes"].long(), kept["values"])
-
-
-def bytes_per_image(classes: int, top_k: int | None = None) -> int:
-    """What is kept of an image on disk, in bytes, without the file's header."""
-    kept = compressed(torch.zeros(1, classes), top_k)
-    return sum(kept[name].numel() * kept[name].element_size() for name in ("values", "classes", "rest")) + 8

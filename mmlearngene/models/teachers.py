@@ -5,7 +5,6 @@ A teacher gives logits, or the tokens that it makes of images, as :class:`Learng
 
 from __future__ import annotations
 
-import difflib
 import math
 import random
 from functools import cached_property
@@ -18,7 +17,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, nearest
 from ..io.checkpoints import load_state_dict
 from ..io.config_files import read_config
 from ..io.paths import existing
@@ -159,7 +158,7 @@ class TimmTeacher(Teacher):
         import timm
 
         if not timm.is_model(model_name):
-            near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
+            near = nearest(model_name, timm.list_models(), 3)
             raise LearngeneError(f"timm has no model {model_name!r}; nearest: {', '.join(near) or 'none'}")
         if checkpoint is not None:
             _existing(checkpoint)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import LearngeneError
-from ..frameworks import layout_for
 from ..frameworks.mmpretrain import classifier_cfg
 from ..frameworks.modules import weightless
 from ..registry import MODELS
 from ..use.tokens import Tokens, token_model
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
+from .timm_classifier import mmpretrain_or_timm
 
 
 class Template:
@@ -43,21 +43,19 @@ class Template:
         self, spec: ViTSpec, backbone: dict | None = None, head: dict | None = None, compile: dict | None = None
     ) -> None:
         backbone, head = copy.deepcopy(backbone or {}), copy.deepcopy(head or {})
-        try:
-            self.layout = layout_for(spec, "mmpretrain")
-        except LearngeneError:
-            self.layout = layout_for(spec, "timm")
+        self.layout = mmpretrain_or_timm(spec)
+        if self.layout.framework == "mmpretrain":
+            cfg = classifier_cfg(spec, backbone, head)
+            self.model = weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
+            self.head = self.model.head
+        else:
             if unknown := backbone.keys() - {"drop_path_rate"}:
                 raise LearngeneError(
                     f"backbone={backbone}: {spec} has features that only timm has, whose template takes no "
                     f"{', '.join(sorted(unknown))}; expected drop_path_rate alone"
-                ) from None
+                )
             self.model = weightless(lambda: _with_drop_path(self.layout.make(spec), **backbone))
             self.head = MODELS.build({"type": "mmpretrain.ClsHead", **head})
-        else:
-            cfg = classifier_cfg(spec, backbone, head)
-            self.model = weightless(lambda: MODELS.build(copy.deepcopy(cfg)))
-            self.head = self.model.head
         self._tokens = token_model(self.model, class_token=spec.pool == "cls")
         self._trained = _run
         if compile is not None:

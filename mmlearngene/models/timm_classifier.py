@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mmpretrain.models.classifiers import TimmClassifier
 
 from ..errors import LearngeneError
-from ..frameworks import layout_for
+from ..frameworks import Layout, layout_for
 from ..frameworks.mmpretrain import classifier_cfg
 from ..registry import MODELS
 from ..vit.spec import ViTSpec
@@ -31,6 +31,18 @@ class TimmSpecClassifier(TimmClassifier):
         self.model = layout_for(spec, "timm").build(spec)
 
 
+def mmpretrain_or_timm(spec: ViTSpec) -> Layout:
+    """The table of mmpretrain's class that can be a ViT of ``spec``, or of timm's where only timm has the features.
+
+    Raises:
+        LearngeneError: neither has.
+    """
+    try:
+        return layout_for(spec, "mmpretrain")
+    except LearngeneError:
+        return layout_for(spec, "timm")
+
+
 def any_classifier_cfg(spec: ViTSpec, head: dict | None = None, **overrides) -> dict:
     """Config of a classifier of ``spec``: of mmpretrain's own classes, or of timm's where only timm has the features.
 
@@ -42,10 +54,7 @@ def any_classifier_cfg(spec: ViTSpec, head: dict | None = None, **overrides) -> 
     Raises:
         LearngeneError: neither has the features.
     """
-    try:
-        layout_for(spec, "mmpretrain")
-    except LearngeneError:
-        layout_for(spec, "timm")
-        loss = {"loss": head["loss"]} if head and "loss" in head else {}
-        return dict(type="mmlearngene.TimmSpecClassifier", spec=spec.asdict(), **loss, **overrides)
-    return classifier_cfg(spec, head=head, **overrides)
+    if mmpretrain_or_timm(spec).framework == "mmpretrain":
+        return classifier_cfg(spec, head=head, **overrides)
+    loss = {"loss": head["loss"]} if head and "loss" in head else {}
+    return dict(type="mmlearngene.TimmSpecClassifier", spec=spec.asdict(), **loss, **overrides)

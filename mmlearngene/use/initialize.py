@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import LearngeneError
 from ..frameworks import Found, built_anywhere, check_function, find_vit, weights_of
 from ..learngenes import LEARNGENES, Learngene, load
+from ..learngenes.base import learngenes_in
 from ..utils.tables import table
 from ..vit.adapt import adapt_weights
 from ..vit.spec import SIZES, WORDS, ViTSpec
@@ -113,7 +114,8 @@ def initialize(
             size is out of range, ``skip`` names what it has not, or less than ``min_inherited`` is inherited. The model
             is unchanged then.
     """
-    if (trained := learngene_in(model)) and not _holds_vit(model, path):
+    _, trained = next(learngenes_in(model), ("", None))
+    if trained is not None and not _holds_vit(model, path):
         return _start(
             trained,
             learngene,
@@ -217,11 +219,6 @@ def initialize(
     return report
 
 
-def learngene_in(model: nn.Module) -> Learngene | None:
-    """The learngene that a model trains: an Aux-Net's, or that of a distiller's student."""
-    return next((module for module in model.modules() if isinstance(module, Learngene)), None)
-
-
 def _holds_vit(model: nn.Module, path: str | None) -> bool:
     try:
         find_vit(model, path)
@@ -232,7 +229,7 @@ def _holds_vit(model: nn.Module, path: str | None) -> bool:
 
 def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **arguments) -> LoadReport:
     """Let a learngene begin with the weights that another gives to a ViT of its own size."""
-    trained.check_starts()
+    trained.refuse_start()
     starting = sorted(name for name, cls in LEARNGENES.items() if cls.start_from is not Learngene.start_from)
     if type(trained).start_from is Learngene.start_from:
         raise LearngeneError(

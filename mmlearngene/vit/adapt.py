@@ -12,8 +12,6 @@ from ..errors import LearngeneError
 from .spec import WORDS, ViTSpec
 from .weights import ViTWeights
 
-Tensors = dict[str, Tensor | list[Tensor]]
-
 
 def adapt_weights(weights: ViTWeights, wanted: ViTSpec) -> tuple[ViTWeights, list[str]]:
     """The weights for a ViT with the features of ``wanted``.

@@ -19,7 +19,6 @@ from .fields import ViTFields, hidden_width
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCOPES = ("stem", "stage", "layer")
 _STAGE_NUMBER = re.compile(r"^downsample\d+")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,7 +11,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor
 
-from ..errors import LearngeneError
+from ..errors import LearngeneError, did_you_mean
 from .spec import ViTSpec
 from .tensors import LAYER_TENSORS, check_table
 from .tensors import spread as spread
@@ -129,8 +128,7 @@ def tensors_named(skip: str | Sequence[str], spec: ViTSpec) -> set[str]:
         patterns = PARTS.get(entry, (entry,))
         matched = {name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)}
         if not matched:
-            near = difflib.get_close_matches(str(entry), [*PARTS, *names], n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(entry, [*PARTS, *names])
             raise LearngeneError(
                 f"skip: {entry!r} names no tensor of {spec}; expected {', '.join(PARTS)}, or a pattern such as "
                 f"'qkv.*'.{hint}"

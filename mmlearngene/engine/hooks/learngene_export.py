@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import cannot_write
 from ...io.paths import SUFFIX
 from ...learngenes import Learngene
+from ...learngenes.base import learngenes_in
 from ...registry import HOOKS
 from ..init import START
 from .runner import normalisation_of, unwrapped
@@ -117,7 +118,6 @@ class LearngeneExportHook(Hook):
 
     @staticmethod
     def _find(runner: Runner) -> tuple[str, Learngene]:
-        for name, module in unwrapped(runner).named_modules():
-            if isinstance(module, Learngene):
-                return f"{name}." if name else "", module
+        for name, learngene in learngenes_in(unwrapped(runner)):
+            return f"{name}." if name else "", learngene
         raise TypeError(f"LearngeneExportHook: {type(unwrapped(runner)).__name__} holds no learngene to export")

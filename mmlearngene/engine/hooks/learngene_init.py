@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from ...registry import HOOKS
-from ...use.initialize import initialize
-from ..init import note_start
+from ..init import FromLearngene
 from .runner import resumes, unwrapped
 
 
 @HOOKS.register_module()
-class LearngeneInitHook(Hook):
+class LearngeneInitHook(FromLearngene, Hook):
     """Initialise the model's ViT, or the learngene that it trains, from a learngene file before training.
 
     A config's model needs no change.
@@ -30,10 +28,6 @@ class LearngeneInitHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, checkpoint: str, min_inherited: float | None = None, head: str = "auto", **options) -> None:
-        self.checkpoint = checkpoint
-        self.arguments = dict(min_inherited=min_inherited, head=head, **options)
-
     def before_run(self, runner: Runner) -> None:
         tested = runner._load_from and not isinstance(runner._train_loop, BaseLoop)
         if tested or resumes(runner._resume, runner._load_from, runner.work_dir):
@@ -42,6 +36,4 @@ class LearngeneInitHook(Hook):
         model = unwrapped(runner)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        report = initialize(model, self.checkpoint, **self.arguments)
-        print_log(str(report), logger="current")
-        note_start(report)
+        self.initialize(model)

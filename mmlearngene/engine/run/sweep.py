@@ -65,7 +65,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageSettings:
     """How the images of a folder are read.
 
     Attributes:
@@ -83,7 +83,7 @@ class Images:
 
 
 def folder_config(
-    root: Path, out: Path, learngene: Learngene, spec: ViTSpec, tuning: Tuning, images: Images
+    root: Path, out: Path, learngene: Learngene, spec: ViTSpec, tuning: Tuning, images: ImageSettings
 ) -> tuple[Config, list[str]]:
     """The config for a folder of images; lists of the images are written to ``out``.
 
