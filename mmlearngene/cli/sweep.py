@@ -244,27 +244,11 @@ def _show(
     from ..use.family import Family, Member, page_of, plot_family, table_of
 
     metric = arguments.metric
-    members = []
-    for cost in costs:
-        spec, result = cost.spec, results[str(cost.spec)]
-        tuned = result["tuned"] and _score(result["tuned"], metric)
-        command = expand_command(arguments.gene, spec, _fields(arguments, classes))
-        if tuned is not None:
-            command = result["open"]  # not expand, which would write what is not tuned
-        members.append(
-            Member(
-                size=str(spec),
-                heads=str(spec.num_heads) if isinstance(spec.num_heads, int) else ",".join(map(str, spec.num_heads)),
-                layers=spec.num_layers,
-                params=cost.params,
-                macs=cost.macs,
-                trained=cost.trained,
-                inherited=result["inherited"],
-                untuned=result["untuned"] and _score(result["untuned"], metric),
-                tuned=tuned,
-                command=command,
-            )
-        )
+    fields = _fields(arguments, classes)
+    members = [
+        Member(**_member(cost, results[str(cost.spec)], metric, expand_command(arguments.gene, cost.spec, fields)))
+        for cost in costs
+    ]
     measured = next(iter(results.values()))
     named = metric or ("accuracy/top1" if "accuracy/top1" in (measured["tuned"] or measured["untuned"]) else "score")
     words = "top-1 accuracy in %" if named == "accuracy/top1" else named
@@ -304,3 +288,21 @@ def _show(
         print(f"as good, and larger: {', '.join(equal)}")
     print(best.command)
     print(f"see {out / _PAGE}, {out / _PICTURE}, {out / _TABLE} and {out / _RESULTS}")
+
+
+def _member(cost: Cost, result: dict, metric: str | None, command: str) -> dict:
+    """The fields of a :class:`~mmlearngene.use.family.Member`; ``command`` writes the size untuned."""
+    spec = cost.spec
+    tuned = result["tuned"] and _score(result["tuned"], metric)
+    return dict(
+        size=str(spec),
+        heads=str(spec.num_heads) if isinstance(spec.num_heads, int) else ",".join(map(str, spec.num_heads)),
+        layers=spec.num_layers,
+        params=cost.params,
+        macs=cost.macs,
+        trained=cost.trained,
+        inherited=result["inherited"],
+        untuned=result["untuned"] and _score(result["untuned"], metric),
+        tuned=tuned,
+        command=command if tuned is None else result["open"],
+    )

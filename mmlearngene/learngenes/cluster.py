@@ -147,13 +147,7 @@ class Cluster(ClusterFacts, Extracted):
         if eps < 0:
             raise LearngeneError(f"eps={eps} must be 0 (every head) or more pixels")
         if distances is not None:
-            rows = distances.tolist() if isinstance(distances, Tensor) else distances
-            # of a pixel; NaN fills the rows of layers with fewer heads
-            distances = [[round(distance, 3) for distance in row if not math.isnan(distance)] for row in rows]
-            if [len(row) for row in distances] != list(spec.heads):
-                raise LearngeneError(
-                    f"distances of {[len(row) for row in distances]} heads do not fit the ancestry {spec}"
-                )
+            distances = _rounded(distances, spec)
         elif heads is None and eps > 0:
             raise LearngeneError(
                 "clustering heads needs images: give data (a folder or an OpenMMLab config), or distances, or heads; "
@@ -254,3 +248,16 @@ class Cluster(ClusterFacts, Extracted):
                 tensors = {name: own[prefix + name][row] for name in kept}
                 found.append({**tensors, **{name: heads[name][row] for name in heads}, **ffns[row]})
         return found
+
+
+def _rounded(distances: Tensor | Sequence[Sequence[float]], spec: ViTSpec) -> list[list[float]]:
+    """Distances to a thousandth of a pixel, as many in each layer as it has heads; NaN fills rows of fewer heads.
+
+    Raises:
+        LearngeneError: they are not those of the ancestry's heads.
+    """
+    rows = distances.tolist() if isinstance(distances, Tensor) else distances
+    kept = [[round(distance, 3) for distance in row if not math.isnan(distance)] for row in rows]
+    if (counts := [len(row) for row in kept]) != list(spec.heads):
+        raise LearngeneError(f"distances of {counts} heads do not fit the ancestry {spec}")
+    return kept

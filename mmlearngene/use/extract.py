@@ -73,15 +73,9 @@ def extract(
         )
     model, provenance = ancestry if like is None else like, {}
     told = preprocessing_of(str(model)) if isinstance(model, (str, Path)) else {}
-    images = None
-    if cls.looks_at_images:
-        read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options}
-        data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
-        if "data_size" in read:
-            read["img_size"] = read.pop("data_size")
-        if data is not None and options.get(cls.seen) is None:
-            images = Images(data, weights.spec, **{"num_images": cls.num_images, **read, **told, **how})
-            options[cls.seen] = cls.see(weights, images)
+    images = _images_of(cls, options, weights.spec, told)
+    if images is not None:
+        options[cls.seen] = cls.see(weights, images)
     if {"mean", "std"} <= told.keys():  # for those who will feed images to a descendant
         provenance["preprocessing"] = {n: list(v) if isinstance(v, tuple) else v for n, v in told.items()}
     learngene = cls.extract(weights, **options)
@@ -90,6 +84,24 @@ def extract(
     learngene.classes = classes_of(model, learngene.aux_spec.num_classes)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
     return learngene
+
+
+def _images_of(cls: type[Extracted], options: dict, spec: ViTSpec, told: Mapping) -> Images | None:
+    """The images that the options of an extraction name; takes what says so out of the options.
+
+    Args:
+        cls: the method.
+        options: of the extraction.
+        spec: of the ancestry.
+        told: how the ancestry's images are made ready, which options override.
+    """
+    read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options} if cls.looks_at_images else {}
+    data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
+    if "data_size" in read:
+        read["img_size"] = read.pop("data_size")
+    if data is None or options.get(cls.seen) is not None:
+        return None
+    return Images(data, spec, **{"num_images": cls.num_images, **read, **told, **how})
 
 
 def fitted(

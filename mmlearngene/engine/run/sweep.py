@@ -94,14 +94,10 @@ def folder_config(
         LearngeneError: see :func:`mmlearngene.datasets.folders.read_folders`.
     """
     found = read_folders(root, tuning.epochs > 0, learngene.classes)
-    own = learngene.preprocessing
-    usual = IMAGENET if spec.in_channels == 3 else {name: [sum(each) / 3] for name, each in IMAGENET.items()}
-    norm = {name: list(getattr(images, name) or (own or usual)[name]) for name in ("mean", "std")}
+    norm = _normalisation(learngene, spec, images)
     notes = [found.note] if found.note else []
-    if not own and not (images.mean and images.std):
+    if not learngene.preprocessing and not (images.mean and images.std):
         notes.append("images are normalised as ImageNet's, as the learngene does not say how its were: --mean, --std")
-    if any(len(values) not in (1, spec.in_channels) for values in norm.values()):
-        raise LearngeneError(f"--mean and --std: expected {spec.in_channels} numbers, one for each channel, not {norm}")
     height, width = spec.img_size
     side = round(max(height, width) / images.crop_pct)
     read = dict(type="LoadImageFromFile", color_type="grayscale" if spec.in_channels == 1 else "color")
@@ -142,21 +138,35 @@ def folder_config(
             dict(type="RandomResizedCrop", scale=(height, width), crop_ratio_range=(0.35, 1.0), **resize),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),
         ]
-        warm_up = max(1, tuning.epochs // 10) if tuning.epochs > 1 else 0
-        cosine = dict(type="CosineAnnealingLR", by_epoch=True, begin=warm_up, convert_to_iter_based=True)
-        linear = dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=warm_up, convert_to_iter_based=True)
-        cfg |= dict(
-            train_dataloader=loader("train.txt", tuned, True),
-            train_cfg=dict(by_epoch=True, max_epochs=tuning.epochs),
-            optim_wrapper=dict(
-                type="OptimWrapper",
-                optimizer=dict(type="AdamW", lr=tuning.lr, weight_decay=0.05),
-                paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
-                clip_grad=dict(max_norm=1.0),
-            ),
-            param_scheduler=[*([linear] if warm_up else []), cosine],
-        )
+        cfg |= dict(train_dataloader=loader("train.txt", tuned, True), **_schedule(tuning))
     return with_imports(Config(cfg)), notes
+
+
+def _normalisation(learngene: Learngene, spec: ViTSpec, images: ImageSettings) -> dict[str, list[float]]:
+    """Mean and deviation of each channel: what is asked for, else what the learngene says, else ImageNet's."""
+    usual = IMAGENET if spec.in_channels == 3 else {name: [sum(each) / 3] for name, each in IMAGENET.items()}
+    known = learngene.preprocessing or usual
+    norm = {name: list(getattr(images, name) or known[name]) for name in ("mean", "std")}
+    if any(len(values) not in (1, spec.in_channels) for values in norm.values()):
+        raise LearngeneError(f"--mean and --std: expected {spec.in_channels} numbers, one for each channel, not {norm}")
+    return norm
+
+
+def _schedule(tuning: Tuning) -> dict:
+    """The entries of a config that say how long and how a size is tuned."""
+    warm_up = max(1, tuning.epochs // 10) if tuning.epochs > 1 else 0
+    cosine = dict(type="CosineAnnealingLR", by_epoch=True, begin=warm_up, convert_to_iter_based=True)
+    linear = dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=warm_up, convert_to_iter_based=True)
+    return dict(
+        train_cfg=dict(by_epoch=True, max_epochs=tuning.epochs),
+        optim_wrapper=dict(
+            type="OptimWrapper",
+            optimizer=dict(type="AdamW", lr=tuning.lr, weight_decay=0.05),
+            paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+            clip_grad=dict(max_norm=1.0),
+        ),
+        param_scheduler=[*([linear] if warm_up else []), cosine],
+    )
 
 
 def with_imports(cfg: Config) -> Config:
