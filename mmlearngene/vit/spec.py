@@ -14,7 +14,7 @@ __all__ = ["CHOICES", "MAX", "POOLS", "SIZES", "WORDS", "ViTSpec"]
 class ViTSpec(ViTFields):
     """The size and features of a Vision Transformer. Two models of equal spec and weights compute the same.
 
-    Its fields are those of :class:`~mmlearngene.vit.fields.ViTFields`; its tensors those of
+    Its fields, and what their names mean, are those of :class:`~mmlearngene.vit.fields.ViTFields`; its tensors those of
     :mod:`mmlearngene.vit.tensors`.
     """
 
