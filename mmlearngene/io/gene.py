@@ -12,6 +12,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -156,17 +157,22 @@ def sound_header(path: str | Path) -> tuple[Header, dict[str, tuple[int, ...]]] 
 
 def column(path: str | Path, name: str, index: int) -> list[float]:
     """The numbers of a tensor at an index of its last axis, without torch."""
-    _, _, stored = _opened(path)
-    entry = stored[name]
+    entry, data = _bytes_of(Path(path), name, Path(path).stat().st_mtime_ns)
     kind = {"F16": "e", "BF16": "f", "F32": "f", "F64": "d"}[entry.dtype]
     padding = b"\0\0" * (entry.dtype == "BF16")  # a bfloat16 is the upper half of a float32
-    size = struct.calcsize(f"<{kind}") - len(padding)
+    size = _size(entry)
+    starts = range(size * index, len(data), size * entry.shape[-1])
+    return [struct.unpack(f"<{kind}", padding + data[start : start + size])[0] for start in starts]
+
+
+@lru_cache(maxsize=8)
+def _bytes_of(path: Path, name: str, changed: int) -> tuple[Stored, bytes]:
+    """Where a tensor is in a learngene file, and its bytes; kept, as a plan asks for every width."""
+    path, _, stored = _opened(path)
+    entry = stored[name]
     with open(path, "rb") as file:
         file.seek(entry.start)
-        data = file.read(entry.end - entry.start)
-    step = size * entry.shape[-1]
-    starts = range(size * index, len(data), step)
-    return [struct.unpack(f"<{kind}", padding + data[start : start + size])[0] for start in starts]
+        return entry, file.read(entry.end - entry.start)
 
 
 def bytes_of_numbers(path: str | Path) -> int:
