@@ -130,6 +130,29 @@ def test_numbers_as_large_as_no_weight_are_left_to_load(tmp_path):
     assert isinstance(describe(learngene.save(tmp_path / "gene.safetensors")), TLEG)
 
 
+def test_a_method_that_builds_on_one_of_the_package_may_have_further_options():
+    class Later(SWS):
+        method = "later"
+
+        def _expand(self, spec, *, stages=None, reverse: bool = False):
+            weights = super()._expand(spec, stages=stages)
+            return ViTWeights(spec, weights.tensors, weights.layer_map[::-1] if reverse else weights.layer_map)
+
+    learngene = Later(aux="h3-l4", stages=[2, 2], **TINY)
+    assert list(learngene.expand_options()) == ["stages", "reverse"]
+
+    class Fewer(SWS):
+        def _expand(self, spec):
+            return super()._expand(spec, stages=None)
+
+    assert not Fewer.expand_options() and Fewer(aux="h3-l4", stages=[2, 2], **TINY).expand("h3-l3").spec.num_layers == 3
+    assert learngene.expand("h3-l4", reverse=True).layer_map == (1, 1, 0, 0)
+    with pytest.raises(mmlearngene.LearngeneError, match="reverse=1: "):
+        learngene.expand("h3-l4", reverse=1)
+    with pytest.raises(mmlearngene.LearngeneError, match="2 is not a stage"):
+        learngene.expand("h3-l4", stages=[0, 0, 1, 2])
+
+
 def test_a_method_from_outside_is_described_by_loading_it(tmp_path, monkeypatch):
     class Outside(TLEG):
         method = "outside"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 
 from ..errors import LearngeneError, check_choice
 from ..io.gene import write
+from ..utils.typed import check_types
 from ..vit.spec import ViTSpec
 from ..vit.tensors import LAYER_TENSORS, decays, start_values
 from ..vit.weights import ViTWeights
-from .facts.base import OF_IMAGES, Facts, counted
+from .facts.base import OF_IMAGES, Facts, counted, keyword_only
 from .facts.stacked import StackedFacts
 from .origin import is_own, origin
 
@@ -49,6 +52,15 @@ class TensorTree(nn.Module):
         for name in weights.tensors.keys() & own.keys():
             of_layers = name in LAYER_TENSORS
             own[name].copy_(torch.stack([layer[name] for layer in layers]) if of_layers else weights.tensors[name])
+
+
+@lru_cache(maxsize=256)  # a training step asks
+def _options_of(expand: Callable, check: Callable) -> Mapping[str, inspect.Parameter]:
+    """The keyword-only parameters of an expansion; what has no default there has the one of ``check``."""
+    checked, taken = keyword_only(check), keyword_only(expand)
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(expand).parameters.values()):
+        taken = {**checked, **taken}
+    return {name: checked.get(name, p) if p.default is p.empty else p for name, p in taken.items()}
 
 
 class Learngene(Facts, nn.Module):
@@ -120,7 +132,7 @@ class Learngene(Facts, nn.Module):
                 positions and patch kernel.
             head: ``'inherit'`` the classifier, start it ``'fresh'`` (left out of the weights), or ``'auto'``:
                 inherit where the number of classes is the Aux-Net's.
-            **options: the method's own, see its ``_expand``.
+            **options: the method's own, see its ``check_expansion`` or ``_expand``.
 
         Raises:
             LearngeneError: the size is out of the method's range, or an option is unknown or does not fit.
@@ -135,7 +147,8 @@ class Learngene(Facts, nn.Module):
             )
         inside = self.inside(spec)
         options = {name: options.get(name, known.default) for name, known in self.expand_options().items()}
-        self.check_expansion(inside, **options)
+        checked = super().expand_options().keys() & options.keys()
+        self.check_expansion(inside, **{name: options[name] for name in checked})
         kinds = (p.device.type for p in self.parameters() if not p.is_meta)  # a learngene without storage expands, too
         with torch.autocast(next(kinds, "cpu"), enabled=False):
             weights = self._expand(inside, **options)
@@ -155,9 +168,13 @@ class Learngene(Facts, nn.Module):
         other.to("meta").expand(spec)  # all of it, drawn maps included
 
     @classmethod
-    def expansion(cls) -> Callable:
-        """``check_expansion`` where the method has its own, else ``_expand``."""
-        return cls._expand if cls.check_expansion is Facts.check_expansion else cls.check_expansion
+    def expand_options(cls) -> Mapping[str, inspect.Parameter]:
+        """The options of the expansion: name -> parameter of ``_expand``, or of ``check_expansion``."""
+        return _options_of(cls._expand, cls.check_expansion)
+
+    def _check_options(self, options: Mapping) -> None:
+        super()._check_options(options)
+        check_types(type(self)._expand, options)
 
     # ------------------------------------------------------------------ training and accounting
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -94,6 +95,13 @@ def counted(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
 def below(prefix: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Those of the shapes whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
+@lru_cache(maxsize=256)  # a training step asks
+def keyword_only(function: Callable) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function that are given by name alone."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 class Facts:
@@ -333,15 +341,9 @@ class Facts:
     # ------------------------------------------------------------------ options of the expansion
 
     @classmethod
-    def expansion(cls) -> Callable:
-        """The function whose keyword-only parameters are the options of the expansion."""
-        return cls.check_expansion
-
-    @classmethod
-    def expand_options(cls) -> dict[str, inspect.Parameter]:
+    def expand_options(cls) -> Mapping[str, inspect.Parameter]:
         """The options of the expansion: name -> parameter."""
-        kinds = inspect.signature(cls.expansion()).parameters.values()
-        return {p.name: p for p in kinds if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return keyword_only(cls.check_expansion)
 
     def _check_options(self, options: Mapping) -> None:
         known = self.expand_options()
@@ -349,4 +351,4 @@ class Facts:
             if name not in known:
                 takes = ", ".join(known) or "none"
                 raise LearngeneError(f"{self.method} has no expansion option {name!r}; it takes: {takes}")
-        check_types(self.expansion(), options)
+        check_types(type(self).check_expansion, options)
