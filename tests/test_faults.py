@@ -34,10 +34,9 @@ from mmlearngene.engine import (
     LearngeneExportHook,
     ResumedValHook,
     SeedHook,
-    checkpoints,
-    randomness,
-    work_dir,
 )
+from mmlearngene.engine.hooks import checkpoints, randomness
+from mmlearngene.engine.run import work_dir
 from mmlearngene.engine.run.work_dir import hold, set_aside
 from mmlearngene.errors import RunStopped
 from mmlearngene.frameworks.mmpretrain import classifier_cfg

@@ -30,8 +30,8 @@ from mmlearngene.engine.run.launch import take_share  # noqa: E402
 from mmlearngene.frameworks.mmpretrain import classifier_cfg  # noqa: E402
 from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
-from mmlearngene.learngenes.cluster import ORDERS  # noqa: E402
-from mmlearngene.learngenes.lets import SELECTIONS  # noqa: E402
+from mmlearngene.learngenes.facts.cluster import ORDERS  # noqa: E402
+from mmlearngene.learngenes.facts.lets import SELECTIONS  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
 from mmlearngene.models.seg_sizes import upernet  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
