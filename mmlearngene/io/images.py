@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from timm.data import ImageDataset
+from timm.data import ImageDataset, create_transform
 from torch import Tensor
 
 from ..errors import LearngeneError, in_words
@@ -68,3 +68,30 @@ class FolderImages(ImageDataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.reader.samples[index]
         return self.transform(open_image(path, self.channels)), label
+
+
+def folder_images(
+    folder: str | Path,
+    size: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    interpolation: str = "bicubic",
+    crop_pct: float = 0.875,
+    crop_mode: str = "center",
+) -> FolderImages:
+    """The images of a folder, resized, cropped and normalised by timm.
+
+    Args:
+        folder: the folder.
+        size: of a tensor: channels, height, width.
+        mean: of each channel, in images scaled to [0, 1].
+        std: of each channel, likewise.
+        interpolation: of resizing, ``bicubic``, ``bilinear``, ...
+        crop_pct: share of the resized image's side that is cropped from its centre.
+        crop_mode: ``center`` resizes by the shorter side, ``squash`` to the whole size, ``border`` pads.
+
+    Raises:
+        LearngeneError: see :class:`FolderImages`.
+    """
+    how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
+    return FolderImages(folder, create_transform(size, mean=mean, std=std, **how), size[0])

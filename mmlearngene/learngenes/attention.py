@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from ..errors import LearngeneError, check_choice
 from ..frameworks import build
-from ..io.images import FolderImages
+from ..io.images import folder_images
 from ..utils.typed import Seed, check_types, shortened
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
@@ -186,10 +186,8 @@ def read_images(
         if channels not in (1, 3):
             raise LearngeneError(f"the ancestry takes {channels} channels; a folder of images has 1 or 3")
         mean, std = (_of_channels(values, channels) for values in (mean, std))
-        size = (channels, *sides)
         how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
-        transform = create_transform(size, mean=mean, std=std, **how)
-        dataset = FolderImages(data, transform, channels)
+        dataset = folder_images(data, (channels, *sides), mean, std, **how)
         collate = _stack_images
     else:
         raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -18,7 +18,7 @@ from ..errors import LearngeneError, in_words
 from ..frameworks import built_anywhere
 from ..io.config_files import read_config
 from ..io.gene import is_learngene
-from ..io.images import FolderImages
+from ..io.images import FolderImages, folder_images
 from ..io.paths import SUFFIX
 from ..io.preprocessing import preprocessing_of
 from ..learngenes import load
@@ -185,8 +185,7 @@ def labelled_images(folder: str | Path, model: Judged, limit: int) -> Iterator[t
         LearngeneError: it holds no images.
     """
     size = (model.spec.in_channels, *model.spec.img_size)
-    transform = create_transform(size, mean=model.mean, std=model.std, interpolation="bicubic", crop_pct=0.875)
-    data = FolderImages(folder, transform, size[0])
+    data = folder_images(folder, size, model.mean, model.std)
     yield from DataLoader(Subset(data, spread(len(data), limit)), batch_size=BATCH_SIZE)
 
 
