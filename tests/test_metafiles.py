@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmlearngene import ViTSpec, cli
+from mmlearngene import ViTSpec
+from mmlearngene.cli.config_learngene import from_config
 
 pytest.importorskip("mmengine")
 from mmengine.config import Config  # noqa: E402
@@ -20,7 +21,7 @@ def sizes_of(config: str) -> dict[str, int]:
     cfg = Config.fromfile(ROOT / config, import_custom_modules=False)
     backbone = cfg.model.get("backbone", {})
     if "arch" not in backbone:
-        learngene = cli._from_config(ROOT / config)
+        learngene = from_config(ROOT / config)
         return dict(Parameters=learngene.stored_params()["total"], FLOPs=learngene.aux_spec.macs)
     arch, token = backbone.arch, backbone.with_cls_token
     spec = ViTSpec(

@@ -110,8 +110,8 @@ def _import_modules(names: Sequence[str]) -> None:
             raise LearngeneError(f"--import {name}: {in_words(error)}{hint}") from error
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of all commands; the one that the words name has its flags, too."""
+def _parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; the one that the words name has its flags, or without words every one."""
     parser = Parser(
         prog="mmlearngene",
         description="A learngene is a compact file of weights. It initialises Vision Transformers of many sizes.",
@@ -124,7 +124,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "--import", metavar="MODULE", help="a module with a method of your own, which no installed package announces"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
+    chosen = list(COMMANDS) if words is None else [word for word in words if not word.startswith("-")][:1]
     for name, command in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -133,7 +133,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             epilog=f"example:\n  mmlearngene {name} {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == chosen:
+        if name in chosen:
             module = importlib.import_module(f".{command.module}", __name__)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
