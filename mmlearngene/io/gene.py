@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,8 @@ from .safetensors_file import Stored, chunks, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 FORMAT = 2
 _KEY = "mmlearngene"
@@ -128,11 +130,17 @@ def is_learngene(path: str | Path) -> bool:
         return False
 
 
-def sound_header(path: str | Path) -> tuple[Header, dict[str, tuple[int, ...]]] | None:
-    """The header of a learngene file and the shapes of its tensors, without torch.
+def described(path: str | Path, describe: Callable[[Header, dict[str, tuple[int, ...]]], T | None]) -> T | None:
+    """What a sound learngene file describes, without torch.
+
+    Args:
+        path: the file.
+        describe: is called with the header and the shapes of all tensors before one of them is read, however large;
+            None refuses them.
 
     Returns:
-        None where the file is of format 1, or where anything in it is not as it should be: :func:`read` says what.
+        What ``describe`` has made of them; None where it refused, where the file is of format 1, or where anything in
+        it is not as it should be: :func:`read` says what.
 
     Raises:
         LearngeneError: the file is missing, truncated, or no learngene.
@@ -143,6 +151,9 @@ def sound_header(path: str | Path) -> tuple[Header, dict[str, tuple[int, ...]]] 
     if version != FORMAT or len(kinds) > 1 or not kinds <= _DTYPES.keys():
         return None
     header = _header(path, fields)
+    found = describe(header, {name: entry.shape for name, entry in stored.items()})
+    if found is None:
+        return None
     sha = hashlib.sha256()
     for name, piece in chunks(path, stored):
         entry = stored[name]
@@ -151,8 +162,7 @@ def sound_header(path: str | Path) -> tuple[Header, dict[str, tuple[int, ...]]] 
         if not _HIGHEST[entry.dtype].isdisjoint(piece[step - 1 :: step]):  # the highest byte is the last
             return None
     sha.update(_signed(fields))
-    sound = sha.hexdigest() == header.sha256
-    return (header, {name: entry.shape for name, entry in stored.items()}) if sound else None
+    return found if sha.hexdigest() == header.sha256 else None
 
 
 def column(path: str | Path, name: str, index: int) -> list[float]:

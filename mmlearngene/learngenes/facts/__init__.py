@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import LearngeneError
-from ...io.gene import Header, sound_header
+from ...io.gene import Header, described
 from ...utils.typed import check_types
 from .base import Facts
 from .cluster import ClusterFacts
@@ -57,8 +57,7 @@ def describe(path: str | Path) -> Facts:
     Raises:
         LearngeneError: see :func:`mmlearngene.load`.
     """
-    found = sound_header(path)
-    facts = None if found is None else _facts(*found)
+    facts = described(path, _facts)
     if facts is None:
         from .. import load
 
