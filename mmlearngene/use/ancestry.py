@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import LearngeneError, NotShown, check_choice, in_words
 from ..frameworks import FRAMEWORKS, check_function, find_vit, tables, weights_of
-from ..frameworks.base import HEAD_TENSORS, UNSEEN, Layout, some
+from ..frameworks.base import UNSEEN, Layout, some
 from ..frameworks.live import left_aside
 from ..frameworks.modules import tool_of
 from ..io import files
@@ -246,7 +246,7 @@ def _check_whole(folder: Path, model: nn.Module, info: dict) -> None:
     except LearngeneError:
         return  # whoever asked for a ViT will say so
     layout, inside = found.layout, f"{found.path}." if found.path else ""
-    heads = {found.key(name, place) for name in HEAD_TENSORS for place in layout.head_places(name)}
+    heads = layout.head_keys(found.around).keys()
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     lost = [key for key in missing if key.startswith(inside) and not layout.is_aside(key.removeprefix(inside))]
     if lost := [*lost, *(heads & {*missing})]:
@@ -362,8 +362,7 @@ def _of_checkpoint(
             errors.append(error)
         else:
             inside, around = layout.where(state)
-            heads = {around + place for name in HEAD_TENSORS for place in layout.head_places(name)}
-            _note_aside(path.name, layout.beside(state, inside, heads))
+            _note_aside(path.name, layout.beside(state, inside, layout.head_keys(around)))
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error

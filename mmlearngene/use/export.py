@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,24 @@ class Expanded:
         ours = sum(tensor.numel() for name, tensor in tensors if not name.startswith("head"))
         return ours / spec.replace(num_classes=0).num_params
 
+    @cached_property
+    def hf_class(self) -> str:
+        """The class of transformers that opens the folder, with its classifier where there is one."""
+        return type(weightless(lambda: self.layout.make(self.weights.spec), buffers=False)).__name__
+
+    @cached_property
+    def processor(self) -> tuple[object | None, str]:
+        """Hugging Face's image processor for it; or None, and why."""
+        told = self.learngene.preprocessing
+        if not told:
+            return None, "the learngene does not say how its images were normalised"
+        try:
+            return image_processor(told, self.weights.spec), ""
+        except LearngeneError as error:
+            return None, str(error)
+        except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+            return None, f"what the learngene says of its images is damaged ({error})"
+
 
 # ---------------------------------------------------------------------- writing
 
@@ -116,7 +135,7 @@ def write(expanded: Expanded, output: Path) -> list[str]:
         files.save_bytes(output, data)
         lines.append(f"checked with onnxruntime: outputs differ from PyTorch's by {largest:.1g} at most")
     elif layout.framework == "hf":
-        processor, lacking = _processor(expanded)
+        processor, lacking = expanded.processor
         lines += [f"no preprocessor_config.json: {lacking}"] if lacking else []
 
         def write(folder: Path) -> None:
@@ -138,25 +157,12 @@ def write(expanded: Expanded, output: Path) -> list[str]:
     if layout is None or layout.framework != "hf":
         files.save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
-    name = "ONNX" if layout is None else _hf_class(expanded) if layout.framework == "hf" else layout.class_name
+    name = "ONNX" if layout is None else expanded.hf_class if layout.framework == "hf" else layout.class_name
     lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
     lines += expanded.notes
     if written < spec.num_params:
         lines.append("what is not in the file, such as a fresh head, keeps the model's own start values")
     return [*lines, "open it:", *(f"    {line}" for line in opening(expanded, output).splitlines())]
-
-
-def _processor(expanded: Expanded) -> tuple[object | None, str]:
-    """Hugging Face's image processor for a descendant; or None, and why."""
-    told = expanded.learngene.preprocessing
-    if not told:
-        return None, "the learngene does not say how its images were normalised"
-    try:
-        return image_processor(told, expanded.weights.spec), ""
-    except LearngeneError as error:
-        return None, str(error)
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
-        return None, f"what the learngene says of its images is damaged ({error})"
 
 
 def _class_names(expanded: Expanded) -> list[str]:
@@ -187,21 +193,16 @@ def opening(expanded: Expanded, path: Path) -> str:
     if layout.framework == "timm":
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
-        cls, where = _hf_class(expanded), _quoted(path)
+        cls, where = expanded.hf_class, _quoted(path)
         # the pooler that some classes add has weights of its own, which no learngene gives
         call = f"{cls}.from_pretrained({where}{', add_pooling_layer=False' if _adds_pooler(cls) else ''})"
-        if _processor(expanded)[0] is None:
+        if expanded.processor[0] is None:
             return f"from transformers import {cls}\nmodel = {call}"
         return (
             f"from transformers import AutoImageProcessor, {cls}\n"
             f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {call}"
         )
     return _open_in_openmmlab(spec, layout.framework, path)
-
-
-def _hf_class(expanded: Expanded) -> str:
-    """The class of transformers that opens the folder, with its classifier where there is one."""
-    return type(weightless(lambda: expanded.layout.make(expanded.weights.spec))).__name__
 
 
 def _adds_pooler(cls: str) -> bool:
