@@ -216,18 +216,19 @@ class Layout:
         Raises:
             LearngeneError: the class has no place for a tensor.
         """
-        stem, layers, unplaced = weights.stem(), weights.layers(), set(weights.tensors)
+        stem, layers, unplaced = weights.stem(), weights.layers(), dict.fromkeys(weights.tensors)
         for slot in self.bind(weights.spec, *place):
             tensor = (stem if slot.layer is None else layers[slot.layer]).get(slot.name)
             if tensor is None or not slot.key:
                 continue
-            unplaced.discard(slot.name)
+            unplaced.pop(slot.name, None)
             if slot.entry.stacked is None:
                 yield slot, slot.write(tensor)
             elif slot.layer == len(layers) - 1 and all(slot.name in tensors for tensors in layers):
                 yield slot, torch.stack([tensors[slot.name] for tensors in layers], slot.entry.stacked)
-        if unplaced := [name for name in unplaced if name not in LAYER_TENSORS or any(name in of for of in layers)]:
-            raise LearngeneError(f"{self.class_name} has no place for {unplaced[0]!r}")
+        for name in unplaced:
+            if name not in LAYER_TENSORS or any(name in tensors for tensors in layers):
+                raise LearngeneError(f"{self.class_name} has no place for {name!r}")
 
     # ------------------------------------------------------------------ reading
 
