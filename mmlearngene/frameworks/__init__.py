@@ -134,17 +134,15 @@ def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> 
     """
     layout, weights, _ = fit(weights, framework, adapt)
     model = layout.build(weights.spec)
-    found = find(model, [layout])
-    own, written = dict(model.named_parameters()), set()
+    path, own = layout.path_in(model), dict(model.named_parameters())
+    written = layout.state_dict(weights, path)
+    inside = f"{path}." if path else ""
     with torch.no_grad():
-        for name, key, tensor in layout.entries(weights):
-            key = found.key(name, key)
+        for key, tensor in written.items():
             own[key].copy_(tensor)
-            written.add(key)
-        inside = f"{found.path}." if found.path else ""
-        for key, parameter in own.items():
-            if key not in written and layout.is_dead(key.removeprefix(inside)):
-                parameter.zero_()
+        for key in own.keys() - written.keys():
+            if layout.is_dead(key.removeprefix(inside)):
+                own[key].zero_()
     return model
 
 

@@ -1,8 +1,9 @@
 """The rules of a layout: how one class of a framework names, holds and builds a Vision Transformer.
 
-A framework is a table of canonical tensors and their keys, see :class:`Layout`. Reading, writing, recognising and
-building follow from it. Nothing is guessed: what no tensor shows is read from the live model, and a model is accepted
-only if the class, built anew from the spec that was read, is the same model module by module.
+A framework is a table of canonical tensors and their keys, see :class:`Layout`. Bound to a spec, at a place in a model,
+it is a list of slots, see :meth:`Layout.bind`: reading, writing and reports are joins over that list. Nothing is
+guessed: what no tensor shows is read from the live model, and a model is accepted only if the class, built anew from
+the spec that was read, is the same model module by module.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,9 @@ from torch import Tensor, nn
 from ..errors import LearngeneError, NotShown
 from ..io.checkpoints import check_values
 from ..vit.spec import WORDS, ViTSpec
-from ..vit.tensors import TABLE, Row, merged, row_of, stem_shapes
+from ..vit.tensors import LAYER_TENSORS, TABLE, named_shapes, row_of
 from ..vit.weights import ViTWeights
+from .slots import Key, Slot
 
 # what a layout says of a feature that it can have in any form
 ANY = object()
@@ -42,26 +45,6 @@ _SHOWN = {
     "mlp_bias": "fc2.bias",
     "rel_pos_bias": "bias_table",
 }
-
-
-@dataclass(frozen=True)
-class Key:
-    """A tensor's key in a framework.
-
-    Attributes:
-        name: the key without ``.weight`` and ``.bias``; ``{}`` stands for the layer's number, ``{stage}``, ``{block}``
-            and ``{next}`` for the stage, the block in it, and the stage behind.
-        lead: leading axes of length 1.
-        order: the order that the canonical axes have there, where it is another.
-        share: entries of the first canonical axis that this key holds, for a tensor that several keys share.
-        stacked: the axis along which all layers stand in this one tensor.
-    """
-
-    name: str
-    lead: int = 0
-    order: tuple[int, ...] | None = None
-    share: int = 1
-    stacked: int | None = None
 
 
 Keys = str | Key | tuple  # a tuple of keys shares the tensor along its first axis
@@ -183,63 +166,69 @@ class Layout:
         module, _, kind = name.rpartition(".")
         return [f"{key}.{kind}" for key in self.heads.get(module, ())]
 
+    def head_keys(self, around: str = "") -> dict[str, str]:
+        """Every key that a tensor of the classifier may have around the ViT -> its canonical name."""
+        return {joined(around, key): name for name in HEAD_TENSORS for key in self.head_places(name)}
+
+    def bind(
+        self, spec: ViTSpec, path: str | None = None, around: str = "", heads: Iterable[tuple[str, str]] = ()
+    ) -> tuple[Slot, ...]:
+        """The slots of a ViT of ``spec``, in the order of the tensor table; made once for each spec and place.
+
+        Args:
+            spec: the ViT.
+            path: the ViT's name in the model; that in a complete model of this class when None.
+            around: name of the module around it, which has the classifier.
+            heads: (canonical name, key in the module around the ViT) of a classifier's tensors, where they are not the
+                first of their possible keys.
+        """
+        return _bound(self, spec, self.inside if path is None else path, around, tuple(heads))
+
     # ------------------------------------------------------------------ writing
 
-    def state_dict(self, weights: ViTWeights) -> dict[str, Tensor]:
+    def state_dict(self, weights: ViTWeights, path: str | None = None) -> dict[str, Tensor]:
         """The weights as the state dict of this framework's complete model, classifier head included.
 
         Tensors are views of the canonical ones wherever the framework's are, so gradients flow and nothing is copied.
 
+        Args:
+            weights: canonical weights.
+            path: the ViT's name in the model, where it is not that in a complete model.
+
         Raises:
             LearngeneError: the class has no place for a tensor.
         """
-        return {key: tensor for _, key, tensor in self.entries(weights)}
+        return {slot.key: tensor for slot, tensor in self.entries(weights, path)}
 
     def state_dict_of(self, made: nn.Module, weights: ViTWeights) -> dict[str, Tensor]:
-        """:meth:`state_dict` under the names of a model that ``make`` made: where it is the ViT alone, without more."""
-        inside = f"{self.inside}." if self.vit_of(made) is made and self.inside else ""
-        return {key.removeprefix(inside): tensor for key, tensor in self.state_dict(weights).items()}
+        """:meth:`state_dict` under the names of a model that ``make`` made, which may be the ViT alone."""
+        return self.state_dict(weights, self.path_in(made))
 
-    def entries(self, weights: ViTWeights) -> Iterator[tuple[str, str, Tensor]]:
-        """The entries of :meth:`state_dict` as (canonical name, key, tensor)."""
-        around = f"{self.inside}." if self.inside else ""
-        for name, tensor in weights.stem().items():
-            if names := self.head_places(name):
-                yield name, names[0], tensor
-            else:
-                for key, part in self._parts(name, weights.spec, tensor):
-                    yield name, around + key, part
-        layers = weights.layers()
-        for number, tensors in enumerate(layers):
-            for name, tensor in tensors.items():
-                for key, part in self._parts(name, weights.spec, tensor, number):
-                    yield name, around + key, part
-        for name in layers[0]:
-            entry = self._entry(name, weights.spec.pool)
-            if isinstance(entry, Key) and entry.stacked is not None and all(name in tensors for tensors in layers):
-                yield name, around + entry.name, torch.stack([tensors[name] for tensors in layers], entry.stacked)
+    def entries(self, weights: ViTWeights, *place) -> Iterator[tuple[Slot, Tensor]]:
+        """The tensors of a model, each with its slot; of layers that stand in one tensor, with the last layer's.
 
-    def _parts(
-        self, name: str, spec: ViTSpec, tensor: Tensor, layer: int | None = None
-    ) -> Iterator[tuple[str, Tensor]]:
-        """A canonical tensor as the framework has it: (key in the ViT's module, tensor)."""
-        row, places = row_of(spec, name), self.places(name, spec, layer)
-        if not places:
-            raise LearngeneError(f"{self.class_name} has no place for {name!r}")
-        start = 0
-        for key, part in places:
-            if part.stacked is not None:
+        Tensors that the weights do not give stay out.
+
+        Args:
+            weights: canonical weights.
+            *place: where the ViT is in the model, see :meth:`bind`.
+
+        Raises:
+            LearngeneError: the class has no place for a tensor.
+        """
+        stem, layers, unplaced = weights.stem(), weights.layers(), dict.fromkeys(weights.tensors)
+        for slot in self.bind(weights.spec, *place):
+            tensor = (stem if slot.layer is None else layers[slot.layer]).get(slot.name)
+            if tensor is None or not slot.key:
                 continue
-            piece = tensor
-            if len(places) > 1:
-                piece = tensor[start : start + part.share]
-                start += part.share
-            if part.order is not None:
-                piece = piece.permute(part.order)
-            piece = merged(row, piece)
-            if name == "pos_embed" and (spare := self.spare_positions(spec)):
-                piece = torch.cat([piece.new_zeros(spare, piece.shape[1]), piece])
-            yield key, piece.reshape(*[1] * part.lead, *piece.shape) if part.lead else piece
+            unplaced.pop(slot.name, None)
+            if slot.entry.stacked is None:
+                yield slot, slot.write(tensor)
+            elif slot.layer == len(layers) - 1 and all(slot.name in tensors for tensors in layers):
+                yield slot, torch.stack([tensors[slot.name] for tensors in layers], slot.entry.stacked)
+        for name in unplaced:
+            if name not in LAYER_TENSORS or any(name in tensors for tensors in layers):
+                raise LearngeneError(f"{self.class_name} has no place for {name!r}")
 
     # ------------------------------------------------------------------ reading
 
@@ -284,18 +273,13 @@ class Layout:
     def split(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The ViT's own tensors of a state dict, wherever in a model it is, and its classifier's by canonical name."""
         path, around = self.where(state)
-        head = {}
-        for name in HEAD_TENSORS:
-            for place in self.head_places(name):
-                if around + place in state:
-                    head[name] = state[around + place]
+        head = {name: state[key] for key, name in self.head_keys(around).items() if key in state}
         return {name.removeprefix(path): tensor for name, tensor in state.items() if name.startswith(path)}, head
 
     def where(self, state: Mapping[str, Tensor]) -> tuple[str, str]:
-        """What the names of the ViT's tensors start with in a state dict, and those of the model that holds it."""
+        """What the names of the ViT's tensors start with in a state dict, and the name of the module around it."""
         path = min(self.all_places(state), key=len, default="")
-        around = path.rstrip(".").rpartition(".")[0]
-        return path, around + "." if around else ""
+        return path, path.rstrip(".").rpartition(".")[0]
 
     def all_places(self, state: Iterable[str]) -> list[str]:
         """What the names of each ViT's tensors start with, of all that there are."""
@@ -490,35 +474,21 @@ class Layout:
         Raises:
             LearngeneError: tensors are missing, left over, of another shape than the spec has them, or no weights.
         """
-        left, bad = dict(vit), []
-
-        def one(name: str, shape: tuple[int, ...], layer: int | None = None) -> Tensor | None:
-            if name in head:
-                return self._canonical(row_of(spec, name), [(head[name], Key(name))], shape)
-            places, parts = self.places(name, spec, layer), []
-            for key, part in places:
-                tensor = vit.get(key)
-                left.pop(key, None)
-                if tensor is None:
-                    bad.append(f"{key} is missing")
-                    return None
-                if name == "pos_embed" and (spare := self.spare_positions(spec)):
-                    tensor = tensor[:, spare:] if part.lead else tensor[spare:]
-                if part.stacked is not None:
-                    tensor = tensor.select(part.stacked, layer)
-                parts.append((tensor, part))
-            tensor = self._canonical(row_of(spec, name), parts, shape) if parts else None
-            if tensor is None:
-                key = places[0][0] if places else name
-                found = tuple(vit[key].shape) if key in vit else "nowhere"
-                bad.append(f"{key} is {found}, not of the canonical shape {shape}")
-            return tensor
-
-        stem = {name: one(name, shape) for name, shape in stem_shapes(spec).items()}
-        layers = [
-            {name: one(name, shape, layer) for name, shape in spec.layer_shapes(layer).items()}
-            for layer in range(spec.num_layers)
-        ]
+        bad: list[str] = []
+        columns: dict[tuple[str, int | None], list[Tensor]] = {}  # the parts of each tensor
+        slots = self.bind(spec, "")
+        for slot in slots:
+            key, tensor = slot.key, head.get(slot.name, vit.get(slot.key))
+            part = None if tensor is None else slot.read(tensor)
+            if part is not None:
+                columns.setdefault((slot.name, slot.layer), []).append(part)
+            elif key and tensor is None:
+                bad.append(f"{key} is missing")
+            else:
+                found = tuple(tensor.shape) if tensor is not None else "nowhere"
+                bad.append(f"{key or slot.name} is {found}, not of the canonical shape {slot.shape}")
+        taken = {slot.key for slot in slots if slot.name not in head}
+        left = {key: tensor for key, tensor in vit.items() if key not in taken}
         unknown = [key for key, tensor in left.items() if tensor.numel() and not self.is_aside(key)]
         if bad or unknown:
             raise LearngeneError(
@@ -526,10 +496,16 @@ class Layout:
                 f"not understood: {some(unknown)}"
             )
         check_values(self.class_name, {key: tensor for key, tensor in vit.items() if key not in left} | dict(head))
-        if (spare := self.spare_positions(spec)) and spec.class_token:  # a position of its own, added to the token
-            key, part = self.places("pos_embed", spec)[0]
-            positions = vit[key][0] if part.lead else vit[key]
-            stem["cls_token"] = stem["cls_token"] + positions[:spare].sum(0)
+        whole = {at: parts[0] if len(parts) == 1 else torch.cat(parts) for at, parts in columns.items()}
+        stem = {name: tensor for (name, layer), tensor in whole.items() if layer is None}
+        layers: list[dict[str, Tensor]] = [{} for _ in range(spec.num_layers)]
+        for (name, layer), tensor in whole.items():
+            if layer is not None:
+                layers[layer][name] = tensor
+        for slot in slots:
+            if slot.spare and spec.class_token:  # a position of its own, added to the token
+                positions = vit[slot.key][0] if slot.entry.lead else vit[slot.key]
+                stem["cls_token"] = stem["cls_token"] + positions[: slot.spare].sum(0)
         return ViTWeights.from_layers(spec, stem, layers)
 
     def is_dead(self, key: str) -> bool:
@@ -539,25 +515,6 @@ class Layout:
     def is_aside(self, key: str) -> bool:
         """Whether a key of the class is no ViT's tensor but may be there: unused, beside the ViT, or a buffer."""
         return self.is_dead(key) or any(re.fullmatch(pattern, key) for pattern in (*self.extra, _BUFFERS))
-
-    @staticmethod
-    def _canonical(row: Row, parts: list[tuple[Tensor, Key]], shape: tuple[int, ...]) -> Tensor | None:
-        """Parts of a framework's tensor as one canonical tensor; None where shapes are not those expected."""
-        result = []
-        for tensor, part in parts:
-            wanted = shape
-            if len(parts) > 1:
-                wanted = (part.share, *shape[1:])
-            order = part.order or tuple(range(len(wanted)))
-            stored = torch.empty([wanted[axis] for axis in order], device="meta")
-            if part.stacked is None:
-                stored = merged(row, stored)
-            expected = (*[1] * part.lead, *stored.shape)
-            if tuple(tensor.shape) != expected:
-                return None
-            tensor = tensor.reshape([wanted[axis] for axis in order])
-            result.append(tensor.permute([order.index(axis) for axis in range(len(wanted))]))
-        return result[0] if len(result) == 1 else torch.cat(result)
 
     # ------------------------------------------------------------------ building
 
@@ -576,9 +533,42 @@ class Layout:
         state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
         return self.take(state, {name: tensor.detach() for name, tensor in head.items()}, spec)
 
+    def path_in(self, model: nn.Module) -> str:
+        """The ViT's name in a model that :meth:`build` made, '' where it is the model itself."""
+        return self.inside if self.inside and hasattr(model, self.inside) else ""
+
     def vit_of(self, model: nn.Module) -> nn.Module:
         """The ViT's module in a model that :meth:`build` made."""
-        return getattr(model, self.inside) if self.inside and hasattr(model, self.inside) else model
+        return model.get_submodule(self.path_in(model))
+
+
+@lru_cache(maxsize=256)
+def _bound(
+    layout: Layout, spec: ViTSpec, path: str, around: str, heads: tuple[tuple[str, str], ...]
+) -> tuple[Slot, ...]:
+    """See :meth:`Layout.bind`."""
+    slots, found_heads = [], dict(heads)
+    for name, layer, shape in named_shapes(spec):
+        row, role = row_of(spec, name), "head" if name in HEAD_TENSORS else "ViT"
+        if names := layout.head_places(name):
+            key = joined(around, found_heads.get(name, names[0]))
+            slots.append(Slot(name, None, key, role, Key(names[0]), row, shape))
+            continue
+        places, start = layout.places(name, spec, layer), 0
+        spare = layout.spare_positions(spec) if name == "pos_embed" else 0
+        for key, entry in places:
+            share = slice(start, start + entry.share) if len(places) > 1 else None
+            held = shape if share is None else (entry.share, *shape[1:])
+            start += entry.share
+            slots.append(Slot(name, layer, joined(path, key), role, entry, row, held, share, spare))
+        if not places:
+            slots.append(Slot(name, layer, "", role, Key(name), row, shape))
+    return tuple(slots)
+
+
+def joined(*names: str) -> str:
+    """The name of a module or tensor below others, of which some may be ''."""
+    return ".".join(filter(None, names))
 
 
 PROBE = ViTSpec(1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..errors import LearngeneError
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
-from .base import HEAD_TENSORS, PROBE, Layout
+from .base import PROBE, Layout, joined
 from .modules import difference, odd_parameter, weightless
+from .slots import Slot
 
 
 @dataclass
@@ -43,16 +44,9 @@ class Found:
     notes: list[str] = field(default_factory=list)
     lacks_head: str = ""
 
-    def key(self, name: str, key: str) -> str:
-        """The model's name of a tensor that the layout's complete model has as ``key``; ``name`` is canonical."""
-        if self.layout.head_places(name):
-            return _join(self.around, self.heads.get(name, key))
-        inside = f"{self.layout.inside}." if self.layout.inside else ""
-        return _join(self.path, key.removeprefix(inside))
-
-
-def _join(*names: str) -> str:
-    return ".".join(filter(None, names))
+    def entries(self, weights: ViTWeights) -> Iterator[tuple[Slot, Tensor]]:
+        """Weights as the model's tensors, each with its slot, see :meth:`Layout.entries`."""
+        return self.layout.entries(weights, self.path, self.around, self.heads.items())
 
 
 def find(model: nn.Module, layouts: Iterable[Layout], path: str | None = None) -> Found:
@@ -104,7 +98,7 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
     around = model.get_submodule(around_path) if path else None
     state = dict(module.named_parameters())
     if odd := odd_parameter(module):
-        raise LearngeneError(f"{_join(path) or type(module).__name__}: {odd}")
+        raise LearngeneError(f"{joined(path) or type(module).__name__}: {odd}")
     tried = [layout for layout in candidates if layout.recognises(state)] or candidates[:1]
     errors = []
     for layout in tried:
@@ -121,7 +115,7 @@ def _read(model: nn.Module, module: nn.Module, path: str, candidates: list[Layou
             return found
     # the nearest table is one whose modules are of the right classes
     nearest = min(reversed(errors), key=lambda error: re.search(r" is \w+ instead of ", str(error)) is not None)
-    raise LearngeneError(f"{_join(path) or type(module).__name__}: {nearest}") from nearest
+    raise LearngeneError(f"{joined(path) or type(module).__name__}: {nearest}") from nearest
 
 
 def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state: Mapping[str, Tensor]) -> Found:
@@ -138,9 +132,11 @@ def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state:
         fields["init_values"] = 1.0
     heads = _head_keys(layout, holder)
     spec = layout.infer(state, _head(heads, holder), **fields)
-    if heads and not isinstance(around, made := type(weightless(lambda: layout.make(spec), buffers=False))):
+    rebuilt = weightless(lambda: layout.make(spec), buffers=False) if heads else None
+    if heads and not isinstance(around, type(rebuilt)):
         # somebody's own model, which may do anything with what is called a classifier
-        lacks_head, holder, heads = f"{type(around).__name__} is no {made.__name__}", None, {}
+        lacks_head, holder, heads = f"{type(around).__name__} is no {type(rebuilt).__name__}", None, {}
+        rebuilt = None
         fields = layout.read(module, None)
         spec = layout.infer(state, {}, **fields)
     if lacking := layout.lacks(spec):
@@ -152,7 +148,10 @@ def _read_as(layout: Layout, module: nn.Module, around: nn.Module | None, state:
     norm = module.get_submodule(layout.places("norm1.weight", spec, 0)[0][0].removesuffix(".weight"))
     if spec.norm == "rmsnorm" and "LayerNorm" in type(norm).__name__:
         raise LearngeneError("LayerNorm without bias is not known here; expected one with a bias, or RMSNorm")
-    _compare(layout, spec, module)
+    if rebuilt is None:
+        rebuilt = weightless(lambda: layout.make(spec), buffers=False)
+    if differs := difference(module, layout.vit_of(rebuilt), layout.ignore, layout.is_aside):
+        raise LearngeneError(f"no {layout.class_name} of a spec: {differs}")
     layout.take(_meta(state), _meta(_head(heads, holder)), spec)  # nothing missing, nothing left over
     gives_tokens = "pool" in fields and fields["pool"] is None
     found = Found(layout, spec, module, "", "", gives_tokens, heads, lacks_head=lacks_head or "")
@@ -174,13 +173,6 @@ def _check_patches(layout: Layout, module: nn.Module) -> None:
             raise LearngeneError(f"patch {name} {value} is not known here; expected {usual}")
 
 
-def _compare(layout: Layout, spec: ViTSpec, module: nn.Module) -> None:
-    """Build the class anew from the spec and hold the module against it."""
-    rebuilt = layout.vit_of(weightless(lambda: layout.make(spec), buffers=False))
-    if found := difference(module, rebuilt, layout.ignore, layout.is_aside):
-        raise LearngeneError(f"no {layout.class_name} of a spec: {found}")
-
-
 def _meta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to("meta") for name, tensor in state.items()}
 
@@ -196,12 +188,9 @@ def _get(module: nn.Module, key: str) -> Tensor | None:
 
 def _head_keys(layout: Layout, around: nn.Module | None) -> dict[str, str]:
     """The classifier's tensors in the module around a ViT: canonical name -> key."""
-    found = {}
-    for name in HEAD_TENSORS if around is not None else ():
-        for key in layout.head_places(name):
-            if _get(around, key) is not None:
-                found[name] = key
-    return found
+    if around is None:
+        return {}
+    return {name: key for key, name in layout.head_keys().items() if _get(around, key) is not None}
 
 
 def _head(heads: Mapping[str, str], around: nn.Module | None) -> dict[str, Tensor]:
@@ -217,5 +206,5 @@ def weights_of(found: Found, model: nn.Module) -> ViTWeights:
 def left_aside(found: Found, model: nn.Module) -> list[str]:
     """Names of the parts of a model, with parameters, that belong neither to its ViT nor to its classifier."""
     names = (name for name, _ in model.named_parameters())
-    path, around = (f"{path}." if path else "" for path in (found.path, found.around))
-    return found.layout.beside(names, path, {around + key for key in found.heads.values()})
+    path = f"{found.path}." if found.path else ""
+    return found.layout.beside(names, path, {joined(found.around, key) for key in found.heads.values()})

@@ -160,18 +160,13 @@ def _prepared_live(
     whole = model.get_submodule(path)
     prefix, own = f"{path}." if path else "", dict(whole.named_parameters())
     state = {name: p.detach().to(like.dtype) for name, p in own.items() if p.dtype != like.dtype}  # of poolers, say
-    state |= {
-        name: tensor
-        for canonical, key, tensor in found.layout.entries(weights)
-        if (name := found.key(canonical, key).removeprefix(prefix)) in own
-    }
+    state |= {name: tensor for slot, tensor in found.entries(weights) if (name := slot.key.removeprefix(prefix)) in own}
     return whole, state, _layers(found, found.module)
 
 
 def _layers(found: Found, vit: nn.Module) -> dict[str, nn.Module]:
     """The layers of a ViT by name."""
-    keys = (found.layout.places("norm1.weight", found.spec, layer)[0][0] for layer in range(found.spec.num_layers))
-    names = [key.rpartition(".")[0].rpartition(".")[0] for key in keys]
+    names = [slot.key.rsplit(".", 2)[0] for slot in found.layout.bind(found.spec, "") if slot.name == "norm1.weight"]
     return {name: vit.get_submodule(name) for name in names}
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import LearngeneError
 from ..frameworks import find_vit, tables
-from ..frameworks.base import HEAD_TENSORS, some
+from ..frameworks.base import some
 from ..utils.typed import shortened
 from ..vit.spec import MAX
 
@@ -128,7 +128,7 @@ def _check_whole(folder: Path, model: nn.Module, info: dict) -> None:
     except LearngeneError:
         return  # whoever asked for a ViT will say so
     layout, inside = found.layout, f"{found.path}." if found.path else ""
-    heads = {found.key(name, place) for name in HEAD_TENSORS for place in layout.head_places(name)}
+    heads = layout.head_keys(found.around).keys()
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     lost = [key for key in missing if key.startswith(inside) and not layout.is_aside(key.removeprefix(inside))]
     if lost := [*lost, *(heads & {*missing})]:

@@ -171,14 +171,13 @@ def initialize(
     parameters = dict(model.named_parameters())
     left_out = tensors_named(skip, weights.spec)
     state, skipped, resized, heads = {}, set(), set(), set()
-    for name, key, tensor in found.layout.entries(weights):
-        key = found.key(name, key)
-        if name in left_out:
-            skipped.add(key)
+    for slot, tensor in found.entries(weights):
+        if slot.name in left_out:
+            skipped.add(slot.key)
         else:
-            state[key] = tensor
-        resized |= {key} if name in resampled else set()
-        heads |= {key} if name.startswith("head") else set()
+            state[slot.key] = tensor
+        resized |= {slot.key} if slot.name in resampled else set()
+        heads |= {slot.key} if slot.role == "head" else set()
     tensors, total, set_, aside = [], 0, 0, 0
     inside = f"{found.path}." if found.path else ""
     for name, parameter in parameters.items():
@@ -250,11 +249,7 @@ def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **
     model.to(next(trained.parameters()).device)
     found = find_vit(model)
     weights, statuses = weights_of(found, model), {name: status for name, status, _ in report.tensors}
-    given = {
-        tensor
-        for tensor, key, _ in found.layout.entries(weights)
-        if statuses.get(found.key(tensor, key)) in ("inherited", "resized")
-    }
+    given = {slot.name for slot, _ in found.entries(weights) if statuses.get(slot.key) in ("inherited", "resized")}
     kept = {tensor: value for tensor, value in weights.tensors.items() if tensor in given}
     if not dry_run or next(trained.parameters()).is_meta:
         trained.start_from(ViTWeights(weights.spec, kept, weights.layer_map))

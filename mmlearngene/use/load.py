@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import LearngeneError, NotShown, check_choice, in_words
 from ..frameworks import FRAMEWORKS, check_function, find_vit, tables, weights_of
-from ..frameworks.base import HEAD_TENSORS, UNSEEN, Layout
+from ..frameworks.base import UNSEEN, Layout
 from ..frameworks.live import left_aside
 from ..frameworks.modules import tool_of
 from ..io.checkpoints import entries_of, load_state_dict
@@ -175,8 +175,7 @@ def _of_checkpoint(
             errors.append(error)
         else:
             inside, around = layout.where(state)
-            heads = {around + place for name in HEAD_TENSORS for place in layout.head_places(name)}
-            note_aside(path.name, layout.beside(state, inside, heads))
+            note_aside(path.name, layout.beside(state, inside, layout.head_keys(around)))
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error

@@ -320,11 +320,16 @@ class ViTFields:
         return cls(**fields)
 
     def replace(self, **fields) -> Self:
-        """A copy with other fields; a new number of heads moves ``embed_dims`` along unless that was set apart."""
-        if "embed_dims" not in fields and isinstance(self.num_heads, int) and self.embed_dims == self.inner_dims:
-            fields["embed_dims"] = None
+        """A copy with other fields; a new number of heads moves ``embed_dims`` along unless that was set apart.
+
+        Where nothing changes it is this spec itself, whose checks need not be made again.
+        """
         if "num_layers" in fields and "depths" not in fields:
             fields["depths"] = None
+        if all(type(value) is type(own := getattr(self, name)) and value == own for name, value in fields.items()):
+            return self
+        if "embed_dims" not in fields and isinstance(self.num_heads, int) and self.embed_dims == self.inner_dims:
+            fields["embed_dims"] = None
         return dataclasses.replace(self, **fields)
 
     def asdict(self) -> dict:

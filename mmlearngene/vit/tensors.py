@@ -337,16 +337,6 @@ def decays(name: str) -> bool:
     return found[0] if found else not name.endswith("bias")
 
 
-def merged(row: Row, tensor: Tensor) -> Tensor:
-    """A canonical tensor with the axes merged that frameworks merge."""
-    axis = 0
-    for count in row.groups:
-        if count > 1:
-            tensor = tensor.flatten(axis, axis + count - 1)
-        axis += 1
-    return tensor
-
-
 def named_shapes(spec: ViTFields) -> Iterator[tuple[str, int | None, tuple[int, ...]]]:
     """Every tensor of a ViT: canonical name, layer (None outside the layers) and shape."""
     for name, shape in stem_shapes(spec).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -58,26 +59,26 @@ class Expanded:
         ours = sum(tensor.numel() for name, tensor in tensors if not name.startswith("head"))
         return ours / spec.replace(num_classes=0).num_params
 
+    @cached_property
+    def hf_class(self) -> str:
+        """The class of transformers that opens the folder, with its classifier where there is one."""
+        return type(weightless(lambda: self.layout.make(self.weights.spec), buffers=False)).__name__
+
+    @cached_property
+    def processor(self) -> tuple[object | None, str]:
+        """Hugging Face's image processor for it; or None, and why."""
+        told = self.learngene.preprocessing
+        if not told:
+            return None, "the learngene does not say how its images were normalised"
+        try:
+            return image_processor(told, self.weights.spec), ""
+        except LearngeneError as error:
+            return None, str(error)
+        except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+            return None, f"what the learngene says of its images is damaged ({error})"
+
 
 def class_names(expanded: Expanded) -> list[str]:
     """The names of a descendant's classes; none where its head is fresh or the learngene does not know them."""
     classes = expanded.learngene.classes or []
     return list(map(str, classes)) if not expanded.missing and len(classes) == expanded.weights.spec.num_classes else []
-
-
-def processor_of(expanded: Expanded) -> tuple[object | None, str]:
-    """Hugging Face's image processor for a descendant; or None, and why."""
-    told = expanded.learngene.preprocessing
-    if not told:
-        return None, "the learngene does not say how its images were normalised"
-    try:
-        return image_processor(told, expanded.weights.spec), ""
-    except LearngeneError as error:
-        return None, str(error)
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
-        return None, f"what the learngene says of its images is damaged ({error})"
-
-
-def hf_class(expanded: Expanded) -> str:
-    """The class of transformers that opens the folder, with its classifier where there is one."""
-    return type(weightless(lambda: expanded.layout.make(expanded.weights.spec))).__name__

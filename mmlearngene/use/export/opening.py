@@ -10,7 +10,7 @@ from ...frameworks import mmpretrain, mmseg
 from ...frameworks.timm_call import create_call
 from ...io.preprocessing import pretrained_cfg
 from ...vit.spec import ViTSpec
-from .expanded import Expanded, class_names, hf_class, processor_of
+from .expanded import Expanded, class_names
 
 
 def opening(expanded: Expanded, path: Path) -> str:
@@ -32,10 +32,10 @@ def opening(expanded: Expanded, path: Path) -> str:
     if layout.framework == "timm":
         return _open_in_timm(expanded, path)
     if layout.framework == "hf":
-        cls, where = hf_class(expanded), _quoted(path)
+        cls, where = expanded.hf_class, _quoted(path)
         # the pooler that some classes add has weights of its own, which no learngene gives
         call = f"{cls}.from_pretrained({where}{', add_pooling_layer=False' if _adds_pooler(cls) else ''})"
-        if processor_of(expanded)[0] is None:
+        if expanded.processor[0] is None:
             return f"from transformers import {cls}\nmodel = {call}"
         return (
             f"from transformers import AutoImageProcessor, {cls}\n"

@@ -11,7 +11,7 @@ from ...frameworks.modules import weightless
 from ...io.atomic import save_bytes, save_folder, save_tensors
 from ...io.paths import card_path
 from .card import model_card
-from .expanded import TOKEN_MAP, Expanded, class_names, hf_class, processor_of
+from .expanded import TOKEN_MAP, Expanded, class_names
 from .onnx import onnx_bytes
 from .opening import opening
 
@@ -45,7 +45,7 @@ def write(expanded: Expanded, output: Path) -> list[str]:
     if layout is None or layout.framework != "hf":
         save_bytes(card_path(output), card.encode())
     written = sum(tensor.numel() for tensors in (weights.stem(), *weights.layers()) for tensor in tensors.values())
-    name = "ONNX" if layout is None else hf_class(expanded) if layout.framework == "hf" else layout.class_name
+    name = "ONNX" if layout is None else expanded.hf_class if layout.framework == "hf" else layout.class_name
     lines.insert(0, f"wrote {output}: {spec} for {name}, {written:,} of its {spec.num_params:,} parameters")
     lines += expanded.notes
     if written < spec.num_params:
@@ -71,7 +71,7 @@ def _write_onnx(expanded: Expanded, metadata: dict[str, str], output: Path) -> s
 
 def _write_hf(expanded: Expanded, card: str, output: Path) -> list[str]:
     """Write a Hugging Face folder with its card; returns what to say of it."""
-    processor, lacking = processor_of(expanded)
+    processor, lacking = expanded.processor
 
     def fill(folder: Path) -> None:
         model = build(expanded.weights, "hf")
