@@ -55,6 +55,7 @@ CHANGES = {
     "frozen": {"model.backbone.frozen_stages": 6},
     "41-images": {"train_dataloader.dataset.indices": ",".join(map(str, range(0, 367, 9)))},
 }
+DESCENDANT = "h4-l6"
 SHOWN = 3  # test images in the figure
 
 
@@ -67,11 +68,16 @@ def call(tool: str, config: Path, *arguments: str | Path, options: dict) -> None
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
 
 
-def train(config: str, work_dir: Path, last: str, options: dict) -> Path:
-    """Train ``config`` in ``work_dir`` unless its checkpoint ``last`` is there; returns that."""
+def train(config: str, work_dir: Path, last: str, options: dict, arch: str | None = None) -> Path:
+    """Train ``config``, at another size where one is given, in ``work_dir`` unless its checkpoint ``last`` is there.
+
+    Returns:
+        The checkpoint.
+    """
     checkpoint = work_dir / f"{last}.pth"
     if not checkpoint.exists():
-        call("tools/train.py", CONFIGS / f"{config}.py", "--work-dir", work_dir, "--resume", options=options)
+        size = ["--arch", arch] if arch else []
+        call("tools/train.py", CONFIGS / f"{config}.py", *size, "--work-dir", work_dir, "--resume", options=options)
         print(f"{work_dir} is done", flush=True)
     return checkpoint
 
@@ -109,10 +115,10 @@ class Study:
         """Do everything, ``processes`` runs at a time."""
         with ThreadPoolExecutor(processes) as pool:
             ancestry = pool.submit(self.pretrain, "ancestry")
-            control = pool.submit(self.pretrain, "prefin")
-            self.extract("weight-selection", ancestry.result(), "ancestry")
+            control = pool.submit(self.pretrain, "ancestry", arch=DESCENDANT)
+            self.extract("weight-selection", ancestry.result())
             aux = pool.submit(self.pretrain, "aux", {"model.teacher.checkpoint": ancestry.result()})
-            self.extract("pre-fin", control.result(), "prefin")
+            self.extract("pre-fin", control.result())
             # the runs that wait for the Aux-Net come last
             arms = sorted(self.arms, key=lambda arm: arm == "lets")
             runs = []
@@ -123,15 +129,16 @@ class Study:
             for run in runs:
                 run.result()
 
-    def pretrain(self, name: str, options: dict | None = None) -> Path:
-        """Train ``camvid_<name>`` on CIFAR-10; returns the checkpoint."""
+    def pretrain(self, name: str, options: dict | None = None, arch: str | None = None) -> Path:
+        """Train ``camvid_<name>`` on CIFAR-10, at its own size or another; returns the checkpoint."""
         length = {"train_cfg.max_epochs": self.epochs, "param_scheduler.1.end": self.epochs}
-        return train(f"camvid_{name}", self.root / name, f"epoch_{self.epochs}", {**length, **(options or {})})
+        folder = self.root / (f"{name}_{arch}" if arch else name)
+        return train(f"camvid_{name}", folder, f"epoch_{self.epochs}", {**length, **(options or {})}, arch)
 
-    def extract(self, method: str, checkpoint: Path, name: str) -> None:
-        """Turn a checkpoint of ``camvid_<name>`` into the learngene file of an arm."""
+    def extract(self, method: str, checkpoint: Path) -> None:
+        """Turn a checkpoint of ``camvid_ancestry`` into the learngene file of an arm; its config is beside it."""
         if not self.gene(method).exists():
-            extract(method, checkpoint, like=CONFIGS / f"camvid_{name}.py").save(self.gene(method))
+            extract(method, checkpoint, like=checkpoint.with_name("camvid_ancestry.py")).save(self.gene(method))
 
     def segment(self, arm: str, seed: int) -> None:
         """Train and test one descendant on CamVid."""

@@ -33,7 +33,7 @@ from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.cluster import ORDERS  # noqa: E402
 from mmlearngene.learngenes.lets import SELECTIONS  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
-from mmlearngene.models.seg_sizes import upernet  # noqa: E402
+from mmlearngene.recipes import upernet  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 from mmlearngene.spec import ViTSpec  # noqa: E402
 from mmlearngene.tokens import token_model  # noqa: E402

@@ -39,8 +39,8 @@ from torch import Tensor
 from mmlearngene import extract, load, load_ancestry
 from mmlearngene.layouts import build, layout_for
 from mmlearngene.models.feature_loss import cosine
-from mmlearngene.models.seg_sizes import linear_tuned, upernet
 from mmlearngene.probes import knn_accuracy, linear_accuracy
+from mmlearngene.recipes import linear_tuned, upernet
 from mmlearngene.spec import ViTSpec
 from mmlearngene.tables import markdown
 from mmlearngene.tokens import TokenModel, token_model

@@ -1,4 +1,7 @@
-"""An ancestry: DeiT-S (h6-l12, class token) from scratch on ImageNet-1K, 300 epochs (Touvron et al., ICML 2021)."""
+"""An ancestry: DeiT (class token) from scratch on ImageNet-1K, 300 epochs (Touvron et al., ICML 2021).
+
+DeiT-S, or DeiT-B with --arch h12-l12, DeiT-Ti with --arch h3-l12.
+"""
 
 _base_ = [
     "../_base_/models/descendant.py",
@@ -6,8 +9,11 @@ _base_ = [
     "../_base_/schedules/deit_300e.py",
     "../_base_/runtime.py",
 ]
+from mmlearngene.recipes import descendant, size
 
-model = dict(
+arch = size("h6-l12")
+model = descendant(
+    arch,
     backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True),
     init_cfg=[
         dict(type="TruncNormal", layer="Linear", std=0.02),
