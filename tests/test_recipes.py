@@ -1,6 +1,7 @@
 """``--arch``: a config that takes a size has it in the end, with what a paper sets by size; the others refuse it."""
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,18 @@ def test_a_size_is_a_word(heads, layers):
 
 def test_the_examples_hold():
     assert doctest.testmod(recipes).failed == 0
+
+
+def test_a_config_of_ones_own_takes_a_size(tmp_path):
+    """As the page says it."""
+    page = (CONFIGS.parent / "docs" / "train.md").read_text()
+    (text,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "size(" in block)
+    own = tmp_path / "own.py"
+    own.write_text(text.replace('"configs/', f'"{CONFIGS}/'))
+    assert read_sized(own).model.backbone.arch == vit_arch("h6-l12")
+    cfg = read_sized(own, "h4-l8")
+    assert cfg.model.backbone.arch == vit_arch("h4-l8")
+    assert (cfg.model.head.in_channels, cfg.model.head.num_classes) == (256, 10)
+    cfg.dump(tmp_path / "written.py")  # as a run does
+    assert Config.fromfile(tmp_path / "written.py").to_dict() == cfg.to_dict()
+    assert "of one size" in refusal(tmp_path / "written.py", "h6-l8")
