@@ -1,5 +1,6 @@
 """``--arch``: a config that takes a size has it in the end, with what a paper sets by size; the others refuse it."""
 
+import argparse
 import doctest
 import re
 from pathlib import Path
@@ -142,3 +143,28 @@ def test_a_config_of_ones_own_takes_a_size(tmp_path):
     cfg.dump(tmp_path / "written.py")  # as a run does
     assert Config.fromfile(tmp_path / "written.py").to_dict() == cfg.to_dict()
     assert "of one size" in refusal(tmp_path / "written.py", "h6-l8")
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+def loaded(*words: str) -> Config:
+    from mmlearngene.engine.launch import add_arguments, load_config
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return load_config(parser.parse_args([str(CONFIGS / "lets/des.py"), *words]))
+
+
+def test_a_run_of_a_size_has_a_folder_of_its_own():
+    assert loaded().work_dir == "work_dirs/lets/des"
+    assert loaded("--arch", "H8_L10").work_dir == "work_dirs/lets/des/h8-l10"
+    assert loaded("--arch", "h8-l10", "--work-dir", "mine").work_dir == "mine"
+    assert loaded("--arch", "h8-l10", "--cfg-options", "work_dir=mine").work_dir == "mine"
+
+
+def test_other_options_come_after_the_size():
+    cfg = loaded("--arch", "h8-l10", "--cfg-options", "model.head.in_channels=5")
+    assert (cfg.model.backbone.arch.num_heads, cfg.model.head.in_channels) == (8, 5)
+    with pytest.raises(LearngeneError, match="arch=h8-l10 changes no model; expected --arch h8-l10"):
+        loaded("--cfg-options", "arch=h8-l10")
