@@ -17,12 +17,21 @@ from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.init_check import check_starts
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.models import AuxNet
+from mmlearngene.recipes import read_sized
 from mmlearngene.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FOLDERS = ("ancestry", "controls", "lets", "sws", "tleg")
 NAMES = [str(path.relative_to(CONFIGS)) for folder in FOLDERS for path in sorted((CONFIGS / folder).glob("*.py"))]
-SHARED_BASES = {"des", "des_h3", "des_h6", "des_h12", "transfer", "transfer_h12"}
+SHARED_BASES = {"controls/des.py", "lets/transfer.py", "tleg/transfer.py", "sws/transfer.py"}  # without data or a start
+SIZES = {  # what a config is trained at by --arch, beside its own size: every learngene and every setting by size
+    "ancestry/deit.py": ["h3-l12"],
+    "lets/des.py": ["h10-l8", "h12-l12"],
+    "lets/des_h6_l12_cifar10.py": ["h12-l12"],
+    "sws/des.py": ["h12-l16"],
+    "tleg/des.py": ["h3-l3", "h12-l9"],
+}
+RUNS = [(name, arch) for name in NAMES if name not in SHARED_BASES for arch in (None, *SIZES.get(name, []))]
 PATCH, HEAD_DIM = 112, 4  # at 224 pixels: four tokens
 
 
@@ -99,11 +108,9 @@ def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Pa
     return learngene.save(folder / path.name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_config_trains(name, images, teacher, tmp_path):
-    if Path(name).stem in SHARED_BASES:
-        pytest.skip("what other configs share")
-    cfg = shrink(Config.fromfile(CONFIGS / name), images, teacher, tmp_path)
+@pytest.mark.parametrize("name, arch", RUNS)
+def test_a_config_trains(name, arch, images, teacher, tmp_path):
+    cfg = shrink(read_sized(CONFIGS / name, arch), images, teacher, tmp_path)
     init = cfg.model.get("init_cfg")
     if isinstance(init, dict):
         backbone = cfg.model.backbone
@@ -135,17 +142,19 @@ TAKEN = {
 }
 COMMANDS = sorted(
     {
-        (config, options)
+        (config, arch, options)
         for text in PAGES
-        for config, options in re.findall(r"configs/(\w+/\w+\.py)(?: 4 --cfg-options ([^`\n]+))?", text)
+        for config, arch, options in re.findall(
+            r"configs/(\w+/\w+\.py)(?: 4)?(?: --arch (h\d+-l\d+))?(?: --cfg-options ([^`\n\\]+))?", text
+        )
         if not config.startswith("_base_") and config != "a/b.py"  # which stands for any
     }
 )
 
 
-@pytest.mark.parametrize(("config", "options"), COMMANDS)
-def test_the_commands_of_the_docs_name_configs_and_options_that_are_there(config, options):
-    cfg = Config.fromfile(CONFIGS / config)
+@pytest.mark.parametrize(("config", "arch", "options"), COMMANDS)
+def test_the_commands_of_the_docs_name_configs_sizes_and_options_that_are_there(config, arch, options):
+    cfg = read_sized(CONFIGS / config, arch or None)
     before = cfg.to_dict()
     given = {
         key: DictAction._parse_iterable(value) for key, value in (option.split("=", 1) for option in options.split())

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 from mmengine.runner import Runner
 from rich.console import Console
 
 from mmlearngene import load
 from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.recipes import read_sized
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -49,7 +49,7 @@ def test_every_run_of_the_demo(job, work_dir, monkeypatch):
         demo.run(job, work_dir, _Ignore())
         assert load(demo.gene_file(work_dir, job.method)).method == job.method
         return
-    cfg = Config.fromfile(demo.CONFIGS / job.config)
+    cfg = read_sized(demo.CONFIGS / job.config, job.arch)
     options = {key: _moved(value, work_dir) for key, value in job.options.items()}
     cfg.merge_from_dict({**options, **SHORT, **(EPOCHS if "max_epochs" in cfg.train_cfg else ITERATIONS)})
     cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))

@@ -22,13 +22,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from mmlearngene import LearngeneError, ViTSpec, initialize, load
+from mmlearngene import LearngeneError, ViTSpec, initialize, load, recipes
 from mmlearngene.cli import main
 from mmlearngene.datasets import BankAndQueries
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
 from mmlearngene.frameworks import build, layout_for
 from mmlearngene.frameworks.mmpretrain import classifier_cfg
-from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher, seg_sizes
+from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher
 from mmlearngene.models.feature_loss import (
     LogitsLoss,
     ProteusLoss,
@@ -848,7 +848,7 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
     )
     if imagenet:
         spec = gene.target("h6-l12")
-        segmentor = seg_sizes.upernet(spec, num_classes=5, crop_size=(224, 224))["backbone"]
+        segmentor = recipes.upernet(spec, num_classes=5, crop_size=(224, 224))["backbone"]
         assert initialize(MODELS.build(segmentor), gene).share > 0.99  # all but the norm of the map
         report = initialize(MODELS.build(classifier_cfg(spec.replace(num_classes=9))), gene)
         assert report.share == 1.0 and report.count("random") == spec.embed_dims * 9 + 9
@@ -877,7 +877,7 @@ def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(ph
     (model,) = models_of(["work_dirs/my_dense/epoch_1.learngene.safetensors"], ["h6-l8"])
     assert model.mean == pytest.approx((0.485, 0.456, 0.406))  # of the training's own preprocessing
     cfg = Config.fromfile("configs/seg/des_h6_l12_ade20k_linear_tuned.py")
-    small = seg_sizes.linear_tuned(gene.target("h6-l12"), num_classes=150, crop_size=(224, 224))
+    small = recipes.linear_tuned(gene.target("h6-l12"), num_classes=150, crop_size=(224, 224))
     cfg.model.backbone = small["backbone"]
     cfg.model.decode_head.update(small["decode_head"])
     cfg.model.pop("init_cfg")

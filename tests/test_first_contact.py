@@ -71,8 +71,8 @@ def with_data(dataset):
 @pytest.mark.parametrize(
     "config, missing, advice",
     [
-        ("lets/des_h6_l12", "data/imagenet/train", "put train and val of ILSVRC2012"),
-        ("ancestry/deit_s", "data/imagenet/train", "train_dataloader.dataset.data_root=FOLDER"),
+        ("lets/des", "data/imagenet/train", "put train and val of ILSVRC2012"),
+        ("ancestry/deit", "data/imagenet/train", "train_dataloader.dataset.data_root=FOLDER"),
     ],
 )
 def test_missing_images_of_the_configs_are_named(config, missing, advice, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_the_tools_say_it_in_one_line(name, more, tmp_path):
     options = ["--cfg-options", "model.init_cfg=None", f"train_dataloader.dataset.data_root={tmp_path}/none"]
     options += [f"test_dataloader.dataset.data_root={tmp_path}/none", f"work_dir={tmp_path}/run"]
     done = subprocess.run(
-        [f"tools/{name}", "configs/lets/des_h6_l12.py", *more, *options],
+        [f"tools/{name}", "configs/lets/des.py", *more, *options],
         cwd=ROOT,
         env=ENV,
         stdout=subprocess.PIPE,
@@ -330,7 +330,7 @@ def test_the_number_of_classes_follows_from_the_folders(tmp_path):
 
 
 def test_the_number_of_classes_follows_from_the_set_or_the_option(tmp_path):
-    cfg = Config.fromfile(CONFIGS / "lets/des_h6_l12.py")
+    cfg = Config.fromfile(CONFIGS / "lets/des.py")
     follow_classes(cfg)
     assert cfg.model.head.num_classes == 1000  # ImageNet knows its own
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
@@ -367,29 +367,21 @@ def test_a_folder_of_ones_own_is_one_option_for_the_whole_chain(tmp_path):
     small += ["train_dataloader.batch_size=5"]
     deit = ["model.backbone.patch_size=112"]
 
-    def train(config, name, *options):
-        arguments = ["--data", tmp_path / "mine", "--work-dir", tmp_path / name, "--cfg-options", *small, *options]
-        status, lines = tool("train.py", config, *arguments)
+    def train(config, name, *options, arch=None):
+        size = ["--arch", arch] if arch else []
+        arguments = [*size, "--data", tmp_path / "mine", "--work-dir", tmp_path / name, "--cfg-options"]
+        status, lines = tool("train.py", config, *arguments, *small, *options)
         assert status == 0, lines[-30:]
 
-    train("configs/ancestry/deit_ti.py", "teacher", *deit)
+    train("configs/ancestry/deit.py", "teacher", *deit, arch="h3-l12")
     page = (ROOT / "docs" / "train.md").read_text()
     text = re.search(r"```python\n(_base_ = .*?)```", page, re.DOTALL)[1]
-    text = text.replace("configs/lets", str(CONFIGS / "lets")).replace(
-        "work_dirs/ancestry/deit_s", f"{tmp_path}/teacher"
-    )
-    (tmp_path / "my_aux.py").write_text(text.replace("deit_s.py", "deit_ti.py").replace("epoch_300", "epoch_1"))
+    text = text.replace("configs/lets", str(CONFIGS / "lets")).replace("work_dirs/ancestry/deit", f"{tmp_path}/teacher")
+    (tmp_path / "my_aux.py").write_text(text.replace("epoch_300", "epoch_1"))
     gene = ["learngene=h1-l8", "aux=h3-l16", "patch_size=112"]
     train(tmp_path / "my_aux.py", "aux", *(f"model.student.learngene.{option}" for option in gene))
     learngene = tmp_path / "aux" / "epoch_1.learngene.safetensors"
-    arch = "model.backbone.arch."
-    size = [
-        f"{arch}num_heads=2",
-        f"{arch}embed_dims=128",
-        f"{arch}feedforward_channels=512",
-        "model.head.in_channels=128",
-    ]
-    train("configs/lets/des_h8_l12.py", "des", f"model.init_cfg.checkpoint={learngene}", *deit, *size)
+    train("configs/lets/des.py", "des", f"model.init_cfg.checkpoint={learngene}", *deit, arch="h2-l12")
     state = torch.load(tmp_path / "des" / "epoch_1.pth", weights_only=False)["state_dict"]
     assert state["head.fc.weight"].shape == (10, 128)
 
@@ -407,9 +399,9 @@ def disagreement(cfg):
 
 
 def test_what_disagrees_is_told(tmp_path):
-    cfg = own_set(Config.fromfile(CONFIGS / "lets/des_h6_l12.py"), tmp_path / "sets", val="abcd")
+    cfg = own_set(Config.fromfile(CONFIGS / "lets/des.py"), tmp_path / "sets", val="abcd")
     assert "val_dataloader.dataset has 4 classes and train_dataloader.dataset 5" in disagreement(cfg)
-    cfg = own_set(Config.fromfile(CONFIGS / "lets/des_h6_l12.py"), tmp_path / "option")
+    cfg = own_set(Config.fromfile(CONFIGS / "lets/des.py"), tmp_path / "option")
     cfg.num_classes = 6
     assert "train_dataloader.dataset has 5 classes and num_classes 6" in disagreement(cfg)
     cfg = own_set(Config.fromfile(CONFIGS / "lets/aux_deit_b.py"), tmp_path / "teacher")
@@ -433,7 +425,7 @@ def gene_file(tmp_path):
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 3, 100])
 def test_schedules_hold_for_any_length(epochs, tmp_path):
-    for name in ("lets/aux_deit_b", "lets/des_h6_l12", "ancestry/deit_s", "study/camvid_ancestry", "demo/ancestry"):
+    for name in ("lets/aux_deit_b", "lets/des", "ancestry/deit", "study/camvid_ancestry", "demo/ancestry"):
         cfg = Config.fromfile(CONFIGS / f"{name}.py")
         cfg.merge_from_dict({"train_cfg.max_epochs": epochs, "work_dir": str(tmp_path)})
         fit_schedule(cfg)
@@ -462,7 +454,9 @@ def test_schedules_over_iterations_hold_too(tmp_path):
 def test_the_tool_trains_one_epoch_and_evaluates_at_0(epochs, tmp_path):
     options = [f"model.init_cfg.checkpoint={gene_file(tmp_path)}", f"train_cfg.max_epochs={epochs}"]
     options += ["train_dataloader.dataset.indices=64", "default_hooks.checkpoint.save_best=auto"]
-    status, lines = tool("train.py", "configs/demo/des_h4_l6.py", "--work-dir", tmp_path, "--cfg-options", *options)
+    status, lines = tool(
+        "train.py", "configs/demo/des.py", "--arch", "h4-l6", "--work-dir", tmp_path, "--cfg-options", *options
+    )
     assert status == 0, lines[-30:]
     found = [line for line in lines if "accuracy/top1" in line and "Epoch(val)" in line]
     assert len(found) == epochs + 1

@@ -27,7 +27,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch.utils.checkpoint import checkpoint
 
-from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load
+from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load, recipes
 from mmlearngene.datasets.data_check import check_data
 from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.hooks.visualization import SegPictureHook
@@ -35,7 +35,6 @@ from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.models import seg_sizes
 
 from .processes import ENV, ROOT, Script, ranks
 from .shared import SHARED, needs_shared
@@ -70,7 +69,7 @@ def shrink(name: str, root: Path, work_dir: Path, gene: Path | None) -> Config:
     fields = {**cfg.task, "crop_size": CROP}
     if fields["test_cfg"]["mode"] == "slide":
         fields["test_cfg"] = dict(mode="slide", crop_size=CROP, stride=(48, 48))
-    small = getattr(seg_sizes, kind)(size, **fields)
+    small = getattr(recipes, kind)(size, **fields)
     for head in ("decode_head", "auxiliary_head"):
         if kind == "upernet":
             small[head]["channels"] = 8
@@ -140,19 +139,20 @@ def test_camvid_study_from_ancestry_to_mask(tmp_path):
     for split in ("train", "val", "test"):
         make_pair(tmp_path / f"images/{split}/0.jpg", tmp_path / f"annotations/{split}/0.png", 11, (240, 180), 0)
 
-    def trained(name: str, **options: object) -> Path:
-        cfg = Config.fromfile(CONFIGS.parent / "study" / f"camvid_{name}.py")
-        cfg.merge_from_dict({**options, "work_dir": str(tmp_path / name), "log_level": "WARNING"})
+    def trained(name: str, arch: str | None = None, **options: object) -> Path:
+        cfg = recipes.read_sized(CONFIGS.parent / "study" / f"camvid_{name}.py", arch)
+        folder = tmp_path / f"{name}{arch or ''}"
+        cfg.merge_from_dict({**options, "work_dir": str(folder), "log_level": "WARNING"})
         for split, loader in (("train", cfg.train_dataloader), ("test", cfg.val_dataloader)):
             loader.batch_size = 2
             inside = loader.dataset.type == "CustomDataset"
             loader.dataset.data_root = str(tmp_path / "cifar10" / split if inside else tmp_path)
         Runner.from_cfg(adapt_to_device(cfg)).train()
-        return tmp_path / name
+        return folder
 
     epoch = {"train_cfg.max_epochs": 1}
     ancestry = trained("ancestry", **epoch) / "epoch_1.pth"
-    trained("prefin", **epoch)
+    trained("ancestry", "h4-l6", **epoch)
     aux = trained("aux", **epoch, **{"model.teacher.checkpoint": str(ancestry)}) / "epoch_1.learngene.safetensors"
     checkpoint = {"model.init_cfg.checkpoint": str(aux), "default_hooks.checkpoint.interval": 2}
     assert (trained("des", **checkpoint, **{"train_cfg.max_iters": 2}) / "iter_2.pth").exists()
@@ -235,7 +235,7 @@ def test_frozen_backbone_stays(gene, sets, tmp_path):
 def test_a_frozen_backbone_gives_the_same_features_in_training(kind, rate):
     """Drop-path would go on in a frozen layer, which is in training mode as all others are."""
     size = ViTSpec(3, 4, head_dim=HEAD_DIM)
-    backbone = getattr(seg_sizes, kind)(size, num_classes=5, crop_size=CROP)["backbone"]
+    backbone = getattr(recipes, kind)(size, num_classes=5, crop_size=CROP)["backbone"]
     assert backbone["drop_path_rate"] == rate
     init_default_scope("mmseg")
     model = MODELS.build(backbone)
@@ -250,7 +250,7 @@ def test_a_frozen_backbone_gives_the_same_features_in_training(kind, rate):
 
 @given(st.integers(4, 48))
 def test_feature_maps_spread_over_any_depth(num_layers):
-    indices = seg_sizes.spread_indices(num_layers)
+    indices = recipes.spread_indices(num_layers)
     assert indices[-1] == num_layers - 1
     gaps = np.diff([-1, *indices])
     assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
@@ -258,14 +258,14 @@ def test_feature_maps_spread_over_any_depth(num_layers):
 
 def test_too_shallow_for_a_pyramid():
     with pytest.raises(LearngeneError, match="3 layers do not give 4"):
-        seg_sizes.upernet("h2-l3", num_classes=5, crop_size=(64, 64))
+        recipes.upernet("h2-l3", num_classes=5, crop_size=(64, 64))
 
 
 @pytest.mark.parametrize("num_layers", [5, 12])
 def test_layer_decay_and_drop_path_know_the_depth(num_layers, sets, tmp_path):
     cfg = shrink("des_h6_l12_ade20k", sets["ade20k"], tmp_path, None)
     size = ViTSpec(2, num_layers, head_dim=HEAD_DIM)
-    cfg.merge_from_dict(dict(model=seg_sizes.upernet(size, num_classes=150, crop_size=CROP)))
+    cfg.merge_from_dict(dict(model=recipes.upernet(size, num_classes=150, crop_size=CROP)))
     model = segmentor(cfg, init=False)
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     lr = {group["param_name"]: group["lr"] / cfg.optim_wrapper.optimizer.lr for group in groups}

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ import cifar10_runs  # noqa: E402
 import dense_cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
 import real_vit  # noqa: E402
+from common import Results  # noqa: E402
 
 SHORT = {
     "train_dataloader.dataset.indices": 64,
@@ -32,6 +35,26 @@ SHORT = {
     "default_hooks.checkpoint.interval": 1,
     "visualizer": None,
 }
+
+
+def test_results_outlive_a_kill_and_processes_add_at_the_same_time(tmp_path):
+    results = Results(tmp_path / "new" / "results.jsonl")
+    assert results.all() == {} and results.get("a") is None
+    results.add("a", dict(accuracy=0.1 + 0.2))
+    results.add("b", dict(accuracy=1.0))
+    results.add("a", dict(accuracy=1 / 3))
+    assert results.all() == {"a": dict(accuracy=1 / 3), "b": dict(accuracy=1.0)}
+    whole = results.path.read_bytes()
+    for cut in range(1, 30):  # killed while it wrote the last line
+        results.path.write_bytes(whole[:-cut])
+        again = Results(results.path)
+        assert again.get("a")["accuracy"] == (1 / 3 if cut == 1 else 0.1 + 0.2)
+        again.add("c", dict(accuracy=2.0))
+        assert again.all().keys() == {"a", "b", "c"} and again.get("a") == Results(results.path).get("a")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: Results(results.path).add(f"run {n}", dict(value=n, text="x" * 5000)), range(200)))
+    found = results.all()
+    assert [found[f"run {n}"]["value"] for n in range(200)] == list(range(200))
 
 
 @pytest.fixture
@@ -53,15 +76,15 @@ def test_the_study_of_the_digits(study, capsys):
     for way in elastic_digits.WAYS:
         result = study.run(way, seed=0)
         assert len(result["accuracy"]) == 20 and result["step_seconds"] > 0
-        assert json.loads(study.file(way, 0).read_text()) == result
+        assert study.results.get(study.name(way, 0)) == result
         assert result["epochs"] == (study.epochs_at_equal_time() if "time" in way else 3)
     # what is finished is not done again; what was interrupted before its result was written has lost nothing
-    file = study.file("paper", 0)
-    changed = {**json.loads(file.read_text()), "accuracy": {"h3-l4": 1.5, "h4-l6": 2.5, "h6-l8": 3.5}}
-    finished = json.loads(file.read_text())
-    file.write_text(json.dumps(changed))
+    file, name = study.results.path, study.name("paper", 0)
+    finished, written = study.results.get(name), file.read_text()
+    changed = {**finished, "accuracy": {"h3-l4": 1.5, "h4-l6": 2.5, "h6-l8": 3.5}}
+    study.results.add(name, changed)
     assert study.run("paper", 0) == changed
-    file.unlink()
+    file.write_text("".join(line for line in written.splitlines(True) if name not in line))
     assert study.run("paper", 0) == finished
     study.report(3, study.root / "sizes.png")
     printed = capsys.readouterr().out
@@ -100,7 +123,7 @@ def test_the_study_on_cifar10(in_checkout, images, monkeypatch, capsys):
     for name, value in small.items():
         monkeypatch.setattr(cifar10_runs, name, value)
     protocol = cifar10_runs.Protocol(1, 1, iterations=2, compared=("h4-l6",))
-    study = cifar10_runs.Study(images, images, images / "results", protocol)
+    study = cifar10_runs.Study(images, images, Results(images / "results.jsonl"), protocol)
     wanted = [
         cifar10_runs.Job("untuned", row) for row in ("lets", "lets-uniform", "lets-labels", "weight-selection-row")
     ]
@@ -160,7 +183,7 @@ def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkey
     """Alone or beside another: the same steps from the same start."""
     monkeypatch.setattr(cifar10_runs, "IMAGES", 20)
     monkeypatch.setattr(cifar10_runs, "BATCH", 10)
-    study = cifar10_runs.Study(images, images, images / "results", cifar10_runs.Protocol(1, 1))
+    study = cifar10_runs.Study(images, images, Results(images / "results.jsonl"), cifar10_runs.Protocol(1, 1))
     study.do(cifar10_runs.PRETRAINED)
     start = MODELS.build(study._classifier("h4-l4")).state_dict()
     ends = []
@@ -187,7 +210,8 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
         (dense_cifar10, "BANK_EVERY", 1), (dense_cifar10, "SIZES", ("h3-l4", "h4-l6")),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    study = dense_cifar10.Study(images, images, images / "results", cifar10_runs.Protocol(1, 1, iterations=2))
+    results = Results(images / "results.jsonl")
+    study = dense_cifar10.Study(images, images, results, cifar10_runs.Protocol(1, 1, iterations=2))
     wanted = [
         cifar10_runs.Job("judged", row)
         for row in ("ancestry", "tokens", "tokens-started", "own", "weight-selection", "scratch")
@@ -207,24 +231,60 @@ def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     )
 
 
+def test_the_study_on_camvid_is_reported_from_its_results(in_checkout, tmp_path, monkeypatch, capsys):
+    """A run is tested once, and its line is all that table and curves are made of."""
+    import camvid  # which reads configs of the checkout
+
+    calls = []
+
+    def train(config, folder, last, options, arch=None):
+        log = folder / "20260101" / "vis_data" / "scalars.json"
+        log.parent.mkdir(parents=True)
+        log.write_text("".join(f'{{"step": {step}, "mIoU": {step / 10}}}\n' for step in (100, 200)))
+        return folder / f"{last}.pth"
+
+    def call(tool, config, *arguments, options):
+        calls.append(tool)
+        out = Path(arguments[arguments.index("--out") + 1])
+        out.write_text(json.dumps(dict(mIoU=30.0 + len(calls), mAcc=40.0, aAcc=80.0)))
+
+    monkeypatch.setattr(camvid, "train", train)
+    monkeypatch.setattr(camvid, "call", call)
+    study = camvid.Study(tmp_path, tmp_path, arms=("scratch", "lets"), seeds=2)
+    for arm in study.arms:
+        for seed in range(2):
+            study.segment(arm, seed)
+    assert list(study.results.all()) == ["scratch_seed0", "scratch_seed1", "lets_seed0", "lets_seed1"]
+    assert study.results.get("lets_seed1") == dict(
+        val_mIoU={"100": 10.0, "200": 20.0}, test=dict(mIoU=34.0, mAcc=40.0, aAcc=80.0)
+    )
+    shutil.rmtree(tmp_path / "lets_seed0")
+    study.report()
+    assert "| lets | 10.0 | 20.0 | 33.5 ± 0.5 | 40.0 ± 0.0 | 80.0 ± 0.0 |" in capsys.readouterr().out
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    monkeypatch.setattr(camvid, "train", lambda *args: tmp_path)
+    study.segment("lets", 0)
+    assert len(calls) == 4
+
+
 @pytest.mark.parametrize("page", ["elastic", "which_method", "dense", "principal"])
 def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkeypatch, capsys):
     """Written by the commands that the pages name, from the results that are committed."""
     copy = tmp_path / f"{page}.md"
     text = (ROOT / "docs" / copy.name).read_text()
     copy.write_text(re.sub(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", text, flags=re.DOTALL))
-    results = ROOT / "docs" / "results" / "cifar10"
+    results = ROOT / "docs" / "results" / "cifar10.jsonl"
     for script in (cifar10, dense_cifar10):
         command = ["study", "--report", "--results", results, "--figures", tmp_path, "--pages", copy]
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         script.main()
         assert (tmp_path / f"{'family' if script is cifar10 else 'dense'}_cifar10.png").stat().st_size > 1000
     if page == "principal":
-        report = ["study", "--report", "--results", results.parent / "real_vit.json", "--pages", copy]
+        report = ["study", "--report", "--results", results.parent / "real_vit.jsonl", "--pages", copy]
         monkeypatch.setattr(sys, "argv", list(map(str, report)))
         real_vit.main()
     assert copy.read_text() == text, (
-        f"python tools/studies/... --report --results docs/results/cifar10 --pages docs/{page}.md"
+        f"python tools/studies/... --report --results docs/results/cifar10.jsonl --pages docs/{page}.md"
     )
     assert text.count("<!-- end -->") >= (2 if page == "principal" else 3)
 
@@ -234,10 +294,11 @@ def test_the_study_of_a_real_vit(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(real_vit, "judged", lambda source, size, args: 40.0 + len(size))
     monkeypatch.setattr(real_vit, "extract", lambda method, source, **options: _Extracted(method, options))
     for _ in range(2):
-        options = ["--photos", tmp_path, "--work-dir", tmp_path / "work", "--results", tmp_path / "real.json"]
+        options = ["--photos", tmp_path, "--work-dir", tmp_path / "work", "--results", tmp_path / "real.jsonl"]
         monkeypatch.setattr(sys, "argv", list(map(str, ["study", "vit", *options])))
         real_vit.main()
-    found = json.loads((tmp_path / "real.json").read_text())
+    found = Results(tmp_path / "real.jsonl").all()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == len(found)
     assert {row for row in real_vit.METHODS if any(key.startswith(row) for key in found)} == set(real_vit.METHODS)
     assert "| weight selection |" in capsys.readouterr().out
 

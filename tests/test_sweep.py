@@ -32,7 +32,7 @@ from .processes import Script, below, running
 from .test_cli import fails, run
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs/demo/des_h4_l6.py"
+CONFIG = ROOT / "configs/demo/des.py"
 DIGITS = dict(head_dim=4, img_size=8, patch_size=4, in_channels=1, num_classes=10)
 NORM = ["--mean", 0.3045, "--std", 0.376, "--crop-pct", 1, "--workers", 0]
 

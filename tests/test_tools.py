@@ -14,6 +14,7 @@ from mmlearngene import LearngeneError, build, cli
 from mmlearngene.datasets.digits import load_split
 from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.recipes import read_sized
 from mmlearngene.registry import MODELS
 
 from .processes import ROOT, Script, ranks
@@ -110,7 +111,7 @@ def evaluate(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_is_evaluated(evaluate, tmp_path):
-    cfg = Config.fromfile(ROOT / "configs/demo/des_h4_l6.py")
+    cfg = read_sized(ROOT / "configs/demo/des.py", "h4-l6")
     torch.manual_seed(0)
     model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmpretrain"}).eval()
     torch.nn.init.normal_(model.head.fc.weight)  # so that the classes are far apart
@@ -121,7 +122,7 @@ def test_a_checkpoint_is_evaluated(evaluate, tmp_path):
     accuracy = 100 * (found == torch.tensor(labels)).float().mean().item()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "des.pth")
     assert len(found.unique()) > 3  # not one class for all
-    assert evaluate("configs/demo/des_h4_l6.py", tmp_path / "des.pth") == pytest.approx(accuracy, abs=0.3)
+    assert evaluate("configs/demo/des.py", tmp_path / "des.pth", "--arch", "h4-l6") == pytest.approx(accuracy, abs=0.3)
 
 
 def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, capsys):
@@ -143,36 +144,36 @@ def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, ca
             found = build(learngene.expand(size)).eval()(images).argmax(1)
         expected[size] = pytest.approx(100 * (found == torch.tensor(labels)).float().mean().item(), abs=0.3)
     assert expected["h4-l6"] != expected["h6-l8"].expected
-    assert evaluate("configs/demo/des_h4_l6.py", gene) == expected["h4-l6"]
-    assert evaluate("configs/demo/des_h6_l8.py", gene, "--arch", "h4-l6") == expected["h4-l6"]
+    assert evaluate("configs/demo/des.py", gene) == expected["h6-l8"]
+    assert evaluate("configs/demo/des.py", gene, "--arch", "h4-l6") == expected["h4-l6"]
     assert evaluate(AUX, gene) == expected["h6-l8"]  # which trains it
     assert evaluate(AUX, gene, "--arch", "h4-l6") == expected["h4-l6"]
     for suffix in (".pth", ".safetensors"):
         vit = tmp_path / f"vit{suffix}"
         assert cli.main(["expand", str(gene), "--arch", "h4-l6", "--layout", "mmpretrain", "-o", str(vit)]) == 0
-        assert evaluate("configs/demo/des_h4_l6.py", vit) == expected["h4-l6"]
+        assert evaluate("configs/demo/des.py", vit, "--arch", "h4-l6") == expected["h4-l6"]
     with pytest.raises(LearngeneError, match="does not fit the config: backbone.* in the model"):
-        evaluate("configs/demo/des_h6_l8.py", vit)
+        evaluate("configs/demo/des.py", vit)
     with pytest.raises(LearngeneError, match=r"no such file: .*gene.safetensor; did you mean .*gene.safetensors\?"):
-        evaluate("configs/demo/des_h4_l6.py", str(gene)[:-1])
-    with pytest.raises(LearngeneError, match="--arch h4-l6 is for a learngene"):
-        evaluate("configs/demo/des_h4_l6.py", vit, "--arch", "h4-l6")
+        evaluate("configs/demo/des.py", str(gene)[:-1])
+    with pytest.raises(LearngeneError, match="is of one size, which cannot be changed; expected .*demo/des.py"):
+        evaluate("configs/demo/seg_h4_l6.py", vit, "--arch", "h6-l6")
     with pytest.raises(LearngeneError, match="the nearest size is h6-l8"):
-        evaluate("configs/demo/des_h4_l6.py", gene, "--arch", "h7-l8")
+        evaluate("configs/demo/des.py", gene, "--arch", "h7-l8")
     with pytest.raises(LearngeneError, match="expected a config of classification"):
         evaluate("configs/demo/seg_h4_l6.py", gene)
     bare = learngene.with_classes(0).save(tmp_path / "bare.learngene.safetensors")
     with pytest.raises(LearngeneError, match="no classifier to evaluate; .* are judged by `mmlearngene probe`"):
-        evaluate("configs/demo/des_h4_l6.py", bare)
+        evaluate("configs/demo/des.py", bare)
     # a head of other classes starts fresh, and a number for it would mean nothing
     assert cli.main(["expand", str(gene), "--arch", "h4-l6", "--num-classes", "7", "-o", str(vit), "--force"]) == 0
     with pytest.raises(LearngeneError, match="does not fit the config: it has no backbone"):
-        evaluate("configs/demo/des_h4_l6.py", vit)
+        evaluate("configs/demo/des.py", vit)
 
 
 def test_a_missing_learngene_is_named_before_training(tmp_path):
     options = [f"model.init_cfg.checkpoint={tmp_path / 'none.safetensors'}"]
-    done = Script(*stage_1("configs/demo/des_h4_l6.py", tmp_path, options)).result()
+    done = Script(*stage_1("configs/demo/des.py", tmp_path, options)).result()
     assert done.returncode == 2 and "Traceback" not in done.stdout
     assert f"no such file: {tmp_path / 'none.safetensors'}" in done.stdout.splitlines()[-1]
     assert not list(tmp_path.glob("epoch_*"))

@@ -29,10 +29,10 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def config(folder, *options, name="lets/des_h6_l12.py") -> Config:
+def config(folder, *options, name="lets/des.py") -> Config:
     given = dict(option.split("=") for option in options)
     given = {key: float(value) if value[0] in "0123456789-." else value for key, value in given.items()}
-    arguments = dict(config=str(CONFIGS / name), work_dir=None, data=folder, launcher="none", local_rank=0)
+    arguments = dict(config=str(CONFIGS / name), work_dir=None, arch=None, data=folder, launcher="none", local_rank=0)
     return load_config(Namespace(**arguments, cfg_options=given))
 
 

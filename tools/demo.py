@@ -47,6 +47,7 @@ from mmlearngene.engine.run.prepare import prepare  # noqa: E402
 from mmlearngene.io.checkpoints import load_state_dict  # noqa: E402
 from mmlearngene.io.paths import SUFFIX  # noqa: E402
 from mmlearngene.learngenes import load  # noqa: E402
+from mmlearngene.recipes import read_sized  # noqa: E402
 from mmlearngene.registry import DATASETS, MODELS  # noqa: E402
 from mmlearngene.use.figures import plot_clusters, plot_mixtures  # noqa: E402
 from mmlearngene.use.size_map import plot_sizes  # noqa: E402
@@ -82,6 +83,7 @@ class Job:
     Attributes:
         name: also the folder below the work dir.
         config: file in configs/demo.
+        arch: the size, where it is not the config's own.
         options: overrides of the config, or options of the extraction.
         needs: jobs that have to be done before.
         method: extraction method.
@@ -89,6 +91,7 @@ class Job:
 
     name: str
     config: str = ""
+    arch: str | None = None
     options: dict = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     method: str = ""
@@ -120,27 +123,26 @@ def jobs(work_dir: Path) -> list[Job]:
     teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth")}
     todo = [Job("ancestry", "ancestry.py")]
     todo += [Job("principal", options=EXTRACTED["principal"], needs=("ancestry",), method="principal")]
-    todo += [Job(stage_1, f"{stage_1}.py", teacher, ("ancestry",)) for stage_1, _ in DISTILLED.values()]
+    todo += [Job(stage_1, f"{stage_1}.py", options=teacher, needs=("ancestry",)) for stage_1, _ in DISTILLED.values()]
     others = {m: options for m, options in EXTRACTED.items() if m != "principal"}
     todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in others.items()]
     source = {m: stage_1 for m, (stage_1, _) in DISTILLED.items()} | {m: m for m in EXTRACTED}
 
     def descendant(size: str, init: str) -> Job:
-        config = f"des_{size.replace('-', '_')}.py"
         if init == "scratch":
-            return Job(f"{size} {init}", config, SCRATCH)
+            return Job(f"{size} {init}", "des.py", size, SCRATCH)
         if init == "distill":
-            return Job(f"{size} {init}", "distill_h6_l4.py", teacher, ("ancestry",))
+            return Job(f"{size} {init}", "distill_h6_l4.py", size, teacher, ("ancestry",))
         options = {"model.init_cfg.checkpoint": str(gene_file(work_dir, init))}
         if init in DISTILLED:
             options["optim_wrapper.optimizer.lr"] = 5e-4  # little is left to learn
-        return Job(f"{size} {init}", config, options, (source[init],))
+        return Job(f"{size} {init}", "des.py", size, options, (source[init],))
 
     todo += [descendant(size, init) for size in SIZES for init in ("scratch", *MEASURED)]
     learngene = {"model.init_cfg.checkpoint": str(gene_file(work_dir, "lets"))}
     todo += [
-        Job("seg scratch", "seg_h4_l6.py", {"model.init_cfg": None}),
-        Job("seg lets", "seg_h4_l6.py", learngene, (source["lets"],)),
+        Job("seg scratch", "seg_h4_l6.py", options={"model.init_cfg": None}),
+        Job("seg lets", "seg_h4_l6.py", options=learngene, needs=(source["lets"],)),
     ]
     todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
     return todo
@@ -182,7 +184,7 @@ def run(job: Job, work_dir: Path, queue: multiprocessing.Queue) -> Result:
         gene.save(gene_file(work_dir, job.method))
         sizes = measured(gene_file(work_dir, job.method), work_dir) if job.method in MEASURED else {}
         return Result(job.name, [], gene.stored_params()["total"], 1.0, time.time() - start, sizes)
-    cfg = Config.fromfile(CONFIGS / job.config)
+    cfg = read_sized(CONFIGS / job.config, job.arch)
     cfg.merge_from_dict(job.options)
     cfg.work_dir = str(work_dir / job.name.replace(" ", "_"))
     cfg.experiment_name = job.name

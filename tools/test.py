@@ -55,7 +55,6 @@ def load() -> tuple[argparse.Namespace, Config]:
     parser = Parser(description=__doc__)
     add_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file, or a learngene")
-    parser.add_argument("--arch", metavar="SIZE", help="of a learngene: the size to evaluate, as in h6-l12")
     parser.add_argument(
         "--show-dir", help="segmentation: write image, truth and prediction side by side to this folder"
     )
@@ -67,12 +66,12 @@ def load() -> tuple[argparse.Namespace, Config]:
         )
     if "://" not in args.checkpoint:
         existing(args.checkpoint)
-    cfg = load_config(args)
-    if is_learngene(args.checkpoint):
-        use_learngene(cfg, args.checkpoint, args.arch)
-    elif args.arch:
-        raise LearngeneError(f"--arch {args.arch} is for a learngene; {args.checkpoint} is of one size, the config's")
+    if is_learngene(args.checkpoint):  # whose descendants have any size, whatever the config
+        size, args.arch = args.arch, None
+        cfg = load_config(args)
+        use_learngene(cfg, args.checkpoint, size)
     else:
+        cfg = load_config(args)
         cfg.load_from = args.checkpoint
     if args.show_dir:
         pictures = dict(type="mmlearngene.SegPictureHook", folder=args.show_dir)

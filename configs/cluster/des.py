@@ -1,6 +1,6 @@
-"""Cluster-Learngene: what all descendants share. 50 epochs on ImageNet-1K with the released recipe, so without drop-path.
+"""Cluster-Learngene: a descendant, 50 epochs on ImageNet-1K with the released recipe, so without drop-path.
 
-The learngene comes out of a trained ancestry in minutes:
+It is as wide as its ancestry: DeiT-S, or DeiT-B with --arch h12-l12, DeiT-Ti with --arch h3-l12. The learngene comes out of a trained ancestry in minutes:
 
     mmlearngene extract --method cluster --ancestry deit_small_patch16_224 --data data/imagenet/val -o work_dirs/cluster/deit_s.safetensors
 """
@@ -11,8 +11,18 @@ _base_ = [
     "../_base_/schedules/extracted_50e.py",
     "../_base_/runtime.py",
 ]
+from mmlearngene.recipes import descendant, size
 
-model = dict(
+arch = size("h6-l12", heads=[3, 6, 12], layers=range(1, 13))
+model = descendant(
+    arch,
     backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True, drop_path_rate=0.0),
-    init_cfg=dict(checkpoint="work_dirs/cluster/deit_s.safetensors", head="fresh"),
+    init_cfg=dict(
+        checkpoint={
+            3: "work_dirs/cluster/deit_ti.safetensors",
+            6: "work_dirs/cluster/deit_s.safetensors",
+            12: "work_dirs/cluster/deit_b.safetensors",
+        }[arch.heads],
+        head="fresh",
+    ),
 )

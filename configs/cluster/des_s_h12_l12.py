@@ -2,5 +2,5 @@
 
 _base_ = "./des.py"
 
+arch = None  # of one size, as it is not a plain ViT's
 model = dict(backbone=dict(type="mmlearngene.ElasticViT", num_heads=12, head_dims=64))
-work_dir = "work_dirs/cluster/des_s_h12_l12"

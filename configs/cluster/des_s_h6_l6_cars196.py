@@ -4,4 +4,3 @@ _base_ = ["./transfer.py", "../_base_/datasets/cars196.py"]
 
 model = dict(head=dict(num_classes=196))
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
-work_dir = "work_dirs/cluster/des_s_h6_l6_cars196"

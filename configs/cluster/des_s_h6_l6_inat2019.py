@@ -4,4 +4,3 @@ _base_ = ["./transfer.py", "../_base_/datasets/inat2019.py"]
 
 model = dict(head=dict(num_classes=1010))
 train_cfg = dict(max_epochs=100)
-work_dir = "work_dirs/cluster/des_s_h6_l6_inat2019"

@@ -7,4 +7,3 @@ model = dict(
     head=dict(in_channels=1024),
     init_cfg=dict(checkpoint="work_dirs/cluster/swin_b.safetensors"),
 )
-work_dir = "work_dirs/cluster/des_swin_b"

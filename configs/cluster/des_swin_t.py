@@ -7,6 +7,7 @@ The ancestry is a checkpoint of mmpretrain's Swin-T:
 
 _base_ = "./des.py"
 
+arch = None  # of one size, as it is not a plain ViT's
 model = dict(
     backbone=dict(_delete_=True, type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.0),
     neck=dict(type="GlobalAveragePooling"),
@@ -14,4 +15,3 @@ model = dict(
     init_cfg=dict(checkpoint="work_dirs/cluster/swin_t.safetensors"),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={".relative_position_bias_table": dict(decay_mult=0.0)}))
-work_dir = "work_dirs/cluster/des_swin_t"

@@ -3,4 +3,3 @@
 _base_ = "./des_swin_t.py"
 
 model = dict(backbone=dict(type="mmlearngene.ElasticSwin", num_heads=[2, 4, 12, 24], head_dims=32))
-work_dir = "work_dirs/cluster/des_swin_t_few_first"

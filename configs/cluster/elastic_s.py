@@ -16,4 +16,3 @@ custom_hooks = [
     *_base_.custom_hooks,
 ]
 default_hooks = dict(checkpoint=dict(save_best="mean/accuracy/top1"))
-work_dir = "work_dirs/cluster/elastic_s"

@@ -2,6 +2,7 @@
 
 _base_ = ["./des.py"]
 
+arch = None  # of one size
 model = dict(
     _delete_=True,
     type="mmlearngene.AuxNet",
@@ -14,4 +15,3 @@ optim_wrapper = dict(constructor="mmlearngene.LearngeneOptimWrapperConstructor",
 custom_hooks = [
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
 ]
-work_dir = "work_dirs/cluster/joint_s_h6_l12"

@@ -7,8 +7,8 @@ The ancestry's file is made in a second:
 
 _base_ = "./des.py"
 
+arch = None  # of one size, as it is not a plain ViT's
 model = dict(
     backbone=dict(type="mmlearngene.ElasticViT", num_heads=3, head_dims=64),
     init_cfg=dict(checkpoint="work_dirs/controls/pre-fin.safetensors"),
 )
-work_dir = "work_dirs/cluster/pre_fin_s_h3_l12"

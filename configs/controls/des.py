@@ -11,8 +11,11 @@ _base_ = [
     "../_base_/schedules/tune_5e.py",
     "../_base_/runtime.py",
 ]
+from mmlearngene.recipes import descendant, size
 
-model = dict(
-    backbone=dict(arch=dict(num_layers=9), with_cls_token=True, out_type="cls_token", final_norm=True),
+arch = size("h6-l9")
+model = descendant(
+    arch,
+    backbone=dict(with_cls_token=True, out_type="cls_token", final_norm=True),
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-5))  # as learngene descendants of this width

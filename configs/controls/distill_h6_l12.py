@@ -6,14 +6,16 @@ _base_ = [
     "../_base_/schedules/distill_300e.py",
     "../_base_/runtime.py",
 ]
+from mmlearngene.recipes import descendant, size
 
+arch = size("h6-l12")
 model = dict(
-    student=dict(
+    student=descendant(
+        arch,
         _delete_=True,
         type="ImageClassifier",
         backbone=dict(
             type="VisionTransformer",
-            arch=dict(embed_dims=384, num_heads=6, num_layers=12, feedforward_channels=1536),
             img_size=224,
             patch_size=16,
             with_cls_token=False,
@@ -21,7 +23,7 @@ model = dict(
             final_norm=False,
             drop_path_rate=0.1,
         ),
-        head=dict(type="LinearClsHead", num_classes=1000, in_channels=384, topk=(1, 5)),
+        head=dict(type="LinearClsHead", num_classes=1000, topk=(1, 5)),
     ),
 )
 optim_wrapper = dict(

@@ -6,6 +6,8 @@ _base_ = [
     "../_base_/schedules/deit_300e.py",
     "../_base_/runtime.py",
 ]
+from mmlearngene.recipes import descendant, size
 
-model = dict(init_cfg=None)
+arch = size("h6-l12")
+model = descendant(arch, init_cfg=None)
 train_cfg = dict(max_epochs=100)

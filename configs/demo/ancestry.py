@@ -1,12 +1,15 @@
 """The demo's ancestry: a ViT h6-l8 (heads of 16, patch 2) trained from scratch on the digits."""
 
 _base_ = ["./base.py"]
+from mmlearngene.recipes import descendant, size
 
-model = dict(
+arch = size("h6-l8")
+model = descendant(
+    arch,
+    head_dim=16,
     type="ImageClassifier",
     backbone=dict(
         type="VisionTransformer",
-        arch=dict(embed_dims=96, num_heads=6, num_layers=8, feedforward_channels=384),
         img_size=8,
         patch_size=2,
         in_channels=1,
@@ -14,5 +17,5 @@ model = dict(
         out_type="avg_featmap",
         final_norm=False,
     ),
-    head=dict(type="LinearClsHead", num_classes=10, in_channels=96),
+    head=dict(type="LinearClsHead", num_classes=10),
 )

@@ -1,14 +1,17 @@
 """The control of plain distillation: h6-l4 from scratch, with the ancestry as teacher but without a learngene."""
 
 _base_ = ["./distill.py"]
+from mmlearngene.recipes import descendant, size
 
+arch = size("h6-l4")
 model = dict(
-    student=dict(
+    student=descendant(
+        arch,
+        head_dim=16,
         _delete_=True,
         type="ImageClassifier",
         backbone=dict(
             type="VisionTransformer",
-            arch=dict(embed_dims=96, num_heads=6, num_layers=4, feedforward_channels=384),
             img_size=8,
             patch_size=2,
             in_channels=1,
@@ -16,7 +19,7 @@ model = dict(
             out_type="avg_featmap",
             final_norm=False,
         ),
-        head=dict(type="LinearClsHead", num_classes=10, in_channels=96),
+        head=dict(type="LinearClsHead", num_classes=10),
     ),
 )
 train_cfg = dict(max_epochs=5, val_interval=1)

@@ -1,6 +1,7 @@
 """UperNet on digits over a noisy canvas (11 classes, 8 x 8), its backbone the descendant h4-l6; 700 iterations on a CPU."""
 
 _base_ = ["../_base_/seg/upernet.py"]
+from mmlearngene.recipes import vit_arch
 
 custom_imports = dict(
     imports=["mmlearngene.models", "mmlearngene.engine", "mmlearngene.datasets"], allow_failed_imports=False
@@ -12,7 +13,7 @@ model = dict(
     data_preprocessor=dict(mean=[77.65], std=[95.9], bgr_to_rgb=False, size=(8, 8), test_cfg=None),
     backbone=dict(
         type="mmpretrain.VisionTransformer",
-        arch=dict(embed_dims=64, num_heads=4, num_layers=6, feedforward_channels=256),
+        arch=vit_arch("h4-l6", head_dim=16),
         img_size=8,
         patch_size=2,
         in_channels=1,

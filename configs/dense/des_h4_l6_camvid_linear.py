@@ -1,10 +1,11 @@
 """The small chain: a linear head on the descendant h4-l6, trained end to end on CamVid."""
 
 _base_ = "../study/camvid_des.py"
-from mmlearngene.models.seg_sizes import linear_tuned
+from mmlearngene.recipes import linear_tuned, size
 
+arch = size("h4-l6")
 model = linear_tuned(
-    dict(num_heads=4, num_layers=6, head_dim=16, patch_size=8),
+    dict(num_heads=arch.heads, num_layers=arch.layers, head_dim=16, patch_size=8),
     num_classes=11,
     crop_size=_base_.crop_size,
     neck=None,

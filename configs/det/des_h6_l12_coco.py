@@ -1,10 +1,12 @@
 """Descendant h6-l12 with a simple feature pyramid and Faster R-CNN on COCO. Needs mmdetection and mmcv's ops."""
 
 _base_ = "../_base_/runtime.py"
+from mmlearngene.recipes import size, vit_arch
 
 default_scope = "mmdet"
 custom_imports = dict(imports=["mmlearngene.models", "mmlearngene.engine"], allow_failed_imports=False)
-width, crop = 384, (640, 640)
+arch = size("h6-l12")
+crop = (640, 640)
 model = dict(
     type="FasterRCNN",
     data_preprocessor=dict(
@@ -16,14 +18,16 @@ model = dict(
     ),
     backbone=dict(
         type="mmpretrain.VisionTransformer",
-        arch=dict(embed_dims=width, num_heads=6, num_layers=12, feedforward_channels=4 * width),
+        arch=vit_arch(arch),
         img_size=crop,
         with_cls_token=False,
         out_type="featmap",
         drop_path_rate=0.1,
         init_cfg=dict(type="Learngene", checkpoint="work_dirs/lets/aux_deit_b/epoch_300.learngene.safetensors"),
     ),
-    neck=dict(type="mmlearngene.SimpleFeaturePyramid", in_channels=width, out_channels=256, num_outs=5),
+    neck=dict(
+        type="mmlearngene.SimpleFeaturePyramid", in_channels=vit_arch(arch)["embed_dims"], out_channels=256, num_outs=5
+    ),
     rpn_head=dict(
         type="RPNHead",
         in_channels=256,

@@ -4,9 +4,10 @@ mmlearngene extract --method peg --ancestry deit_small_patch16_224 --option ffn_
 """
 
 _base_ = "./des.py"
+from mmlearngene.recipes import descendant, size
 
-model = dict(
-    backbone=dict(arch=dict(num_layers=6)),
+arch = size("h6-l6", heads=[6], layers=range(1, 10))
+model = descendant(
+    arch,
     init_cfg=dict(checkpoint="work_dirs/peg/deit_s_9.safetensors"),
 )
-work_dir = "work_dirs/peg/des_s_h6_l6"

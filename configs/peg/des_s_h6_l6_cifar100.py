@@ -7,4 +7,3 @@ _base_ = ["../cluster/des_s_h6_l6_cifar100.py"]
 
 model = dict(init_cfg=dict(checkpoint="work_dirs/peg/des_s_h6_l6.safetensors"))
 optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
-work_dir = "work_dirs/peg/des_s_h6_l6_cifar100"

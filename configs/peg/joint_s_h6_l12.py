@@ -8,4 +8,3 @@ _base_ = ["../cluster/joint_s_h6_l12.py"]
 model = dict(learngene=dict(path="work_dirs/peg/deit_s.safetensors"))
 optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
 train_cfg = dict(max_epochs=100)
-work_dir = "work_dirs/peg/joint_s_h6_l12"

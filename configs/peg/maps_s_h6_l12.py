@@ -3,4 +3,3 @@
 _base_ = "./des.py"
 
 model = dict(backbone=dict(type="mmlearngene.PEGViT", learngene_heads=4))
-work_dir = "work_dirs/peg/maps_s_h6_l12"

@@ -15,4 +15,3 @@ custom_hooks = [
     dict(type="mmlearngene.RedrawHook"),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="deit_small_patch16_224")),
 ]
-work_dir = "work_dirs/peg/redraw_s_h6_l12"

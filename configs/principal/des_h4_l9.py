@@ -5,9 +5,10 @@
 """
 
 _base_ = "../controls/des.py"
+from mmlearngene.recipes import descendant, size
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=256, num_heads=4, feedforward_channels=1024)),
-    head=dict(in_channels=256),
+arch = size("h4-l9")
+model = descendant(
+    arch,
     init_cfg=dict(checkpoint="work_dirs/principal/deit_s.safetensors"),
 )

@@ -1,7 +1,8 @@
 """Descendant h6-l12 with Segmenter's mask transformer on ADE20K: the LeTs paper's protocol."""
 
 _base_ = ["../_base_/seg/segmenter.py", "../_base_/seg/ade20k.py", "../_base_/seg/sgd_160k.py"]
-from mmlearngene.models.seg_sizes import segmenter
+from mmlearngene.recipes import segmenter, size
 
-model = segmenter("h6-l12", **_base_.task)
+arch = size("h6-l12")
+model = segmenter(arch, **_base_.task)
 train_dataloader = dict(batch_size=1)

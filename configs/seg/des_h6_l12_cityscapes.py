@@ -1,6 +1,7 @@
 """Descendant h6-l12 with UperNet on Cityscapes."""
 
 _base_ = ["../_base_/seg/upernet.py", "../_base_/seg/cityscapes.py", "../_base_/seg/adamw_80k.py"]
-from mmlearngene.models.seg_sizes import upernet
+from mmlearngene.recipes import size, upernet
 
-model = upernet("h6-l12", **_base_.task)
+arch = size("h6-l12")
+model = upernet(arch, **_base_.task)

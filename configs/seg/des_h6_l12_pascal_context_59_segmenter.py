@@ -1,7 +1,8 @@
 """Descendant h6-l12 with Segmenter's mask transformer on Pascal Context, 59 classes: the LeTs paper's protocol."""
 
 _base_ = ["../_base_/seg/segmenter.py", "../_base_/seg/pascal_context_59.py", "../_base_/seg/sgd_80k.py"]
-from mmlearngene.models.seg_sizes import segmenter
+from mmlearngene.recipes import segmenter, size
 
-model = segmenter("h6-l12", **_base_.task)
+arch = size("h6-l12")
+model = segmenter(arch, **_base_.task)
 auto_scale_lr = dict(base_batch_size=16)

@@ -2,12 +2,13 @@
 
 _base_ = ["../_base_/seg/upernet.py", "../_base_/seg/evaluation.py"]
 from mmlearngene.datasets.seg_loaders import train_loader, val_loader
-from mmlearngene.models.seg_sizes import upernet
+from mmlearngene.recipes import size, upernet
 
 iterations = 600
 crop_size = (160, 160)
+arch = size("h4-l6")
 model = upernet(
-    dict(num_heads=4, num_layers=6, head_dim=16, patch_size=8),
+    dict(num_heads=arch.heads, num_layers=arch.layers, head_dim=16, patch_size=8),
     num_classes=11,
     crop_size=crop_size,
     test_cfg=dict(mode="whole"),

@@ -36,10 +36,10 @@ def family() -> dict:
     """EFLOPs of N sizes from N = 1 to 20, and from how many on the learngene costs less."""
     mean = sum(3 * ViTSpec.parse(size).flops for size in SIZES) / len(SIZES)
     stage_1 = epochs_of("lets/aux_deit_b") * (3 * ViTSpec.parse("h12-l16").flops + TEACHER_FLOPS)
-    tuning = epochs_of("lets/des_h6_l12") * mean
+    tuning = epochs_of("lets/des") * mean
     each = {
         "scratch": epochs_of("controls/scratch_100e_h6_l12") * mean,
-        "pre-training": epochs_of("ancestry/deit_s") * mean,
+        "pre-training": epochs_of("ancestry/deit") * mean,
         "distillation": epochs_of("controls/distill_h6_l12") * (mean + TEACHER_FLOPS),
     }
     unit = IMAGES / 1e18

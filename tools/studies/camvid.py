@@ -11,7 +11,8 @@ The descendant h4-l6 then segments CamVid, its backbone
 * ``pre-fin``: the same network, trained on CIFAR-10 by itself for as many epochs as the ancestry.
 
 ``--change`` repeats the runs on CamVid with one thing changed, ``--epochs`` with shorter or longer pre-training.
-Everything is written to the work dir. What is finished is not done again, and what was interrupted is resumed.
+Everything is written to the work dir, what a run came to as a line of its results.jsonl. What is finished is not done
+again, what was interrupted is resumed, and ``--report`` makes table and curves of the results alone.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from common import unpack_cifar10
+from common import Results, unpack_cifar10
 from mmengine.config import Config
 from PIL import Image
 
@@ -55,6 +57,7 @@ CHANGES = {
     "frozen": {"model.backbone.frozen_stages": 6},
     "41-images": {"train_dataloader.dataset.indices": ",".join(map(str, range(0, 367, 9)))},
 }
+DESCENDANT = "h4-l6"
 SHOWN = 3  # test images in the figure
 
 
@@ -67,11 +70,16 @@ def call(tool: str, config: Path, *arguments: str | Path, options: dict) -> None
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
 
 
-def train(config: str, work_dir: Path, last: str, options: dict) -> Path:
-    """Train ``config`` in ``work_dir`` unless its checkpoint ``last`` is there; returns that."""
+def train(config: str, work_dir: Path, last: str, options: dict, arch: str | None = None) -> Path:
+    """Train ``config``, at another size where one is given, in ``work_dir`` unless its checkpoint ``last`` is there.
+
+    Returns:
+        The checkpoint.
+    """
     checkpoint = work_dir / f"{last}.pth"
     if not checkpoint.exists():
-        call("tools/train.py", CONFIGS / f"{config}.py", "--work-dir", work_dir, "--resume", options=options)
+        size = ["--arch", arch] if arch else []
+        call("tools/train.py", CONFIGS / f"{config}.py", *size, "--work-dir", work_dir, "--resume", options=options)
         print(f"{work_dir} is done", flush=True)
     return checkpoint
 
@@ -101,18 +109,27 @@ class Study:
         stem = f"aux/epoch_{self.epochs}" if arm == "lets" else arm
         return self.root / f"{stem}{SUFFIX}"
 
+    @cached_property
+    def results(self) -> Results:
+        """What the runs on CamVid came to."""
+        return Results(self.root / "results.jsonl")
+
+    def run_name(self, arm: str, seed: int) -> str:
+        """The name of a run in the results, and its folder in the work dir."""
+        return str(Path(self.change or "", f"{arm}_seed{seed}"))
+
     def run_dir(self, arm: str, seed: int) -> Path:
         """Where a descendant is trained."""
-        return self.root / (self.change or "") / f"{arm}_seed{seed}"
+        return self.root / self.run_name(arm, seed)
 
     def run(self, processes: int) -> None:
         """Do everything, ``processes`` runs at a time."""
         with ThreadPoolExecutor(processes) as pool:
             ancestry = pool.submit(self.pretrain, "ancestry")
-            control = pool.submit(self.pretrain, "prefin")
-            self.extract("weight-selection", ancestry.result(), "ancestry")
+            control = pool.submit(self.pretrain, "ancestry", arch=DESCENDANT)
+            self.extract("weight-selection", ancestry.result())
             aux = pool.submit(self.pretrain, "aux", {"model.teacher.checkpoint": ancestry.result()})
-            self.extract("pre-fin", control.result(), "prefin")
+            self.extract("pre-fin", control.result())
             # the runs that wait for the Aux-Net come last
             arms = sorted(self.arms, key=lambda arm: arm == "lets")
             runs = []
@@ -123,15 +140,16 @@ class Study:
             for run in runs:
                 run.result()
 
-    def pretrain(self, name: str, options: dict | None = None) -> Path:
-        """Train ``camvid_<name>`` on CIFAR-10; returns the checkpoint."""
+    def pretrain(self, name: str, options: dict | None = None, arch: str | None = None) -> Path:
+        """Train ``camvid_<name>`` on CIFAR-10, at its own size or another; returns the checkpoint."""
         length = {"train_cfg.max_epochs": self.epochs, "param_scheduler.1.end": self.epochs}
-        return train(f"camvid_{name}", self.root / name, f"epoch_{self.epochs}", {**length, **(options or {})})
+        folder = self.root / (f"{name}_{arch}" if arch else name)
+        return train(f"camvid_{name}", folder, f"epoch_{self.epochs}", {**length, **(options or {})}, arch)
 
-    def extract(self, method: str, checkpoint: Path, name: str) -> None:
-        """Turn a checkpoint of ``camvid_<name>`` into the learngene file of an arm."""
+    def extract(self, method: str, checkpoint: Path) -> None:
+        """Turn a checkpoint of ``camvid_ancestry`` into the learngene file of an arm; its config is beside it."""
         if not self.gene(method).exists():
-            extract(method, checkpoint, like=CONFIGS / f"camvid_{name}.py").save(self.gene(method))
+            extract(method, checkpoint, like=checkpoint.with_name("camvid_ancestry.py")).save(self.gene(method))
 
     def segment(self, arm: str, seed: int) -> None:
         """Train and test one descendant on CamVid."""
@@ -141,13 +159,15 @@ class Study:
         init = {"model.init_cfg": None, DECAY: 1.0} if arm == "scratch" else {INIT: self.gene(arm)}
         options = {"randomness.seed": seed, **init, **camvid, **CHANGES.get(self.change, {})}
         checkpoint = train("camvid_des", folder, f"iter_{options.get(LENGTH[0], ITERATIONS)}", options)
-        if not (folder / "test.json").exists():
+        if self.results.get(self.run_name(arm, seed)) is None:
             show = ["--show-dir", folder / "shown"] if seed == 0 else []
             arguments = [checkpoint, "--work-dir", folder / "test", "--out", folder / "test.json", *show]
             call("tools/test.py", CONFIGS / "camvid_des.py", *arguments, options=camvid)
+            test = json.loads((folder / "test.json").read_text())
+            self.results.add(self.run_name(arm, seed), dict(val_mIoU=self.curve(arm, seed), test=test))
 
     def curve(self, arm: str, seed: int) -> dict[int, float]:
-        """Iteration -> mIoU (percent) on the validation images."""
+        """Iteration -> mIoU (percent) on the validation images, from the logs of a run."""
         points = {}
         for log in sorted(self.run_dir(arm, seed).glob("*/vis_data/scalars.json")):
             rows = map(json.loads, log.read_text().splitlines())
@@ -157,17 +177,18 @@ class Study:
     def report(self) -> None:
         """The table, the curves and the pictures, in the folder of the runs."""
         folder = self.root / (self.change or "")
-        results = {}
+        folder.mkdir(parents=True, exist_ok=True)
         figure, axes = plt.subplots(figsize=(6, 3.6), dpi=100)
         for arm in self.arms:
-            curves = [self.curve(arm, seed) for seed in range(self.seeds)]
+            runs = [run for seed in range(self.seeds) if (run := self.results.get(self.run_name(arm, seed)))]
+            if not runs:
+                continue
+            curves = [{int(step): value for step, value in run["val_mIoU"].items()} for run in runs]
             steps = sorted(set.intersection(*map(set, curves)))
             values = np.array([[points[step] for step in steps] for points in curves])
-            tests = [json.loads((self.run_dir(arm, seed) / "test.json").read_text()) for seed in range(self.seeds)]
-            results[arm] = dict(steps=steps, val_mIoU=values.tolist(), test=tests)
             axes.plot(steps, values.mean(0), marker="o", markersize=3, label=arm)
             axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2)
-            scores = np.array([[test[key] for key in ("mIoU", "mAcc", "aAcc")] for test in tests])
+            scores = np.array([[run["test"][key] for key in ("mIoU", "mAcc", "aAcc")] for run in runs])
             cells = [f"{mean:.1f}" for mean in values.mean(0)]
             cells += [f"{m:.1f} ± {s:.1f}" for m, s in zip(scores.mean(0), scores.std(0), strict=True)]
             print(f"| {arm} | {' | '.join(cells)} |")
@@ -176,8 +197,6 @@ class Study:
         axes.grid(alpha=0.3)
         figure.tight_layout()
         figure.savefig(folder / "curves.png")
-        (folder / "results.json").write_text(json.dumps(results, indent=2))
-        self.pictures(folder / "masks.png")
 
     def pictures(self, target: Path) -> None:
         """Rows: test images. Columns: image, truth, then the prediction of each arm (seed 0)."""
@@ -212,10 +231,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each on CamVid")
     parser.add_argument("--change", choices=CHANGES, help="one thing that differs from the protocol")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--report", action="store_true", help="only make table and curves of what is finished")
     args = parser.parse_args()
-    unpack_cifar10(args.data, CIFAR10)
     study = Study(args.work_dir, args.data, args.epochs, tuple(args.arms), args.seeds, args.change)
-    study.run(args.processes)
+    if not args.report:
+        unpack_cifar10(args.data, CIFAR10)
+        study.run(args.processes)
+        study.pictures(study.root / (args.change or "") / "masks.png")
     study.report()
 
 

@@ -4,9 +4,9 @@
 
 An ancestry h6-l8 (heads of 16, patch 8) is trained on CIFAR-10 and teaches, or gives, learngenes. Their descendants of
 twelve sizes are tested as they are, tuned, and used as backbones of UperNet. ``--only`` chooses runs by their names,
-the file names of their results: ``untuned_*``, ``own_*``, ``tuned_lets-uniform_h4-l6_*``, ``camvid_*``.
+as the file of the results has them: ``untuned_*``, ``own_*``, ``tuned_lets-uniform_h4-l6_*``, ``camvid_*``.
 
-The runs are in cifar10_runs.py, what they come to is here. Tables and figures are made of the results' files alone
+The runs are in cifar10_runs.py, what they come to is here. Tables and figures are made of the results alone
 (``--report``); ``--pages`` writes the tables where a page has ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
@@ -38,7 +38,7 @@ from cifar10_runs import (
     Job,
     spec_of,
 )
-from common import unpack_cifar10
+from common import Results, unpack_cifar10
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -425,7 +425,7 @@ def arguments(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cifar10_jpeg, camvid_half")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/cifar10"), help="where everything goes")
-    parser.add_argument("--results", type=Path, help="where the results are (default: results in the work dir)")
+    parser.add_argument("--results", type=Path, help="the file of the results (default: results.jsonl in the work dir)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each where there are several")
     parser.add_argument(
         "--quick", action="store_true", help="a twentieth of the images, few epochs: only to see it work"
@@ -460,7 +460,7 @@ def main() -> None:
     """Run the study."""
     args = arguments(__doc__).parse_args()
     protocol = QUICK if args.quick else FULL
-    study = runs.Study(args.work_dir, args.data, args.results or args.work_dir / "results", protocol)
+    study = runs.Study(args.work_dir, args.data, Results(args.results or args.work_dir / "results.jsonl"), protocol)
     work(study, runs.jobs(args.seeds, protocol), args)
     if found := study.result(PRETRAINED):
         print(f"the ancestry {ANCESTRY}: {found['accuracy'][-1]:.1f} % after {found['epochs']} epochs\n")

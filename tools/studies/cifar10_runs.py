@@ -1,7 +1,7 @@
 """The runs of the study on CIFAR-10 (cifar10.py): what there is to run, and how each is run.
 
-A run is one method of :class:`Study`; what it needs is done before it. Every run leaves a JSON file; what is finished
-is not done again, and what was interrupted is resumed.
+A run is one method of :class:`Study`; what it needs is done before it. Every run leaves a line in the file of the
+results; what is finished is not done again, and what was interrupted is resumed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from common import read_json, step_seconds, train, write_json  # noqa: E402
+from common import Results, step_seconds, train  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.model import ModuleDict  # noqa: E402  (which initialises what is in it)
 from mmengine.runner import Runner  # noqa: E402
@@ -33,7 +33,7 @@ from mmlearngene.learngenes import load  # noqa: E402
 from mmlearngene.learngenes.facts.cluster import ORDERS  # noqa: E402
 from mmlearngene.learngenes.facts.lets import SELECTIONS  # noqa: E402
 from mmlearngene.models import LearngeneDistiller  # noqa: E402
-from mmlearngene.models.seg_sizes import upernet  # noqa: E402
+from mmlearngene.recipes import upernet  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 from mmlearngene.use.tokens import token_model  # noqa: E402
 from mmlearngene.vit.spec import ViTSpec  # noqa: E402
@@ -246,20 +246,20 @@ class Study:
     Attributes:
         root: the work dir.
         data: the folder with cifar10_jpeg and camvid_half.
-        results: the folder of the results.
+        results: the file of the results.
         protocol: how long everything takes.
     """
 
     root: Path
     data: Path
-    results: Path
+    results: Results
     protocol: Protocol = FULL
 
     # ------------------------------------------------------------------ runs and their results
 
     def result(self, job: Job) -> dict | None:
         """What a run came to, if it is finished."""
-        return read_json(self.results / f"{job.name}.json")
+        return self.results.get(job.name)
 
     def products(self, job: Job) -> list[Path]:
         """Files that a run leaves for others."""
@@ -276,7 +276,7 @@ class Study:
         """Do a run, unless that is done."""
         if not self.finished(job):
             torch.set_num_threads(1)
-            write_json(self.results / f"{job.name}.json", getattr(self, job.kind)(job))
+            self.results.add(job.name, getattr(self, job.kind)(job))
         return self.result(job)
 
     def needs(self, job: Job) -> list[Job]:

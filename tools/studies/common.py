@@ -1,9 +1,11 @@
-"""What the studies share: images, a stopwatch for training steps, runs that resume, results never half written."""
+"""What the studies share: images, a stopwatch for training steps, runs that resume, and their results in one file."""
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
+import os
 import time
 from pathlib import Path
 
@@ -84,17 +86,50 @@ def step_seconds(runner: Runner) -> float:
     return float(runner.message_hub.get_scalar(STEP_SECONDS).mean())
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write a result whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.replace(path)
+class Results:
+    """What the runs of a study came to: a file with a line of JSON for each, which names it. A run's last line counts.
 
+    Processes may add at the same time. A line that a killed process has not finished is no result, and stays alone on
+    its line.
 
-def read_json(path: Path) -> dict | None:
-    """A result, if there is one."""
-    return json.loads(path.read_text()) if path.exists() else None
+    Args:
+        path: the ``.jsonl`` file, which the first result makes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._seen: tuple[int, int] | None = None
+        self._found: dict[str, dict] = {}
+
+    def all(self) -> dict[str, dict]:
+        """Run -> result, of the runs that are finished; the file is read where it has changed."""
+        if not self.path.exists():
+            return {}
+        stat = self.path.stat()
+        if self._seen != (stat.st_mtime_ns, stat.st_size):
+            self._seen, self._found = (stat.st_mtime_ns, stat.st_size), {}
+            for line in self.path.read_text().splitlines():
+                try:
+                    result = json.loads(line)
+                except json.JSONDecodeError:  # not finished
+                    continue
+                self._found[result.pop("run")] = result
+        return self._found
+
+    def get(self, run: str) -> dict | None:
+        """What a run came to; None if it is not finished."""
+        return self.all().get(run)
+
+    def add(self, run: str, result: dict) -> None:
+        """Append the line of a run, in one write."""
+        line = json.dumps({"run": run, **result}) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode())
 
 
 @DATASETS.register_module()

@@ -14,7 +14,8 @@ Ancestry, images, schedule and files are those of cifar10.py, in the same work d
 
 The features of each size are judged as they are: 20 nearest neighbours, a linear layer, the cosine to the ancestry.
 ``seg_*`` puts descendants below a linear head, and h4-l6 below UperNet, trained end to end on CamVid. Every run
-leaves a JSON file; what is finished is not done again, and the report is made of these files alone (``--report``).
+leaves a line in the file of the results; what is finished is not done again, and the report is made of this file alone
+(``--report``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 from cifar10 import with_spread
 from cifar10_runs import ANCESTRY, FULL, PRETRAINED, QUICK, Job, spec_of
-from common import PackedImages, step_seconds, train
+from common import PackedImages, Results, step_seconds, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
@@ -39,7 +40,7 @@ from torch import Tensor
 from mmlearngene import extract, load, load_ancestry
 from mmlearngene.frameworks import build, layout_for
 from mmlearngene.models.feature_loss import cosine
-from mmlearngene.models.seg_sizes import linear_tuned, upernet
+from mmlearngene.recipes import linear_tuned, upernet
 from mmlearngene.use.probes import knn_accuracy, linear_accuracy
 from mmlearngene.use.tokens import TokenModel, token_model
 from mmlearngene.utils.tables import markdown
@@ -286,7 +287,8 @@ def main() -> None:
     args = parser.parse_args()
     protocol = QUICK if args.quick else FULL
     protocol = replace(protocol, epochs=args.epochs or protocol.epochs)
-    study = Study(args.work_dir, args.data, args.results or args.work_dir / "results", protocol)
+    results = Results(args.results or args.work_dir / "results.jsonl")
+    study = Study(args.work_dir, args.data, results, protocol)
     cifar10.work(study, jobs(args.seeds), args)
     if found := study.result(Job("judged", "ancestry")):
         best = found["sizes"][ANCESTRY]

@@ -11,8 +11,8 @@ The demo's ancestry h6-l8 teaches a learngene h3-l4 in the Aux-Net h6-l8, in one
 
 Then all twenty sizes are expanded and tested as they are. How long an epoch takes is told by the seconds of processor
 time of the training steps, one thread each, of the first seed: measured one after another on one machine.
-Every run leaves a JSON file; what is finished is not done again, what was interrupted is resumed. Table and figure are
-made from these files, also of the seeds that are finished so far.
+Every run leaves a line in results.jsonl of the work dir; what is finished is not done again, what was interrupted is
+resumed. Table and figure are made from this file, also of the seeds that are finished so far.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import os
 import statistics
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from common import read_json, step_seconds, train, write_json  # noqa: E402
+from common import Results, step_seconds, train  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
@@ -60,13 +61,15 @@ class Study:
     root: Path
     epochs: int = 20
 
-    def file(self, way: str, seed: int) -> Path:
-        """The result of a run."""
-        return self.root / f"{way.replace(', ', '_').replace(' ', '_')}_seed{seed}.json"
+    @cached_property
+    def results(self) -> Results:
+        """What the runs came to."""
+        return Results(self.root / "results.jsonl")
 
-    def result(self, way: str, seed: int) -> dict | None:
-        """What a run came to, if it is finished."""
-        return read_json(self.file(way, seed))
+    @staticmethod
+    def name(way: str, seed: int) -> str:
+        """A run's name, also of its folder."""
+        return f"{way.replace(', ', '_').replace(' ', '_')}_seed{seed}"
 
     def train_ancestry(self) -> Path:
         """The teacher of all runs; its checkpoint."""
@@ -77,14 +80,14 @@ class Study:
 
     def run(self, way: str, seed: int) -> dict:
         """Train one learngene and test its sizes, unless that is done."""
-        if found := self.result(way, seed):
+        name = self.name(way, seed)
+        if found := self.results.get(name):
             return found
         config, options = WAYS[way]
         epochs = self.epochs_at_equal_time() if way == "elastic, same time" else self.epochs
         length = {"train_cfg.max_epochs": epochs, "train_cfg.val_interval": epochs}
         teacher = {"model.teacher.checkpoint": str(self.train_ancestry()), "randomness.seed": seed}
-        folder = self.file(way, seed).with_suffix("")
-        runner, metrics = self._train(config, folder, {**options, **length, **teacher})
+        runner, metrics = self._train(config, self.root / name, {**options, **length, **teacher})
         result = dict(
             way=way,
             seed=seed,
@@ -92,7 +95,7 @@ class Study:
             step_seconds=step_seconds(runner),
             accuracy=by_size(metrics, METRIC),
         )
-        write_json(self.file(way, seed), result)
+        self.results.add(name, result)
         return result
 
     def epochs_at_equal_time(self) -> int:
@@ -111,7 +114,7 @@ class Study:
         print("| way | seeds | epochs | CPU ms a step | least of the sizes | h3-l4 | h4-l6 | h6-l8 | mean of all |")
         print("|---|---|---|---|---|---|---|---|---|")
         for way in WAYS:
-            runs = [result for seed in range(seeds) if (result := self.result(way, seed))]
+            runs = [result for seed in range(seeds) if (result := self.results.get(self.name(way, seed)))]
             if not runs:
                 continue
             sizes = list(runs[0]["accuracy"])

@@ -4,7 +4,7 @@
 
 The ViT is a Hugging Face folder, or whatever `mmlearngene extract` reads. Photos are of other subjects than the
 segmentation set. Each descendant is judged as `mmlearngene probe --segmentation` does: a linear layer on the patches of
-100 training images, mIoU over the patches of the validation images. Results are kept in --results, a file, and what is
+100 training images, mIoU over the patches of the validation images. Results are lines of --results, a file, and what is
 there is not run again; --pages writes the table into pages.
 """
 
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import read_json, write_json
+from common import Results
 
 from mmlearngene import extract
 from mmlearngene.use.probes import linear_predictions, mean_iou, models_of, patch_features
@@ -34,6 +34,7 @@ METHODS = {  # row -> method and options of the extraction
     "random weights": ("scratch", {}),
 }
 SIDE, IMAGES = 168, 96
+RESULTS = Path("docs/results/real_vit.jsonl")
 
 
 def learngene(row: str, args: argparse.Namespace) -> Path:
@@ -86,26 +87,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=IMAGES, help="how many photos")
     parser.add_argument("--limit", type=int, default=100, help="images of a set at most")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/real_vit"), help="where learngenes go")
-    parser.add_argument("--results", type=Path, default=Path("docs/results/real_vit.json"), help="where results go")
+    parser.add_argument(
+        "--results", type=Path, default=Path("docs/results/real_vit.jsonl"), help="the file of the results"
+    )
     parser.add_argument("--rows", nargs="+", default=list(METHODS), help="which methods")
     parser.add_argument("--report", action="store_true", help="only show what is there")
     parser.add_argument("--pages", nargs="+", type=Path, default=[], help="pages to write the table to")
     args = parser.parse_args()
-    found = read_json(args.results) or {}
+    results = Results(args.results)
     if not args.report:
         if not (args.ancestry and args.photos):
             parser.error("expected a ViT and --photos, or --report")
         args.work_dir.mkdir(parents=True, exist_ok=True)
-        if "ancestry" not in found:
-            found["ancestry"] = judged(args.ancestry, "", args)
+        if "ancestry" not in results.all():
+            results.add("ancestry", dict(mIoU=judged(args.ancestry, "", args)))
         for row in args.rows:
             gene = learngene(row, args)
             for size in SIZES:
                 asked = size in (SIZES if row.startswith("principal") else OF_CONTROLS)
-                if f"{row} {size}" not in found and asked:
-                    found[f"{row} {size}"] = judged(str(gene), size, args)
-                    write_json(args.results, found)
-                    print(row, size, f"{found[f'{row} {size}']:.1f}", flush=True)
+                if f"{row} {size}" not in results.all() and asked:
+                    score = judged(str(gene), size, args)
+                    results.add(f"{row} {size}", dict(mIoU=score))
+                    print(row, size, f"{score:.1f}", flush=True)
+    found = {run: result["mIoU"] for run, result in results.all().items()}
     print(table(found))
     for page in args.pages:
         page.write_text(fill(page.read_text(), {"real_vit": table(found)}))

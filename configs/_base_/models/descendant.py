@@ -1,4 +1,6 @@
-"""A plain ViT classifier, h6-l12, initialised from a learngene; a size is a few overrides.
+"""A plain ViT classifier, initialised from a learngene.
+
+A config adds its size: ``model = descendant(size("h6-l12"))``, of mmlearngene.recipes.
 
 The learngene's Aux-Nets average the patch tokens and then normalise, without class token, and so do descendants.
 """
@@ -7,7 +9,6 @@ model = dict(
     type="ImageClassifier",
     backbone=dict(
         type="VisionTransformer",
-        arch=dict(embed_dims=384, num_heads=6, num_layers=12, feedforward_channels=1536),
         img_size=224,
         patch_size=16,
         with_cls_token=False,
@@ -18,7 +19,6 @@ model = dict(
     head=dict(
         type="LinearClsHead",
         num_classes=1000,
-        in_channels=384,
         loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"),
         topk=(1, 5),
     ),

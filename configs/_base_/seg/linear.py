@@ -1,6 +1,6 @@
 """Each token of the descendant is classified by one linear layer: linear probing, or trained end to end.
 
-A config adds the descendant's size and the data set's classes: ``model = linear('h6-l12', **_base_.task)`` freezes the
+A config adds the descendant's size and the data set's classes: ``model = linear(size('h6-l12'), **_base_.task)`` freezes the
 descendant, ``linear_tuned`` trains it too.
 """
 

@@ -1,6 +1,6 @@
 """Segmenter (Strudel et al., ICCV 2021) with the mask transformer: the LeTs paper's own decoder.
 
-A config adds the descendant's size and the data set's classes: ``model = segmenter('h6-l12', **_base_.task)``.
+A config adds the descendant's size and the data set's classes: ``model = segmenter(size('h6-l12'), **_base_.task)``.
 """
 
 _base_ = "./segmentor.py"

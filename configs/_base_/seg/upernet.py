@@ -1,6 +1,6 @@
 """UperNet (Xiao et al., ECCV 2018) on a ViT whose feature maps are resized to a pyramid.
 
-A config adds the descendant's size and the data set's classes: ``model = upernet('h6-l12', **_base_.task)``.
+A config adds the descendant's size and the data set's classes: ``model = upernet(size('h6-l12'), **_base_.task)``.
 """
 
 _base_ = "./segmentor.py"

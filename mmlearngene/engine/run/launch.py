@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from ...datasets.subset import check_share
 from ...errors import LearngeneError, RunStopped
-from ...io.config_files import read_config
+from ...recipes import read_sized
 
 CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts: its process id
 _LOOK = 1.0  # seconds between two looks at whether the process that started this one is there
@@ -30,8 +30,11 @@ _PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and N
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and the flags that every tool takes."""
     parser.add_argument("config", help="config file")
+    parser.add_argument("--arch", metavar="SIZE", help="another size of the descendant, as in h6-l12")
     parser.add_argument(
-        "--work-dir", help="where logs and checkpoints go; configs/a/b.py runs in work_dirs/a/b by default"
+        "--work-dir",
+        help="where logs and checkpoints go; by default configs/a/b.py runs in work_dirs/a/b, with --arch in a "
+        "folder of the size there",
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action=_Overrides, help="override the config: key=value, nested as a.b=value"
@@ -58,17 +61,21 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config with the command line's overrides.
 
     Raises:
-        LearngeneError: there is no such config, or ``--data`` does not go with it.
+        LearngeneError: there is no such config, or ``--arch`` or ``--data`` does not go with it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = read_config(args.config)
+    cfg = read_sized(args.config, args.arch)
+    folder = Path(cfg.get("work_dir") or default_work_dir(args.config))
+    cfg.work_dir = str(folder / cfg.arch if args.arch else folder)
     cfg.launcher = args.launcher
     if args.data:
         use_folder(cfg, args.data)
     if args.cfg_options:
+        if "arch" in cfg and (asked := args.cfg_options.get("arch")):
+            raise LearngeneError(f"--cfg-options arch={asked} changes no model; expected --arch {asked}")
         cfg.merge_from_dict(args.cfg_options)
     take_share(cfg)
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default_work_dir(args.config))
+    cfg.work_dir = args.work_dir or cfg.work_dir
     return cfg
 
 
@@ -85,7 +92,7 @@ def use_folder(cfg: Config, folder: Path) -> None:
         if "PackInputs" not in [transform["type"] for transform in pipeline]:
             raise LearngeneError(
                 f"--data {folder}: {name} is not of mmpretrain's classification; expected a config like "
-                "configs/lets/des_h6_l12.py. For segmentation set data_root and metainfo.classes of the data sets"
+                "configs/lets/des.py. For segmentation set data_root and metainfo.classes of the data sets"
             )
         if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
             pipeline = [dict(type="LoadImageFromFile"), *pipeline]

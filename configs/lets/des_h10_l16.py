@@ -1,8 +1,0 @@
-"""Descendant h10-l16 on ImageNet-1K."""
-
-_base_ = "./des.py"
-
-model = dict(
-    backbone=dict(arch=dict(embed_dims=640, num_heads=10, num_layers=16, feedforward_channels=2560)),
-    head=dict(in_channels=640),
-)

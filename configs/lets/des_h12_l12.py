@@ -1,9 +1,0 @@
-"""Descendant h12-l12 on ImageNet-1K."""
-
-_base_ = "./des.py"
-
-model = dict(
-    backbone=dict(arch=dict(embed_dims=768, num_heads=12, num_layers=12, feedforward_channels=3072)),
-    head=dict(in_channels=768),
-    init_cfg=dict(rows=[0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7]),  # the released rows for 12 layers
-)

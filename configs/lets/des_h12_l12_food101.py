@@ -1,6 +1,0 @@
-"""Descendant h12-l12 on Food-101, 300 epochs as in the paper."""
-
-_base_ = ["./transfer_h12.py", "../_base_/datasets/food101.py"]
-
-model = dict(head=dict(num_classes=101))
-train_cfg = dict(max_epochs=300)

@@ -1,9 +1,0 @@
-"""Descendant h8-l12 on ImageNet-1K."""
-
-_base_ = "./des.py"
-
-model = dict(
-    backbone=dict(arch=dict(embed_dims=512, num_heads=8, num_layers=12, feedforward_channels=2048)),
-    head=dict(in_channels=512),
-    init_cfg=dict(rows=[0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7]),  # the released rows for 12 layers
-)

@@ -1,8 +1,0 @@
-"""Descendant h8-l16 on ImageNet-1K."""
-
-_base_ = "./des.py"
-
-model = dict(
-    backbone=dict(arch=dict(embed_dims=512, num_heads=8, num_layers=16, feedforward_channels=2048)),
-    head=dict(in_channels=512),
-)

@@ -1,6 +1,0 @@
-"""Descendant h12-l12 with UperNet on ADE20K."""
-
-_base_ = ["../_base_/seg/upernet.py", "../_base_/seg/ade20k.py", "../_base_/seg/adamw_160k.py"]
-from mmlearngene.models.seg_sizes import upernet
-
-model = upernet("h12-l12", **_base_.task)

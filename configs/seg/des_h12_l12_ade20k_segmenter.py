@@ -1,7 +1,0 @@
-"""Descendant h12-l12 with Segmenter's mask transformer on ADE20K: the LeTs paper's protocol."""
-
-_base_ = ["../_base_/seg/segmenter.py", "../_base_/seg/ade20k.py", "../_base_/seg/sgd_160k.py"]
-from mmlearngene.models.seg_sizes import segmenter
-
-model = segmenter("h12-l12", **_base_.task)
-train_dataloader = dict(batch_size=1)

@@ -1,8 +1,0 @@
-"""Descendant h12-l12 with Segmenter's mask transformer on Cityscapes: the LeTs paper's protocol."""
-
-_base_ = ["../_base_/seg/segmenter.py", "../_base_/seg/cityscapes.py", "../_base_/seg/sgd_80k.py"]
-from mmlearngene.models.seg_sizes import segmenter
-
-model = segmenter("h12-l12", **_base_.task)
-train_dataloader = dict(batch_size=1)
-optim_wrapper = dict(optimizer=dict(lr=1e-2))

@@ -1,7 +1,0 @@
-"""Descendant h12-l12 with Segmenter's mask transformer on Pascal Context, 59 classes: the LeTs paper's protocol."""
-
-_base_ = ["../_base_/seg/segmenter.py", "../_base_/seg/pascal_context_59.py", "../_base_/seg/sgd_80k.py"]
-from mmlearngene.models.seg_sizes import segmenter
-
-model = segmenter("h12-l12", **_base_.task)
-auto_scale_lr = dict(base_batch_size=16)

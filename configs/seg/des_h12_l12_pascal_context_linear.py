@@ -1,6 +1,0 @@
-"""Descendant h12-l12, frozen, with a linear classifier of its tokens on Pascal Context, 60 classes."""
-
-_base_ = ["../_base_/seg/linear.py", "../_base_/seg/pascal_context.py", "../_base_/seg/linear_80k.py"]
-from mmlearngene.models.seg_sizes import linear
-
-model = linear("h12-l12", **_base_.task)

@@ -1,5 +1,0 @@
-"""Descendant h6-l11 on ImageNet-1K."""
-
-_base_ = "./des_h6.py"
-
-model = dict(backbone=dict(arch=dict(num_layers=11)))
