@@ -33,7 +33,7 @@ from ..spec import ViTSpec
 from .data_check import check_data
 from .device import adapt_to_device
 from .hooks import normalisation_of, unwrapped
-from .launch import end_with
+from .launch import end_with, import_yapf
 from .schedule import fit_schedule
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -158,7 +158,8 @@ def folder_config(
 
 
 def with_imports(cfg: Config) -> Config:
-    """The config, with imports of all that a size's run needs."""
+    """The config, with imports of all that a size's run needs; it can be printed."""
+    import_yapf()
     own = (cfg.get("custom_imports") or {}).get("imports") or []
     own = [own] if isinstance(own, str) else list(own)
     cfg.custom_imports = dict(imports=list(dict.fromkeys([*own, *_IMPORTS])), allow_failed_imports=False)
