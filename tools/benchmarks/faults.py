@@ -242,11 +242,9 @@ def kill(process: int, work_dir: Path, when: Callable[[float], bool]) -> float |
 def kept(work_dir: Path) -> list[str]:
     """What a run that was killed can go on with: its latest checkpoint, or the sizes that a sweep has finished."""
     last = work_dir / "last_checkpoint"
-    return (
-        [Path(last.read_text()).name]
-        if last.exists()
-        else sorted(path.stem for path in (work_dir / "sizes").glob("*.json"))
-    )
+    if last.exists():
+        return [Path(last.read_text()).name]
+    return sorted(path.stem for path in (work_dir / "sizes").glob("*.json"))
 
 
 def digests(work_dir: Path) -> dict[str, str]:
