@@ -8,8 +8,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
 from mmlearngene.layouts.base import UNSEEN
+from mmlearngene.layouts.mmpretrain import SWIN, backbone_cfg, classifier_cfg
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.layouts.modules import _attributes
 from mmlearngene.layouts.timm import VIT as TIMM
 from mmlearngene.layouts.timm import model_kwargs
 
@@ -182,3 +183,25 @@ def test_a_network_without_a_tensor_that_shows_its_size_is_refused(name):
         return
     with pytest.raises(LearngeneError, match=name):
         TIMM.from_state_dict(state, **unseen(spec))
+
+
+def test_what_tensors_show_after_all():
+    tables = ViTSpec(2, 2, rel_pos_bias=True, pos_embed="none", head_dim=4, img_size=8, patch_size=4)
+    mixed = ViTSpec(2, 2, rope="mixed", head_dim=4, img_size=8, patch_size=4)
+    assert TIMM.shows("num_heads", tables) and not TIMM.shows("num_heads", mixed)
+    assert TIMM.shows("rope", mixed) and not TIMM.shows("rope", tables)
+
+
+def test_attributes_are_compared_where_both_modules_have_a_plain_value():
+    one, other = torch.nn.LayerNorm(4, eps=1e-3), torch.nn.LayerNorm(4)
+    one.more, one.other, other.other = 1, object(), 1
+    pairs = _attributes(one, other)
+    assert pairs["eps"] == (1e-3, 1e-5) and not {"more", "other"} & pairs.keys()
+
+
+@pytest.mark.parametrize("ratio, reason", [(4, None), (5, "a hidden width of 40 "), (2, "a hidden width of 16 ")])
+def test_a_narrow_swin_of_mmpretrain_has_four_times_its_width(ratio, reason):
+    swin = dict(depths=(2, 2, 2, 2), window_size=4, patch_norm=True, rel_pos_bias=True, pos_embed="none")
+    spec = ViTSpec(1, 8, head_dim=4, embed_dims=8, mlp_ratio=ratio, img_size=64, patch_size=2, pool="norm_avg", **swin)
+    found = SWIN.cannot(spec)
+    assert found is None if reason is None else found.startswith(reason)
