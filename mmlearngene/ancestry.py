@@ -201,7 +201,7 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
             if not weights:
                 with torch.device("meta"):
                     return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
-            with _quiet(transformers.utils.logging):
+            with quiet(transformers.utils.logging):
                 model, info = _with_classifier(folder, config, *_loaded(cls, folder))
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
         if told.get("auto_map"):
@@ -294,7 +294,7 @@ def _timm_folder(folder: Path, told: Mapping, stored: int | None) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _quiet(logs: ModuleType) -> Iterator[None]:
+def quiet(logs: ModuleType) -> Iterator[None]:
     """Without the progress bar and the report of transformers: what matters of it is said by an error."""
     verbosity, bar = logs.get_verbosity(), logs.is_progress_bar_enabled()
     logs.set_verbosity_error()

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor, nn
 
 from . import files
+from .ancestry import quiet
 from .errors import LearngeneError, in_words
 from .layouts import Layout, build, built_anywhere, mmpretrain, mmseg
 from .layouts.modules import weightless
@@ -120,11 +121,14 @@ def write(expanded: Expanded, output: Path) -> list[str]:
         lines += [f"no preprocessor_config.json: {lacking}"] if lacking else []
 
         def write(folder: Path) -> None:
+            import transformers
+
             model = build(weights, "hf")
             if names := _class_names(expanded):
                 model.config.id2label = dict(enumerate(names))
                 model.config.label2id = {name: number for number, name in enumerate(names)}
-            model.save_pretrained(folder)
+            with quiet(transformers.utils.logging):
+                model.save_pretrained(folder)
             if processor:
                 processor.save_pretrained(folder)
             if expanded.token_map is not None:
