@@ -205,3 +205,9 @@ def test_a_narrow_swin_of_mmpretrain_has_four_times_its_width(ratio, reason):
     spec = ViTSpec(1, 8, head_dim=4, embed_dims=8, mlp_ratio=ratio, img_size=64, patch_size=2, pool="norm_avg", **swin)
     found = SWIN.cannot(spec)
     assert found is None if reason is None else found.startswith(reason)
+
+
+def test_the_nearest_number_of_heads_may_be_one():
+    spec = ViTSpec(1, 1, head_dim=5, img_size=4, patch_size=4)
+    with pytest.raises(LearngeneError, match="2 heads do not divide the width 5; the nearest that do are 1"):
+        TIMM.from_state_dict(TIMM.state_dict(random_weights(spec)), **{**unseen(spec), "num_heads": 2})
