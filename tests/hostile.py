@@ -170,16 +170,36 @@ class Hostile:
         fields = dict(model_type="vit", architectures=["ViTModel"], hidden_size=8, num_hidden_layers=2, patch_size=4)
         fields |= dict(num_attention_heads=2, intermediate_size=16, image_size=8)
         for wrong in (
-            dict(num_labels=10**7 + 1), dict(num_labels=10**9), dict(num_labels=1e12), dict(num_labels="x"),
+            dict(num_labels=10**7), dict(num_labels=10**6), dict(num_labels=10**9), dict(num_labels=1e12),
+            dict(num_labels="x"), dict(id2label=dict.fromkeys(range(10**5), "x")), dict(id2label=3),
             dict(num_hidden_layers=1000), dict(num_hidden_layers=-1), dict(model_type="bert"), dict(model_type="x"),
             dict(model_type="bert", architectures=["BertModel"]), dict(model_type=None), dict(model_type=[]),
             dict(architectures="ViTModel"), dict(architectures=[3]), dict(architectures=["Trainer"]),
-            dict(hidden_size=0),
-            dict(num_attention_heads=0), dict(num_attention_heads=3), dict(patch_size=0), dict(image_size=-8),
+            dict(hidden_size=0), dict(num_attention_heads=0), dict(num_attention_heads=3), dict(patch_size=0),
+            dict(image_size=-8),
         ):  # fmt: skip
             content = {"config.json": json.dumps({**fields, **wrong}).encode(), "model.safetensors": weights}
             argv = ["extract", "--method", "first-k", "--ancestry", "{}", "-o", "{}/out.safetensors"]
             cases.append(Case(f"Hugging Face {wrong}", argv, content))
+        timm_fields = dict(architecture="vit_tiny_patch16_224", num_classes=3, pretrained_cfg={})
+        like = "extract --method first-k --ancestry {}/vit.pth --like {} -o {}/out.safetensors".split()
+        for name, config in {
+            "1,000 layers of Hugging Face": {**fields, "num_hidden_layers": 1000},
+            "1,000 layers of timm": {**timm_fields, "model_args": dict(depth=1000)},
+            "10^9 layers of timm": {**timm_fields, "model_args": dict(depth=10**9)},
+            "10^7 labels": {**fields, "num_labels": 10**7},
+            "10^6 labels": {**fields, "num_labels": 10**6},
+            "10^9 classes of timm": {**timm_fields, "num_classes": 10**9},
+        }.items():
+            content = {"config.json": json.dumps(config).encode(), "vit.pth": _torch_bytes(self.checkpoint)}
+            cases.append(Case(f"like {name}", like, content))
+        for wrong in (
+            dict(num_classes=10**9), dict(model_args=dict(depth=1000)), dict(num_classes=10**7),
+            dict(num_classes=10**6), dict(model_args=dict(embed_dim=65536, num_heads=1024)),
+            dict(model_args=dict(img_size=32768)),
+        ):  # fmt: skip
+            content = {"config.json": json.dumps({**timm_fields, **wrong}).encode(), "model.safetensors": weights}
+            cases.append(Case(f"timm folder {wrong}", ["extract", *like[1:4], "{}", *like[7:]], content))
         extract_ = [
             "extract",
             "--method",

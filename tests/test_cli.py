@@ -259,7 +259,8 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_nothing(name, layout, size
     gene, target = extract("first-k", random_weights(spec)).save(tmp_path / "gene.safetensors"), tmp_path / "out" / name
     with room(size):
         error = fails(capsys, "expand", gene, "--arch", "h2-l3", "--layout", layout, "-o", target)
-    assert re.search(rf"File too large: '{tmp_path}/out/\.?{name}", error) and error.count("\n") == 1
+    assert re.search(rf"File too large: '{tmp_path}/out/\.?{name}", error)
+    assert error.count("\n") == 1 and "\r" not in error
     assert not list(target.parent.iterdir())
 
 

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmlearngene import LearngeneError
-from mmlearngene.datasets.data_check import FILES, check_data
+from mmlearngene.datasets.data_check import FILES, check_data, plain_datasets
 from mmlearngene.engine.run import launch
 from mmlearngene.engine.run.classes import follow_classes
 from mmlearngene.engine.run.device import adapt_to_device
@@ -133,6 +133,14 @@ def test_a_list_of_images_is_read(tmp_path):
     assert f"{tmp_path}/a b/c/9.png was looked for" in refused(with_data(dataset))
     listed.write_text("a b/c/0.png 0\na b/c/1.png 0\n")
     check_data(with_data(dataset), ("train_dataloader",))
+    listed.write_text("a b/c/0.png 0\n" * 3 + "a b/c/9.png 0\n" + "a b/c/0.png 0\n" * 296)
+    assert f"{tmp_path}/a b/c/9.png was looked for" in refused(with_data(dataset))  # of 300 lines, every third
+
+
+def test_the_sets_in_a_config_are_those_without_a_set_inside():
+    one, two = dict(type="A"), dict(type="B")
+    both = dict(type="ConcatDataset", datasets=[dict(type="RepeatDataset", dataset=one), two])
+    assert list(plain_datasets(both)) == [one, two] and list(plain_datasets({})) == []
 
 
 def test_a_folder_without_images_is_told_also_below_a_wrapper(tmp_path):

@@ -1,13 +1,22 @@
 """Where the tools work, and how they end."""
 
+import argparse
+import importlib
+import sys
+import threading
 import weakref
+from pathlib import Path
 
+import platformdirs
 import pytest
 import torch.distributed as dist
+from mmengine.config import Config
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmlearngene.engine.run import launch, sweep
 from mmlearngene.engine.run.launch import default_work_dir, leave_process_group
+from mmlearngene.errors import LearngeneError
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,38 @@ def test_a_tool_leaves_its_process_group(tmp_path):
     Runner()
     leave_process_group()
     assert not dist.is_initialized() and group() is None
+
+
+@pytest.fixture
+def half_a_cache(tmp_path, monkeypatch):
+    """Yapf's cache as another process may see it, of a yapf that this process has not imported yet; what is missing."""
+    importlib.import_module("yapf.yapflib.yapf_api")
+    for name in [name for name in sys.modules if name.startswith("yapf")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *names, **more: str(tmp_path / "cache"))
+    importlib.import_module("yapf.yapflib.yapf_api")
+    file = next(Path(tmp_path, "cache").glob("Grammar-*.pickle"))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    for name in [name for name in sys.modules if name.startswith("yapf")]:
+        del sys.modules[name]
+    return file, content
+
+
+def test_a_cache_that_another_process_writes_is_waited_for(half_a_cache):
+    file, content = half_a_cache
+    writer = threading.Timer(0.2, file.write_bytes, [content])
+    writer.start()
+    launch.import_yapf()
+    writer.join()
+    assert "yapf.yapflib.yapf_api" in sys.modules
+
+
+def test_a_cache_that_stays_broken_is_named(half_a_cache, monkeypatch):
+    monkeypatch.setattr(launch, "_TRIES", (0.01,))
+    for printed in (
+        lambda: launch.load_config(argparse.Namespace(local_rank=0)),
+        lambda: sweep.with_imports(Config()),
+    ):
+        with pytest.raises(LearngeneError, match=rf"yapf's cache in {half_a_cache[0].parent} is broken .* remove"):
+            printed()

@@ -8,8 +8,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights
 from mmlearngene.frameworks.base import UNSEEN
+from mmlearngene.frameworks.mmpretrain import SWIN, backbone_cfg, classifier_cfg
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
-from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
+from mmlearngene.frameworks.modules import _attributes
 from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.frameworks.timm import model_kwargs
 
@@ -182,3 +183,31 @@ def test_a_network_without_a_tensor_that_shows_its_size_is_refused(name):
         return
     with pytest.raises(LearngeneError, match=name):
         TIMM.from_state_dict(state, **unseen(spec))
+
+
+def test_what_tensors_show_after_all():
+    tables = ViTSpec(2, 2, rel_pos_bias=True, pos_embed="none", head_dim=4, img_size=8, patch_size=4)
+    mixed = ViTSpec(2, 2, rope="mixed", head_dim=4, img_size=8, patch_size=4)
+    assert TIMM.shows("num_heads", tables) and not TIMM.shows("num_heads", mixed)
+    assert TIMM.shows("rope", mixed) and not TIMM.shows("rope", tables)
+
+
+def test_attributes_are_compared_where_both_modules_have_a_plain_value():
+    one, other = torch.nn.LayerNorm(4, eps=1e-3), torch.nn.LayerNorm(4)
+    one.more, one.other, other.other = 1, object(), 1
+    pairs = _attributes(one, other)
+    assert pairs["eps"] == (1e-3, 1e-5) and not {"more", "other"} & pairs.keys()
+
+
+@pytest.mark.parametrize("ratio, reason", [(4, None), (5, "a hidden width of 40 "), (2, "a hidden width of 16 ")])
+def test_a_narrow_swin_of_mmpretrain_has_four_times_its_width(ratio, reason):
+    swin = dict(depths=(2, 2, 2, 2), window_size=4, patch_norm=True, rel_pos_bias=True, pos_embed="none")
+    spec = ViTSpec(1, 8, head_dim=4, embed_dims=8, mlp_ratio=ratio, img_size=64, patch_size=2, pool="norm_avg", **swin)
+    found = SWIN.cannot(spec)
+    assert found is None if reason is None else found.startswith(reason)
+
+
+def test_the_nearest_number_of_heads_may_be_one():
+    spec = ViTSpec(1, 1, head_dim=5, img_size=4, patch_size=4)
+    with pytest.raises(LearngeneError, match="2 heads do not divide the width 5; the nearest that do are 1"):
+        TIMM.from_state_dict(TIMM.state_dict(random_weights(spec)), **{**unseen(spec), "num_heads": 2})

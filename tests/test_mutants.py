@@ -227,6 +227,14 @@ def test_initialize_looks_as_well_and_can_be_told_not_to(name):
     assert load_ancestry(model, verify=False).spec == gene.aux_spec
 
 
+def test_a_buffer_of_other_values_is_named():
+    model = models()["timm vit_small_patch16_dinov3"][0]()
+    name = next(name for name, _ in model.rope.named_buffers())
+    model.rope._buffers[name] = model.rope._buffers[name] * 1.5
+    with pytest.raises(LearngeneError, match=f"the buffer rope.{name} has other values$"):
+        load_ancestry(model)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_models_in_half_precision_are_read(dtype):
     """Their rotary positions and masks were rounded with them, which is no change."""

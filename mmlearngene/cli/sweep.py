@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
+    _check_numbers(arguments)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # mmpretrain prints what it does without
             import mmpretrain.datasets  # noqa: F401
@@ -63,7 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise LearngeneError(
             f"a sweep needs OpenMMLab: pip install mmlearngene[mm] ({error.__cause__ or error})"
         ) from error
-    _check_numbers(arguments)
     out, path = arguments.output, existing(arguments.gene)
     if out.exists() and not out.is_dir():
         raise LearngeneError(f"{out} is a file; expected a folder for the results")

@@ -64,7 +64,9 @@ def read_official(path: str | Path, method: str, head_dim: int = 64, **fields) -
     except LearngeneError:
         raise
     except (RuntimeError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:  # where shapes do not fit
-        raise LearngeneError(f"{path} is not a checkpoint of the released {method} code: {error}") from error
+        raise LearngeneError(
+            f"{path} is not a checkpoint of the released {method} code: its tensors have other shapes ({error})"
+        ) from error
     learngene.provenance = {"imported_from": Path(path).name, "code": f"released {method}"}
     return learngene
 

@@ -23,10 +23,13 @@ from ..vit.spec import MAX
 _LOGGER = logging.getLogger("mmlearngene")
 # entries of a Hugging Face config that are fields of a spec, as far as they are large where a model is
 _HF_SIZES = dict(
-    num_hidden_layers="num_layers", num_attention_heads="num_heads", hidden_size="embed_dims", embed_dim="embed_dims",
+    num_hidden_layers="num_layers", depth="num_layers", num_attention_heads="num_heads", hidden_size="embed_dims",
+    embed_dim="embed_dims", num_classes="num_classes",
     image_size="img_size", patch_size="patch_size", num_channels="in_channels", num_register_tokens="reg_tokens",
     depths="depths", num_heads="num_heads", num_labels="num_classes", window_size="window_size", mlp_ratio="mlp_ratio",
 )  # fmt: skip
+_MOST_LAYERS = 64  # of a config alone, without weights that show that it has them: 10 ms each; ViT-22B has 48
+_MOST_NAMES = 50_000  # of classes, 10 us each: transformers makes one up for every label; ImageNet-22k has 21,841
 
 
 def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
@@ -39,9 +42,9 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
     if not (folder / "config.json").is_file():
         raise LearngeneError(f"{folder} is a folder without config.json; expected a Hugging Face model's folder")
     stored = sum(file.stat().st_size for end in ("safetensors", "bin") for file in folder.glob(f"*.{end}"))
-    told = _config(folder / "config.json", stored if weights else 0)
+    told = _config(folder / "config.json", stored if weights else None)
     if is_of_timm(told):
-        return _timm_folder(folder, told, weights)
+        return _timm_folder(folder, told, stored if weights else None)
     if told.get("quantization_config"):
         raise LearngeneError(f"{folder} is quantised (quantization_config); expected weights of one floating type")
     try:
@@ -60,7 +63,7 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
             if not weights:
                 with torch.device("meta"):
                     return cls.from_config(config) if cls is transformers.AutoModel else cls(config)
-            with _quiet(transformers.utils.logging):
+            with quiet(transformers.utils.logging):
                 model, info = _with_classifier(folder, config, *_loaded(cls, folder))
     except Exception as error:  # of a damaged file, a missing one or an unknown class, each its own kind
         if told.get("auto_map"):
@@ -147,11 +150,16 @@ def _check_whole(folder: Path, model: nn.Module, info: dict) -> None:
     note_aside(folder.name, list(beside))
 
 
-def _timm_folder(folder: Path, told: Mapping, weights: bool) -> nn.Module:
-    """The model of a folder that timm wrote, or one without storage."""
+def _timm_folder(folder: Path, told: Mapping, stored: int | None) -> nn.Module:
+    """The model of a folder that timm wrote, with its ``stored`` bytes of weights; where that is None, on meta."""
     try:
-        with torch.device("cpu" if weights else "meta"):
-            model = timm.create_model(f"local-dir:{folder}", pretrained=weights).eval()
+        with torch.device("meta"):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=False).eval()
+        numbers = sum(parameter.numel() for parameter in model.parameters())
+        if stored and numbers > stored:  # which would take that much memory before they are looked for
+            raise LearngeneError(f"its model has {numbers:,} numbers, which are not in {stored:,} bytes of weights")
+        if stored is not None:
+            model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except Exception as error:  # of a damaged file, a missing one or an unknown model, each its own kind
         words = " ".join(str(error).split()) or type(error).__name__
         raise LearngeneError(f"{folder} cannot be read as a model of timm: {shortened(words, 300)}") from error
@@ -164,7 +172,7 @@ def _timm_folder(folder: Path, told: Mapping, weights: bool) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _quiet(logs: ModuleType) -> Iterator[None]:
+def quiet(logs: ModuleType) -> Iterator[None]:
     """Without the progress bar and the report of transformers: what matters of it is said by an error."""
     verbosity, bar = logs.get_verbosity(), logs.is_progress_bar_enabled()
     logs.set_verbosity_error()
@@ -177,12 +185,12 @@ def _quiet(logs: ModuleType) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _config(file: Path, stored: int) -> dict:
+def _config(file: Path, stored: int | None) -> dict:
     """A folder's ``config.json``, refused where it is damaged, or asks for more than any ViT or than its weights.
 
     Args:
         file: the config.
-        stored: bytes of weights beside it; 0 where there are none.
+        stored: bytes of weights beside it; None where they are not read.
 
     Raises:
         LearngeneError: names the entry.
@@ -190,15 +198,26 @@ def _config(file: Path, stored: int) -> dict:
 
     def walk(node: dict) -> None:
         for key, value in node.items():
+            names = len(value) if isinstance(value, dict) else value
+            is_of_names = key in ("num_labels", "id2label", "label2id")
+            if is_of_names and isinstance(names, (int, float)) and names > _MOST_NAMES:
+                raise LearngeneError(f"{file}: {key} of {names} classes; expected at most {_MOST_NAMES}")
             if isinstance(value, dict):
                 walk(value)
             most = MAX.get(_HF_SIZES.get(key, ""))
             for number in value if isinstance(value, list) else [value]:
                 if most and isinstance(number, (int, float)) and number > most:
                     raise LearngeneError(f"{file}: {key}={shortened(value)} is more than {most}")
+                if _HF_SIZES.get(key) != "num_layers" or not isinstance(number, int):
+                    continue
                 # a layer has a dozen tensors, whose names and places alone take more
-                if stored and key == "num_hidden_layers" and isinstance(number, int) and number * 400 > stored:
+                if stored and number * 400 > stored:
                     raise LearngeneError(f"{file}: {number} layers are not in {stored:,} bytes of weights")
+                if stored is None and number > _MOST_LAYERS:
+                    raise LearngeneError(
+                        f"{file}: {key}={number} is more than {_MOST_LAYERS} in a config that is read without weights; "
+                        "expected fewer layers, or the fields themselves, as --num-heads"
+                    )
 
     try:
         config = json.loads(file.read_text())

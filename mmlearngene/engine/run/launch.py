@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
+import importlib
 import os
+import pickle
 import re
 import sys
 import threading
@@ -22,6 +24,7 @@ from ...errors import LearngeneError, RunStopped
 from ...recipes import read_sized
 
 CHECKED = "MMLEARNGENE_CHECKED"  # an environment variable of processes that tools/dist_run.py starts: its process id
+_TRIES = (0.1, 0.3, 1.0)  # seconds to wait between tries of an import
 _LOOK = 1.0  # seconds between two looks at whether the process that started this one is there
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and NCCL say
@@ -46,6 +49,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
+def import_yapf() -> None:
+    """Import yapf, with which mmengine prints configs, also while another process does so for the first time.
+
+    yapf 0.43 puts its cache of grammars in place before it is written to its end. A process that starts at that moment,
+    as those of one run do, reads half of it; a moment later the cache is whole.
+
+    Raises:
+        LearngeneError: the cache stays broken, as after a kill at that moment.
+    """
+    for seconds in (*_TRIES, None):
+        try:
+            importlib.import_module("yapf.yapflib.yapf_api")
+            return
+        except (EOFError, pickle.UnpicklingError) as error:
+            if seconds is None:
+                from platformdirs import user_cache_dir  # yapf's own way to its cache
+
+                raise LearngeneError(
+                    f"yapf's cache in {user_cache_dir('YAPF', 'Google')} is broken ({error}); what to do: remove that "
+                    "folder, yapf writes it anew"
+                ) from error
+            time.sleep(seconds)
+
+
 class _Overrides(DictAction):
     """mmengine's, which has no words for what is no ``key=value``."""
 
@@ -64,6 +91,7 @@ def load_config(args: argparse.Namespace) -> Config:
         LearngeneError: there is no such config, or ``--arch`` or ``--data`` does not go with it.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    import_yapf()
     cfg = read_sized(args.config, args.arch)
     folder = Path(cfg.get("work_dir") or default_work_dir(args.config))
     cfg.work_dir = str(folder / cfg.arch if args.arch else folder)

@@ -35,7 +35,7 @@ from ...use.export.write import write
 from ...vit.spec import ViTSpec
 from ..hooks.runner import normalisation_of, unwrapped
 from .device import adapt_to_device
-from .launch import end_with
+from .launch import end_with, import_yapf
 from .prepare import prepare
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -170,7 +170,8 @@ def _schedule(tuning: Tuning) -> dict:
 
 
 def with_imports(cfg: Config) -> Config:
-    """The config, with imports of all that a size's run needs."""
+    """The config, with imports of all that a size's run needs; it can be printed."""
+    import_yapf()
     own = (cfg.get("custom_imports") or {}).get("imports") or []
     own = [own] if isinstance(own, str) else list(own)
     cfg.custom_imports = dict(imports=list(dict.fromkeys([*own, *_IMPORTS])), allow_failed_imports=False)

@@ -10,6 +10,7 @@ from ...frameworks import build
 from ...frameworks.modules import weightless
 from ...io.atomic import save_bytes, save_folder, save_tensors
 from ...io.paths import card_path
+from ..hf_folder import quiet
 from .card import model_card
 from .expanded import TOKEN_MAP, Expanded, class_names
 from .onnx import onnx_bytes
@@ -74,11 +75,14 @@ def _write_hf(expanded: Expanded, card: str, output: Path) -> list[str]:
     processor, lacking = expanded.processor
 
     def fill(folder: Path) -> None:
+        import transformers
+
         model = build(expanded.weights, "hf")
         if names := class_names(expanded):
             model.config.id2label = dict(enumerate(names))
             model.config.label2id = {name: number for number, name in enumerate(names)}
-        model.save_pretrained(folder)
+        with quiet(transformers.utils.logging):
+            model.save_pretrained(folder)
         if processor:
             processor.save_pretrained(folder)
         if expanded.token_map is not None:
