@@ -540,6 +540,11 @@ def _check_plain(path: Path, tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise LearngeneError(f"{path}: {shortened(name)} is no name of a tensor")
+        if hasattr(tensor, "full_tensor"):
+            raise LearngeneError(
+                f"{path}: {name} is one process's part of a sharded tensor (DTensor); gather it first (full_tensor, or "
+                "get_model_state_dict with full_state_dict=True)"
+            )
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise LearngeneError(f"{path}: {name} is sparse, quantized or empty; expected a plain tensor")
         if tensor.untyped_storage().nbytes() < tensor.nbytes:  # a few bytes can pass for any number of weights

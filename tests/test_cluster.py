@@ -208,6 +208,12 @@ def test_depth_is_of_the_first_or_of_uniform_layers():
         learngene.expand("h4-l6")
 
 
+def test_sizes_that_are_shown_have_no_more_heads_than_the_ancestry():
+    learngene = extract("cluster", ancestry(), heads=[[0, 1]] * 4)
+    assert max(learngene.head_choices) > 4
+    assert {spec.heads[0] for spec in learngene.some_sizes()} <= {1, 2, 3, 4}
+
+
 def test_average_centroids():
     weights = ancestry()
     rows = [[0.0, 1.0, 50.0, 100.0]] * 4

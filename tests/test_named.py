@@ -98,6 +98,26 @@ def test_and_that_of_a_file(make, tmp_path):
         load_ancestry(tmp_path / "vit.pth", like=vit())
 
 
+def test_a_process_s_part_of_a_sharded_file_is_named(tmp_path):
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        state = {name: distribute_tensor(tensor, mesh, [Shard(0)]) for name, tensor in vit().state_dict().items()}
+        torch.save(state, tmp_path / "bare.pth")
+        torch.save(dict(state_dict=state, epoch=3), tmp_path / "entry.pth")
+    finally:
+        dist.destroy_process_group()
+    for name in ("bare", "entry"):
+        with pytest.raises(LearngeneError, match=r"cls_token is one process's part .*\(DTensor\); gather it") as error:
+            load_ancestry(tmp_path / f"{name}.pth", like=vit())
+        assert "\n" not in str(error.value)
+
+
 def test_what_is_merged_or_untied_is_read():
     model = pruned()
     prune.remove(model.blocks[1].mlp.fc1, "weight")

@@ -16,7 +16,7 @@ from mmlearngene.engine.init_check import (
     drop_learngenes_if_resumed,
     drop_pretrained,
 )
-from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, load_config, run
+from mmlearngene.engine.launch import add_arguments, first_of_all, is_to_check, keep_short, load_config, run
 from mmlearngene.engine.schedule import fit_schedule
 from mmlearngene.engine.work_dir import hold, set_aside
 from mmlearngene.parser import Parser
@@ -66,7 +66,9 @@ def main() -> None:
     if first_of_all():
         hold(cfg.work_dir)
         set_aside(cfg)
-    Runner.from_cfg(adapt_to_device(cfg)).train()
+    runner = Runner.from_cfg(adapt_to_device(cfg))
+    keep_short(runner.logger)
+    runner.train()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
+from .budget import BudgetHook
 from .checkpoints import ResumedValHook, SafeCheckpointHook
 from .feature_metrics import KNN, LinearProbe, TeacherCosine
 from .finite import FiniteHook
@@ -15,6 +16,7 @@ from .sizes_val import SizesValHook
 
 __all__ = [
     "KNN",
+    "BudgetHook",
     "FiniteHook",
     "GradientCheckpointingHook",
     "InitialValHook",
