@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,8 @@ _HF_SIZES = dict(
     image_size="img_size", patch_size="patch_size", num_channels="in_channels", num_register_tokens="reg_tokens",
     depths="depths", num_heads="num_heads", num_labels="num_classes", window_size="window_size", mlp_ratio="mlp_ratio",
 )  # fmt: skip
+# what torch adds to names of modules that it wraps, anywhere in a model
+_INNER_WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.(?!flat_param)")
 # names of folders that tell nothing of the model in them
 _SAYS_NOTHING = {"best", "checkpoint", "checkpoints", "export", "final", "hf", "last", "model", "output", "weights"}
 
@@ -91,6 +94,7 @@ def load_ancestry(
         return source if isinstance(source, ViTWeights) else _of_model(source, path, verify)
     file = Path(os.path.expanduser(source))
     if file.is_dir():
+        _check_whole_model(file)
         _check_untold(source, like, fields)
         return _of_model(hugging_face_model(file), path, verify=False)
     if file.suffix in CHECKPOINTS or file.exists():
@@ -120,6 +124,17 @@ def _pretrained(name: str) -> nn.Module:
             f"the weights of {name!r} are in no cache and cannot be downloaded ({shortened(in_words(error), 120)}); "
             "expected a checkpoint file of them, with --like and this name"
         ) from error
+
+
+def _check_whole_model(folder: Path) -> None:
+    """A folder is a model's own, not what is added to one or one process's parts of it."""
+    if (folder / "adapter_config.json").is_file():
+        raise LearngeneError(f"{folder} has an adapter (LoRA, ...); merge it first (merge_and_unload)")
+    if (folder / ".metadata").is_file() or any(folder.glob("*.distcp")):
+        raise LearngeneError(
+            f"{folder} is a sharded checkpoint of torch.distributed; join it first (python -m "
+            "torch.distributed.checkpoint.format_utils dcp_to_torch)"
+        )
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -189,7 +204,7 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
         own = getattr(cls, "config_class", None)
@@ -382,6 +397,7 @@ def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[s
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {_INNER_WRAPPERS.sub("", key): tensor for key, tensor in state.items()}
     for wrapper in ("module.", "model."):
         if all(key.startswith(wrapper) for key in state):
             state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}

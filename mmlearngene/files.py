@@ -463,6 +463,9 @@ def existing(path: str | Path) -> Path:
     raise LearngeneError(f"no such file: {path}{hint}")
 
 
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(safetensors|bin)$")
+
+
 def load_state_dict(path: str | Path, entry: str | None = None, ask: bool = False) -> dict[str, Tensor]:
     """A flat state dict from a ``.safetensors`` file or a torch checkpoint, never unpickling code.
 
@@ -479,6 +482,8 @@ def load_state_dict(path: str | Path, entry: str | None = None, ask: bool = Fals
         LearngeneError: the file is missing, damaged, or holds more than tensors and plain values; or see ``ask``.
     """
     path = existing(path)
+    if (shard := _SHARD.search(path.name)) and int(shard[2]) > 1:
+        raise LearngeneError(f"{path} is one of {int(shard[2])} shards of a model; expected its folder, {path.parent}")
     checkpoint = _readable(path)
     entries = _entries(checkpoint)
     if entry in entries:
@@ -559,6 +564,8 @@ def _read_any(path: Path) -> object:
             return {name: file.get_tensor(name) for name in file.keys()}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
+            if any(name.endswith("/constants.pkl") for name in file.namelist()):
+                raise LearngeneError(f"{path} is TorchScript, which is code; expected the state_dict() of its model")
             unpacked = sum(record.file_size for record in file.infolist())
             pickled = sum(record.file_size for record in file.infolist() if record.filename.endswith(".pkl"))
         if unpacked > _MAX_UNPACKED * path.stat().st_size:
