@@ -13,7 +13,7 @@ from PIL import Image
 
 import mmlearngene.engine  # noqa: F401  (registers the initializer)
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, extract, initialize, load
-from mmlearngene.attention import attention_maps, mean_attention_distance, read_images
+from mmlearngene.attention import Images, attention_maps, mean_attention_distance, read_images
 from mmlearngene.figures import plot_attention, plot_clusters
 from mmlearngene.layouts.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.layouts.mmpretrain import backbone_cfg, classifier_cfg
@@ -398,6 +398,10 @@ def test_attention_of_a_large_vit_is_looked_at_on_smaller_images(folder, tmp_pat
     weights = random_weights(spec)
     small = mean_attention_distance(weights, read_images(folder, spec, 2))
     assert "on images of 224 x 224 (data_size, --img-size)" in caplog.text
+    caplog.clear()
+    images = Images(str(folder), spec, num_images=2)
+    assert [len(batch) for _ in range(3) for batch in images] == [2, 2, 2]
+    assert caplog.text.count("on images of 224 x 224") == 1  # however often they are gone through
     large = mean_attention_distance(weights, read_images(folder, spec, 2, img_size=448))
     assert small.shape == large.shape == (2, 2)
     assert torch.allclose(small, large, rtol=0.3)  # in pixels of 448 x 448, both
