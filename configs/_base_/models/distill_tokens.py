@@ -9,5 +9,3 @@ model = dict(
     student=dict(type="mmlearngene.AuxNet", learngene=dict(num_classes=0, img_size=224, patch_size=16)),
     features=[dict(type="mmlearngene.ProteusLoss", mask_probability=0.5, mask_ratio=0.5)],
 )
-# 6 passes over CIFAR-10, the shortest of docs/dense.md
-default_hooks = dict(budget=dict(type="mmlearngene.BudgetHook", advised=300_000))
