@@ -35,7 +35,10 @@ class BudgetHook(Hook):
         if not any(isinstance(module, AuxNet) for module in unwrapped(runner).modules()):
             return
         loader, steps = runner.train_dataloader, runner.max_iters
-        seen, images = steps * loader.batch_size * get_world_size(), len(loader.dataset)
+        batch = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+        if not batch:  # a sampler of its own, which draws any number
+            return
+        seen, images = steps * batch * get_world_size(), len(loader.dataset)
         passes = f"{seen / max(images, 1):.3g} passes over {images:,}"
         print_log(f"this training sees {seen:,} images in {steps:,} steps ({passes})", logger="current")
         if self.advised and seen < self.advised:
