@@ -668,7 +668,8 @@ def test_what_cannot_be_validated_is_told_before_training(tmp_path, options, mod
 def test_sizes_do_not_stop_a_run_that_evaluates_nothing(tmp_path):
     """As with --no-validate of a config whose base names sizes of another learngene."""
     hook = HOOKS.build(dict(type="mmlearngene.SizesValHook", sizes=["h4-l4"]))
-    make_runner(elastic(), tmp_path, [hook], epochs=1).train()
+    test = dict(test_dataloader=loader(), test_cfg={}, test_evaluator=Evaluator(Confidence()))
+    make_runner(elastic(), tmp_path, [hook], epochs=1, **test).train()
 
 
 @pytest.mark.parametrize("advised", [None, 20, 10_000])
