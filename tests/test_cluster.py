@@ -17,7 +17,7 @@ from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.frameworks.mmpretrain import backbone_cfg, classifier_cfg
 from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.io.preprocessing import preprocessing_of
-from mmlearngene.learngenes.attention import attention_maps, mean_attention_distance, read_images
+from mmlearngene.learngenes.attention import Images, attention_maps, mean_attention_distance, read_images
 from mmlearngene.learngenes.cluster import (
     Cluster,
     centroid_head,
@@ -208,6 +208,12 @@ def test_depth_is_of_the_first_or_of_uniform_layers():
         learngene.expand("h4-l6")
 
 
+def test_sizes_that_are_shown_have_no_more_heads_than_the_ancestry():
+    learngene = extract("cluster", ancestry(), heads=[[0, 1]] * 4)
+    assert max(learngene.head_choices) > 4
+    assert {spec.heads[0] for spec in learngene.some_sizes()} <= {1, 2, 3, 4}
+
+
 def test_average_centroids():
     weights = ancestry()
     rows = [[0.0, 1.0, 50.0, 100.0]] * 4
@@ -392,6 +398,10 @@ def test_attention_of_a_large_vit_is_looked_at_on_smaller_images(folder, tmp_pat
     weights = random_weights(spec)
     small = mean_attention_distance(weights, read_images(folder, spec, 2))
     assert "on images of 224 x 224 (data_size, --img-size)" in caplog.text
+    caplog.clear()
+    images = Images(str(folder), spec, num_images=2)
+    assert [len(batch) for _ in range(3) for batch in images] == [2, 2, 2]
+    assert caplog.text.count("on images of 224 x 224") == 1  # however often they are gone through
     large = mean_attention_distance(weights, read_images(folder, spec, 2, img_size=448))
     assert small.shape == large.shape == (2, 2)
     assert torch.allclose(small, large, rtol=0.3)  # in pixels of 448 x 448, both

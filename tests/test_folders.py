@@ -124,3 +124,15 @@ def test_a_damaged_folder_of_timm_is_told_in_one_line(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(LearngeneError, match="cannot be read as a model of timm: "):
         load_ancestry(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place, name",
+    [("dinov2-small/hf", "dinov2-small/hf"), ("zoo/dinov2-small", "dinov2-small"),
+     ("models--facebook--dinov2-small/snapshots/3f1c2a", "facebook/dinov2-small")],
+)  # fmt: skip
+def test_an_ancestry_has_a_name_that_says_something(place, name, tmp_path, monkeypatch):
+    hugging_face("ViT").save_pretrained(tmp_path / place)
+    assert extract("pre-fin", tmp_path / place).provenance["ancestry"] == name
+    monkeypatch.chdir((tmp_path / place).parent)
+    assert extract("pre-fin", (tmp_path / place).name).provenance["ancestry"] == name

@@ -12,7 +12,7 @@ from mmlearngene import LearngeneError, build, extract, initialize, load_ancestr
 from mmlearngene.frameworks import find_vit
 
 from .test_any_vit import HUGGING_FACE, MMPRETRAIN, MMSEG, hugging_face, mmpretrain_classifier
-from .zoo import images, outputs, shaken, tiny_timm
+from .zoo import images, outputs, shaken, timm_names, tiny_timm
 
 TIMM = (
     "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2",
@@ -242,3 +242,26 @@ def test_models_in_half_precision_are_read(dtype):
         model = make().to(dtype)
         weights = load_ancestry(model)
         assert all(tensor.dtype == dtype for tensor in weights.stem().values())
+
+
+def test_no_change_of_any_of_timms_models_is_overlooked(capsys):
+    """A name, one change drawn for it, over timm's whole list."""
+    draw, found, wrong = random.Random(1), Counter(), []
+    for name in timm_names():
+        model = tiny_timm(name)
+        try:
+            vit = find_vit(model)
+        except LearngeneError:  # see docs/any_vit.md
+            continue
+        edit = draw.choice(EDITS)
+        while edit(vit.module, draw) is False:
+            edit = draw.choice(EDITS)
+        model.eval()
+        share = apart(model, "timm", images(vit.spec.img_size, vit.spec.in_channels))
+        found[edit.__name__, "refused" if share is None else "exact"] += 1
+        if share is not None and not share < 1e-4:
+            wrong.append((name, edit.__name__, share))
+    with capsys.disabled():
+        print(dict(found))
+    assert not wrong
+    assert sum(found.values()) == 237

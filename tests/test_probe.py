@@ -80,6 +80,10 @@ def filled(arguments, root):
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["{}/gene.safetensors", "--start", "{}/none.safetensors", *BANK], "none.safetensors"),
+        (["{}/gene.safetensors", "--start", "{}/seg.py", *BANK], "seg.py is none; leave out --start"),
+        (["{}/gene.safetensors", "--start", "{}/narrow.safetensors", *BANK], "are h1-l2, h2-l4; expected --sizes"),
+        (["{}/gene.safetensors", "--start", "{}", "--pictures", "{}/one", "--figure", "x.png"], "needs --bank"),
         (["{}/gene.safetensors"], "nothing to do"),
         (["{}/gene.safetensors", *BANK[:2]], "--bank needs --queries"),
         (["{}/gene.safetensors", *BANK, "--limit", "0"], "--limit 0: expected 1 or more"),
@@ -173,6 +177,22 @@ def test_images_of_different_sizes_are_said(place, capsys):
     assert note.startswith("note: models see images of different sizes (gene h2-l4 16 x 16, large h2-l4 24 x 24)")
     assert run("probe", *sources, *filled(BANK, place), "--img-size", 24) == 0
     assert "note" not in capsys.readouterr().err
+
+
+def test_what_was_trained_is_held_against_its_start(place, tmp_path, capsys, monkeypatch):
+    start, trained = place / "gene.safetensors", tmp_path / "trained.safetensors"
+    trained.write_bytes(start.read_bytes())
+    scores = iter([50.0, 60.0, 55.0, 58.0])
+    monkeypatch.setattr(probe, "knn_accuracy", lambda *args: next(scores))
+    monkeypatch.setattr(probe, "linear_accuracy", lambda *args: 70.0)
+    arguments = ["probe", trained, "--start", start, *filled(BANK, place)]
+    assert run(*arguments, "--sizes", "h2-l2", "h2-l3") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "warning: worse than the start: trained h2-l3 (knn 58.0 after 60.0). What to do: train longer" in printed[-1]
+    assert printed[1].startswith("gene h2-l2") and printed[3].startswith("trained h2-l2")  # the start comes first
+    scores = iter([50.0, 50.04])
+    assert run(*arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "as good as the start or better: all 1 sizes"
 
 
 def test_files_of_one_name_are_told_apart_and_grey_images_have_one_mean(place, tmp_path, capsys):

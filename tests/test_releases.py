@@ -66,6 +66,22 @@ def test_timms_dinov3_keeps_its_periods_and_pools_the_mean():
     assert load_ancestry(model.float()).spec.pool == "norm_avg"
 
 
+def test_timms_radio_has_one_of_its_class_tokens_and_loaded_positions():
+    from timm.models.vision_transformer import _convert_radio
+
+    sizes = dict(embed_dim=16, depth=1, num_heads=2, img_size=48)
+    model = timm.create_model("vit_base_patch16_radio_v3", **sizes)
+    spec = load_ancestry(model).spec
+    assert (spec.class_token, spec.reg_tokens, spec.no_embed_class, spec.final_norm) == (True, 7, True, False)
+    tokens, grid = torch.randn(8, 16), torch.randn(1, 36, 16)
+    names = {"cls_token.token": tokens, "pos_embed": grid}
+    state = {f"radio_model.model.patch_generator.{name}": tensor for name, tensor in names.items()}
+    found = _convert_radio(state, model)
+    assert torch.equal(found["cls_token"][0], tokens[:1]) and torch.equal(found["reg_token"][0], tokens[1:])
+    ours = resample_abs_pos_embed(grid, [3, 3], [6, 6], num_prefix_tokens=0)
+    assert found["pos_embed"].shape == ours.shape and not torch.allclose(found["pos_embed"], ours, atol=0.1)
+
+
 def test_mmsegmentations_defaults_are_another_vit():
     backbones = pytest.importorskip("mmseg.models.backbones")
     vit = backbones.VisionTransformer(img_size=12, patch_size=4, embed_dims=16, num_layers=1, num_heads=2)

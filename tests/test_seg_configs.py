@@ -35,6 +35,7 @@ from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
+from mmlearngene.testing import random_weights
 
 from .processes import ENV, ROOT, Script, ranks
 from .shared import SHARED, needs_shared
@@ -639,8 +640,38 @@ default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, inte
 """
 
 
+def test_the_recipe_for_a_set_and_a_vit_of_ones_own(tmp_path, monkeypatch):
+    """The docs' config as it stands, but for its length: patches of 14, class token and LayerScale are inherited."""
+    text = (ROOT / "docs" / "segmentation.md").read_text()
+    recipe = re.search(r"`my_seg.py`, for.*?```python\n(.*?)```", text, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    Path("configs").symlink_to(ROOT / "configs")
+    Path("my_seg.py").write_text(recipe)
+    size = runpy.run_path("my_seg.py")["size"]
+    extract("pre-fin", random_weights(ViTSpec(**size, num_classes=0, img_size=70))).save(
+        "principal.learngene.safetensors"
+    )
+    for split in ("train", "val"):
+        for i in range(2):
+            image, label = (Path("my_set", kind, split) for kind in ("images", "annotations"))
+            make_pair(image / f"{i}.jpg", label / f"{i}.png", 11, (96, 64), i)
+    cfg = Config.fromfile("my_seg.py")
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.merge_from_dict(dict(work_dir=str(tmp_path / "run"), log_level="WARNING", experiment_name="recipe"))
+    check_data(cfg)
+    check_learngenes(cfg)
+    runner = Runner.from_cfg(adapt_to_device(cfg))
+    runner.train()
+    report = runner.model.load_report
+    assert report.share == 1.0 and report.verdict == "same computation"
+    assert "mIoU" in next((tmp_path / "run").glob("*/vis_data/scalars.json")).read_text()
+
+
 def test_users_own_config_takes_the_two_lines_of_the_docs(gene, sets, tmp_path):
-    lines = re.search(r"```python\n(.*?init_cfg.*?)```", (ROOT / "docs" / "segmentation.md").read_text(), re.DOTALL)[1]
+    page = (ROOT / "docs" / "segmentation.md").read_text().partition("## A config of your own")[2]
+    lines = re.search(r"```python\n(.*?init_cfg.*?)```", page, re.DOTALL)[1]
     (tmp_path / "my_config.py").write_text(USERS_OWN.format(root=sets["ade20k"]))
     lines, count = re.subn(r'checkpoint="[^"]*"', f'checkpoint="{gene}"', lines)
     assert count == 1

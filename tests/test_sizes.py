@@ -1,6 +1,7 @@
 """Elastic training: which sizes are drawn, what a step makes of them, and whole runs."""
 
 import copy
+import itertools
 import random
 from collections import Counter
 
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmlearngene import LearngeneError, ViTSpec, ViTWeights, load
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
+from mmlearngene.engine.hooks import budget
 from mmlearngene.engine.hooks.sizes_val import by_size
 from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.learngenes.cluster import Cluster
@@ -667,7 +669,32 @@ def test_what_cannot_be_validated_is_told_before_training(tmp_path, options, mod
 def test_sizes_do_not_stop_a_run_that_evaluates_nothing(tmp_path):
     """As with --no-validate of a config whose base names sizes of another learngene."""
     hook = HOOKS.build(dict(type="mmlearngene.SizesValHook", sizes=["h4-l4"]))
-    make_runner(elastic(), tmp_path, [hook], epochs=1).train()
+    test = dict(test_dataloader=loader(), test_cfg={}, test_evaluator=Evaluator(Confidence()))
+    make_runner(elastic(), tmp_path, [hook], epochs=1, **test).train()
+
+
+@pytest.mark.parametrize("advised", [None, 20, 10_000])
+def test_a_training_says_what_it_will_cost_before_it_is_spent(advised, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(budget, "print_log", lambda text, **kwargs: said.append(text))
+    ticks = itertools.count(step=60)  # a minute a look
+    monkeypatch.setattr(budget.time, "monotonic", lambda: next(ticks))
+    runner = make_runner(elastic(), tmp_path, [budget.BudgetHook(advised)], epochs=10)
+    images, batch = len(runner.train_dataloader.dataset), runner.train_dataloader.batch_size
+    runner.train()
+    total = 10 * len(runner.train_dataloader)
+    passes = f"({total * batch / images:.3g} passes over {images})"
+    assert said[0] == f"this training sees {total * batch:,} images in {total} steps {passes}"
+    assert ["fewer than 10,000 images" in text for text in said[1:2]] == [advised == 10_000]
+    assert said[-1].startswith(f"about {(total - 15) / 10:.2g} minutes for the {total - 15} steps left")
+
+
+def test_trainings_of_other_models_have_no_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "print_log", lambda *args, **kwargs: pytest.fail("said something"))
+    model = dict(type="ImageClassifier", backbone=dict(type="LeNet5", num_classes=3), head=dict(type="ClsHead"))
+    hook, runner = budget.BudgetHook(), make_runner(model, tmp_path)
+    hook.before_train(runner)
+    hook.after_train_iter(runner, 0)
 
 
 def test_the_worst_of_a_loss_is_the_greatest(tmp_path):

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
@@ -208,6 +211,8 @@ def test_sizes_are_tuned_on_the_data_of_a_config(gene, tmp_path, capsys, monkeyp
     assert told["input_size"] == (1, 8, 8) and told["mean"] == pytest.approx((77.65 / 255,))
     printed = capsys.readouterr().out
     assert row["command"] in printed and "40 test images: one of them is 2.5 points" in printed
+    steps = -(-96 // Config.fromfile(small).train_dataloader.batch_size)
+    assert f"each size is tuned for {steps} steps: 1 x 96 images" in printed
 
     tuned_file, pre_fin = out / "weights" / "h2-l2.safetensors", tmp_path / "tuned.safetensors"
     hint = f"extract --method pre-fin --ancestry {tuned_file} -o FILE"  # its way to other layouts
@@ -444,6 +449,26 @@ def test_the_page_in_a_browser(tmp_path):
 
 def test_the_figure_is_drawn(tmp_path):
     assert plot_family(family(), tmp_path / "family.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("best", [0, 11])
+def test_no_words_of_the_figure_are_cut_off(best, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    members = [
+        Member(f"h{n}-l12", str(n), 12, n * n * 10**5, 1, True, 1.0, 90.0 if n == best + 1 else 50.0 + n, None, "")
+        for n in range(1, 13)
+    ]
+    title = "12 sizes of the weight-selection learngene vit_small_patch14_dinov2_on_photos on my_pets, after 5 epochs"
+    plot_family(Family(title, "top-1 accuracy in %", [], members), tmp_path / "family.png")
+    (figure,) = drawn
+    FigureCanvasAgg(figure).draw()
+    (axis,), (legend,), frame = figure.axes, figure.legends, figure.bbox
+    boxes = [text.get_window_extent() for text in (axis.title, *axis.texts, axis.xaxis.label, axis.yaxis.label)]
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1 for box in boxes)
+    assert not any(box.overlaps(legend.get_window_extent()) for box in boxes)
+    looks = {(line.get_color(), line.get_marker()) for line in axis.lines}
+    assert len(looks) == 12  # no two heads look alike
 
 
 def test_the_best_is_compared_with_chance_and_with_the_standard_error():

@@ -81,7 +81,12 @@ def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, o
 @pytest.mark.parametrize("config, more", TRAININGS)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, options, config, more):
     options = options + more
-    finish(Script(*stage_1(config, tmp_path / "whole", options)))
+    whole = Script(*stage_1(config, tmp_path / "whole", options)).result()
+    assert whole.returncode == 0, whole.stdout[-3000:]
+    assert "this training sees 576 images in 18 steps (3 passes over 192)" in whole.stdout
+    # a line for each parameter is in the log file alone
+    assert "paramwise_options --" not in whole.stdout and "OneDL" not in whole.stdout
+    assert "paramwise_options --" in next((tmp_path / "whole").glob("*/*.log")).read_text()
     slow = Script(*stage_1(config, tmp_path / "killed", options))
     while not (tmp_path / "killed" / "epoch_1.learngene.safetensors").exists():
         assert slow.is_alive(), slow.output()[-3000:]

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlearngene.engine.run.device import adapt_to_device
-from mmlearngene.engine.run.launch import add_arguments, first_of_all, load_config, run
+from mmlearngene.engine.run.launch import add_arguments, first_of_all, keep_short, load_config, run
 from mmlearngene.engine.run.prepare import prepare
 from mmlearngene.engine.run.work_dir import hold, set_aside
 from mmlearngene.utils.parser import Parser
@@ -47,7 +47,9 @@ def main() -> None:
     if first_of_all():
         hold(cfg.work_dir)
         set_aside(cfg)
-    Runner.from_cfg(adapt_to_device(cfg)).train()
+    runner = Runner.from_cfg(adapt_to_device(cfg))
+    keep_short(runner.logger)
+    runner.train()
 
 
 if __name__ == "__main__":

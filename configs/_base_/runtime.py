@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type="mmlearngene.SafeCheckpointHook", interval=1, max_keep_ckpts=3, save_best="auto"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     seed=dict(type="mmlearngene.SeedHook"),
+    budget=dict(type="mmlearngene.BudgetHook"),
     finite=dict(type="mmlearngene.FiniteHook"),
     resumed_val=dict(type="mmlearngene.ResumedValHook"),
 )

@@ -49,6 +49,7 @@ test_dataloader = val_dataloader
 test_evaluator = [*val_evaluator, dict(type="mmlearngene.LinearProbe")]
 test_cfg = dict()
 train_cfg = dict(val_interval=5)
+default_hooks = dict(budget=dict(advised=300_000))  # images: the shortest training of docs/dense.md
 custom_hooks = [
     dict(type="mmlearngene.SizesValHook", sizes=["h3-l4", "h3-l8", "h4-l6", "h5-l6", "h6-l4", "h6-l8"]),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="camvid_ancestry h6-l8", dataset="CIFAR-10")),

@@ -26,4 +26,7 @@ custom_hooks = [
     dict(type="mmlearngene.SizesValHook", sizes=["h6-l8", "h6-l12", "h9-l12", "h12-l8", "h12-l12", "h12-l16"]),
     dict(type="mmlearngene.LearngeneExportHook", provenance=dict(ancestry="DINOv2 ViT-B/14", dataset="ImageNet-1K")),
 ]
-default_hooks = dict(checkpoint=dict(save_best="mean/knn/top1"))
+default_hooks = dict(
+    budget=dict(advised=300_000),  # images: the shortest training of docs/dense.md
+    checkpoint=dict(save_best="mean/knn/top1"),
+)

@@ -16,6 +16,8 @@ import torch
 
 from ..errors import LearngeneError
 from ..io.atomic import save_bytes
+from ..io.gene import is_learngene
+from ..io.paths import existing
 from ..use.probes import (
     Judged,
     check_folders,
@@ -46,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sizes", nargs="+", default=[], metavar="SIZE", help="sizes of the learngenes (default: those of the Aux-Net)"
     )
+    parser.add_argument(
+        "--start", metavar="GENE",
+        help="the learngene that the sources were trained from: it is judged first, at the same sizes, and a size that "
+        "is worse than it was is warned of",
+    )  # fmt: skip
     parser.add_argument(
         "--bank", type=Path, metavar="FOLDER",
         help="labelled images, a folder for each class: the nearest 20 vote by cosine, and a linear layer is fitted",
@@ -100,6 +107,30 @@ def run(arguments: argparse.Namespace) -> None:
         names = list(next(iter(found.values())))
         rows = [("model", *names), *((name, *(f"{s[key]:.1f}" for key in names)) for name, s in found.items())]
         print(table(rows, "<" + ">" * len(names)))
+        if arguments.start:
+            print(printable(_verdict(found, len(models) // (1 + len(arguments.sources)))))
+
+
+def _verdict(found: dict[str, dict[str, float]], sizes: int) -> str:
+    """Whether what was trained is better than its start, the first ``sizes`` models, in a line."""
+    names = list(found)
+    starts = {_size(name): found[name] for name in names[:sizes]}
+    worse, better = [], 0
+    for name in names[sizes:]:
+        start = starts[_size(name)]
+        lost = [
+            f"{key} {value:.1f} after {start[key]:.1f}"
+            for key, value in found[name].items()
+            if round(value, 1) < round(start[key], 1)  # the digits that are shown
+        ]
+        worse += [f"{name} ({', '.join(lost)})"] if lost else []
+        better += not lost
+    if worse:
+        return (
+            f"warning: worse than the start: {'; '.join(worse)}. What to do: train longer, or keep the start; see "
+            "docs/dense.md, What a training needs"
+        )
+    return f"as good as the start or better: all {better} sizes"
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
@@ -108,6 +139,11 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise LearngeneError("--bank needs --queries, and --pictures needs --figure, and the other way round")
     if not (arguments.bank or arguments.segmentation or arguments.pictures):
         raise LearngeneError("nothing to do; expected --bank and --queries, --segmentation, or --pictures and --figure")
+    if arguments.start and not (arguments.bank or arguments.segmentation):
+        raise LearngeneError(f"--start {arguments.start} needs --bank and --queries, or --segmentation, to judge by")
+    sources = (arguments.start, *arguments.sources)
+    if arguments.start and (other := [source for source in sources if not is_learngene(existing(source))]):
+        raise LearngeneError(f"--start compares learngenes at equal sizes, and {other[0]} is none; leave out --start")
     if arguments.limit < 1:
         raise LearngeneError(f"--limit {arguments.limit}: expected 1 or more; the usual value is 10000")
     for folder in (arguments.bank, arguments.queries, arguments.pictures):
@@ -135,7 +171,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
 
 def _models(arguments: argparse.Namespace) -> Iterable[Judged]:
     given = {name: tuple(value) for name in ("mean", "std") if (value := getattr(arguments, name))}
-    return models_of(arguments.sources, arguments.sizes, arguments.img_size, given)
+    sources = [*([arguments.start] if arguments.start else []), *arguments.sources]
+    return models_of(sources, arguments.sizes, arguments.img_size, given)
 
 
 def _check_models(arguments: argparse.Namespace) -> list[Judged]:
@@ -144,6 +181,12 @@ def _check_models(arguments: argparse.Namespace) -> list[Judged]:
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LearngeneError(f"{twice[0]} is named twice; expected each source and each size once")
+    count = len(names) // (1 + len(arguments.sources))
+    sizes = {_size(name) for name in names}
+    if arguments.start and len(sizes) > count:
+        raise LearngeneError(
+            f"--start: the Aux-Nets are {', '.join(sorted(sizes))}; expected --sizes for all to be judged at"
+        )
     seen = {f"{model.spec.img_size[0]} x {model.spec.img_size[1]}": model.name for model in models}
     if len(seen) > 1:
         which = ", ".join(f"{name} {size}" for size, name in seen.items())
@@ -152,6 +195,11 @@ def _check_models(arguments: argparse.Namespace) -> list[Judged]:
             file=sys.stderr,
         )
     return models
+
+
+def _size(name: str) -> str:
+    """The size in a judged learngene's name."""
+    return name.rpartition(" ")[2]
 
 
 def _without_weights(model: Judged) -> Judged:

@@ -163,6 +163,8 @@ def _prepare(
     notes.append(f"{images:,} test images: one of them is {100 / images:.2g} points of accuracy")
     own = learngene.aux_spec.num_classes
     _check_classes(arguments, len(classes), own)
+    if arguments.epochs:
+        notes.append(sweep.tuning_of(config, arguments.epochs))
     if len(classes) != own:
         notes.append("the classifiers start fresh: there is no score before tuning")
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))

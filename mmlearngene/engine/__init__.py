@@ -1,6 +1,7 @@
 """mmengine parts: initialisation, export of learngenes, optimizer groups, randomness."""
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
+from .hooks.budget import BudgetHook
 from .hooks.checkpoints import ResumedValHook, SafeCheckpointHook
 from .feature_metrics import KNN, LinearProbe, TeacherCosine
 from .hooks.finite import FiniteHook
@@ -17,6 +18,7 @@ from .hooks.sizes_val import SizesValHook
 
 __all__ = [
     "KNN",
+    "BudgetHook",
     "FiniteHook",
     "GradientCheckpointingHook",
     "InitialValHook",

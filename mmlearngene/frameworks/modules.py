@@ -151,11 +151,15 @@ _TOOLS = (
     ("parametrizations.", "parametrised", "remove it first (torch.nn.utils.parametrize.remove_parametrizations)"),
     ("weight_g", "weight-normed", "remove it first (torch.nn.utils.remove_weight_norm)"),
     ("_packed_params", "quantised", "take the weights from before"),
+    ("zero_point", "quantised", "take the weights from before"),
     ("qweight", "quantised", "take the weights from before"),
     ("weight_scale", "quantised", "take the weights from before"),
     ("SCB", "quantised", "take the weights from before"),
     ("flat_param", "sharded by FSDP", "gather its full state dict first"),
 )
+
+
+_WRAPPERS = ("CheckpointWrapper", "FullyShardedDataParallel", "OptimizedModule", "OffloadWrapper")
 
 
 def tool_of(names: Iterable[str]) -> str | None:
@@ -171,6 +175,9 @@ def odd_parameter(module: nn.Module) -> str | None:
     """In words, the first parameter of a live model that is a tool's, or no plain tensor of its own."""
     if found := tool_of(module.state_dict()):
         return found
+    for name, inner in module.named_modules():
+        if type(inner).__name__ in _WRAPPERS:
+            return f"{name} is wrapped ({type(inner).__name__}); put the module inside in its place first"
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if hasattr(parameter, "full_tensor"):

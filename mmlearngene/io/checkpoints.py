@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ _LOGGER = logging.getLogger("mmlearngene")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MAX_PICKLED = 2**19  # bytes, beside an eighth of the file: the names and places of tensors, and logs
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch's earlier format begins, as pickled
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(safetensors|bin)$")
 _MAX_UNPACKED = 20  # times the size of a compressed file; weights hardly shrink
 
 
@@ -40,6 +42,8 @@ def load_state_dict(path: str | Path, entry: str | None = None, ask: bool = Fals
         LearngeneError: the file is missing, damaged, or holds more than tensors and plain values; or see ``ask``.
     """
     path = existing(path)
+    if (shard := _SHARD.search(path.name)) and int(shard[2]) > 1:
+        raise LearngeneError(f"{path} is one of {int(shard[2])} shards of a model; expected its folder, {path.parent}")
     checkpoint = _readable(path)
     entries = _entries(checkpoint)
     if entry in entries:
@@ -123,6 +127,11 @@ def _check_plain(path: Path, tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise LearngeneError(f"{path}: {shortened(name)} is no name of a tensor")
+        if hasattr(tensor, "full_tensor"):
+            raise LearngeneError(
+                f"{path}: {name} is one process's part of a sharded tensor (DTensor); gather it first (full_tensor, or "
+                "get_model_state_dict with full_state_dict=True)"
+            )
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise LearngeneError(f"{path}: {name} is sparse, quantized or empty; expected a plain tensor")
         if tensor.untyped_storage().nbytes() < tensor.nbytes:  # a few bytes can pass for any number of weights
@@ -137,6 +146,8 @@ def _read_any(path: Path) -> object:
             return {name: file.get_tensor(name) for name in file.keys()}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
+            if any(name.endswith("/constants.pkl") for name in file.namelist()):
+                raise LearngeneError(f"{path} is TorchScript, which is code; expected the state_dict() of its model")
             unpacked = sum(record.file_size for record in file.infolist())
             pickled = sum(record.file_size for record in file.infolist() if record.filename.endswith(".pkl"))
         if unpacked > _MAX_UNPACKED * path.stat().st_size:

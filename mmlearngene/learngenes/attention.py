@@ -223,6 +223,8 @@ class Images:
             for name in options:
                 check_choice(name, inspect.signature(read_images).parameters, "preprocessing")
             check_types(read_images, options)
+            if not (options.get("img_size") or spec.depths or str(data).endswith(".py")):
+                options["img_size"] = max(_sides(spec, None, of_config=False))  # chosen, and said, once
             self.provenance = {"data": Path(data).name, "seed": options.get("seed", 0)}
             self._read = lambda: read_images(data, spec, **options)
         else:

@@ -21,6 +21,8 @@ from ..vit.weights import ViTWeights
 from .hf_folder import classes_of
 from .load import Source, load_ancestry
 
+# names of folders that tell nothing of the model in them
+_SAYS_NOTHING = {"best", "checkpoint", "checkpoints", "export", "final", "hf", "last", "model", "output", "weights"}
 IMAGE_OPTIONS = ("data", "num_images", "seed", "preprocessing", "data_size")
 
 
@@ -64,7 +66,7 @@ def extract(
     check_types(cls.extract, options)
     check_types(cls, {name: value for name, value in options.items() if name not in own})
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
-    source = type(source).__name__ if isinstance(source, nn.Module) else Path(source).name
+    source = type(source).__name__ if isinstance(source, nn.Module) else _name_of(Path(source))
     weights = load_ancestry(ancestry, like, path=path, verify=verify, **fields)
     if refused := cls.refuses(weights.spec):
         others = ", ".join(name for name in extraction_methods() if not LEARNGENES[name].refuses(weights.spec))
@@ -84,6 +86,21 @@ def extract(
     learngene.classes = classes_of(model, learngene.aux_spec.num_classes)
     learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
     return learngene
+
+
+def _name_of(path: Path) -> str:
+    """What a file, a folder or a timm model is called; a folder's name that says nothing has its parent's before it.
+
+    >>> _name_of(Path("zoo/dinov2-small/hf"))
+    'dinov2-small/hf'
+    >>> _name_of(Path("hub/models--facebook--dinov2-small/snapshots/3f1c"))
+    'facebook/dinov2-small'
+    """
+    if path.is_dir() and len(path.parts) < 3:  # ".", "hf"
+        path = path.absolute()
+    if path.parent.name == "snapshots":  # the cache of huggingface_hub
+        return path.parts[-3].removeprefix("models--").replace("--", "/")
+    return "/".join(path.parts[-2:]) if path.name in _SAYS_NOTHING else path.name
 
 
 def _images_of(cls: type[Extracted], options: dict, spec: ViTSpec, told: Mapping) -> Images | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
@@ -130,21 +131,26 @@ def plot_family(family: Family, path: str | Path) -> Path:
     """The score against the parameters, a line for each number of heads; the best sizes are ringed."""
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axis = figure.subplots()
-    for heads, colour in _colours(family).items():
+    for number, (heads, colour) in enumerate(_colours(family).items()):
         own = sorted((m.params, m.score) for m in family.members if m.heads == heads)
-        axis.plot(*zip(*own, strict=True), marker="o", color=colour, label=f"{heads} heads", linewidth=1)
+        marker = "osD^"[number // len(COLOURS) % 4]  # colours come again
+        axis.plot(*zip(*own, strict=True), marker=marker, color=colour, label=f"{heads} heads", linewidth=1)
     front = family.front()
     axis.scatter(
         [m.params for m in front], [m.score for m in front], s=110, facecolors="none", edgecolors="0.3",
         label="no smaller one is as good", zorder=0,
     )  # fmt: skip
     best = family.best()
+    left, right = axis.get_xlim()
+    place = (best.params - left) / (right - left)
+    side = "left" if place < 0.1 else "right" if place > 0.9 else "center"
     axis.annotate(
-        f"{best.size} {best.score:.1f}", (best.params, best.score), (0, 9), textcoords="offset points", ha="center"
+        f"{best.size} {best.score:.1f}", (best.params, best.score), (0, 9), textcoords="offset points", ha=side
     )
     axis.margins(y=0.12)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.set(xlabel="parameters", ylabel=family.metric, title=family.title)
+    axis.set(xlabel="parameters", ylabel=family.metric)
+    axis.set_title(textwrap.fill(family.title, 80), fontsize=10)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=110)

@@ -52,7 +52,7 @@ def hugging_face_model(folder: Path, weights: bool = True) -> nn.Module:
     except ImportError as error:
         raise LearngeneError(f"{folder} needs transformers: pip install mmlearngene[hf]") from error
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         names = config.architectures or []
         cls = getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
         own = getattr(cls, "config_class", None)

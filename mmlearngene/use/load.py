@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _TOLD = (
     *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
     "rope_offset", "rope_indexing", "rope_half", "rope_ref_grid", "init_values",
 )  # fmt: skip
+# what torch adds to names of modules that it wraps, anywhere in a model
+_INNER_WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.(?!flat_param)")
 Source = str | Path | nn.Module | ViTWeights
 
 
@@ -73,6 +76,7 @@ def load_ancestry(
         return source if isinstance(source, ViTWeights) else _of_model(source, path, verify)
     file = Path(os.path.expanduser(source))
     if file.is_dir():
+        _check_whole_model(file)
         _check_untold(source, like, fields)
         return _of_model(hugging_face_model(file), path, verify=False)
     if file.suffix in CHECKPOINTS or file.exists():
@@ -102,6 +106,17 @@ def _pretrained(name: str) -> nn.Module:
             f"the weights of {name!r} are in no cache and cannot be downloaded ({shortened(in_words(error), 120)}); "
             "expected a checkpoint file of them, with --like and this name"
         ) from error
+
+
+def _check_whole_model(folder: Path) -> None:
+    """A folder is a model's own, not what is added to one or one process's parts of it."""
+    if (folder / "adapter_config.json").is_file():
+        raise LearngeneError(f"{folder} has an adapter (LoRA, ...); merge it first (merge_and_unload)")
+    if (folder / ".metadata").is_file() or any(folder.glob("*.distcp")):
+        raise LearngeneError(
+            f"{folder} is a sharded checkpoint of torch.distributed; join it first (python -m "
+            "torch.distributed.checkpoint.format_utils dcp_to_torch)"
+        )
 
 
 def _check_untold(source: Source, like: object, fields: Mapping) -> None:
@@ -193,6 +208,7 @@ def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[s
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {_INNER_WRAPPERS.sub("", key): tensor for key, tensor in state.items()}
     for wrapper in ("module.", "model."):
         if all(key.startswith(wrapper) for key in state):
             state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, TestLoop, ValLoop
+from mmengine.runner import BaseLoop, Runner, TestLoop, ValLoop
 
 from ...errors import LearngeneError, check_choice
 from ...models import AuxNet
@@ -46,8 +46,8 @@ class SizesValHook(Hook):
         self.worst = min if check_choice(rule, RULES, "rule") == "greater" else max
 
     def before_run(self, runner: Runner) -> None:
-        if runner._val_loop is None and runner._test_loop is None:
-            return  # nothing is evaluated, as with --no-validate
+        if not any(isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop)):
+            return  # nothing is evaluated, as with --no-validate; a test that is not run is a config still
         found = [module for module in unwrapped(runner).modules() if isinstance(module, AuxNet)]
         if not found:
             raise LearngeneError(f"SizesValHook: {type(unwrapped(runner)).__name__} holds no AuxNet to evaluate")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import gc
 import importlib
+import io
+import logging
 import os
 import pickle
 import re
@@ -104,7 +107,17 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     take_share(cfg)
     cfg.work_dir = args.work_dir or cfg.work_dir
+    if (scope := cfg.get("default_scope")) in ("mmpretrain", "mmseg"):
+        with contextlib.suppress(ImportError), contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module(f"{scope}.datasets")  # which prints that it does without its publisher's service
     return cfg
+
+
+def keep_short(logger: logging.Logger) -> None:
+    """Leave the line for every parameter with options of its own out of the console; the log file has them all."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(lambda record: not str(record.msg).startswith("paramwise_options -- "))
 
 
 def use_folder(cfg: Config, folder: Path) -> None:

@@ -228,6 +228,13 @@ def check_images(cfg: Config, spec: ViTSpec, source: object) -> tuple[list[str],
     return list(map(str, range(classes) if isinstance(classes, int) else classes)), len(dataset)
 
 
+def tuning_of(cfg: Config, epochs: int) -> str:
+    """How much each size is tuned, in words."""
+    images, batch = len(DATASETS.build(cfg.train_dataloader.dataset)), cfg.train_dataloader.batch_size
+    steps = epochs * -(-images // batch)
+    return f"each size is tuned for {steps:,} steps: {epochs} x {images:,} images, {batch} a step"
+
+
 # ---------------------------------------------------------------------- one size
 
 

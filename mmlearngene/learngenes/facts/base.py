@@ -275,7 +275,9 @@ class Facts:
             scaled = [[max(1, int(count * factor)) for count in heads] for factor in (0.5, 1, 2)]
             inside = [h for h in scaled if all(count in r for count, r in zip(h, ranges, strict=True))]
             return [self.target(aux.replace(num_heads=heads)) for heads in inside]
-        heads, depth = self.head_choices, aux.num_layers
+        # more heads than the Aux-Net's, which Cluster-Learngene repeats without end, have to be asked for
+        heads = [count for count in self.head_choices if count <= max(aux.heads)] or self.head_choices
+        depth = aux.num_layers
         layers = self.layer_choices or range(1, depth + 1)
         some_heads = sorted({heads[i] for i in spread(min(4, len(heads)), len(heads))})
         some_depths = sorted({max(1, depth // 2), max(1, depth * 3 // 4), depth} & set(layers))
