@@ -92,7 +92,7 @@ class Principal(PrincipalFacts, Extracted):
                 that says what the principal axes are worth. It takes no images, and nothing is refitted.
             refitted: whether layers are chosen and ``proj`` and ``fc2`` refitted, see :func:`.refit.refit`.
             widths: numbers of heads that the refit is for, all in one. A width that is not among them loses by it, and
-                a very narrow one among them costs the others; from half of the ancestry's on when omitted.
+                a very narrow one among them costs the others; four from half of the ancestry's on when omitted.
             keep: the layers that a depth keeps: ``measured``, those that follow the ancestry's final tokens best, see
                 :func:`.refit.choose_layers`; or its ``first`` ones.
             largest: the largest size that is wanted, ``'h4-l12'``: what only larger ones need is left out.
@@ -249,7 +249,8 @@ class Principal(PrincipalFacts, Extracted):
         """Numbers of heads to refit for: those given and the ancestry's, which gaps need, too."""
         most = self.aux_spec.num_heads
         if widths is None:
-            widths = range(math.ceil(most / 2), most + 1)
+            least = math.ceil(most / 2)
+            widths = {round(least + part * (most - least) / 3) for part in range(4)}
         for count in widths:
             if not 1 <= count <= most:
                 raise LearngeneError(f"widths={list(widths)}: {count} heads are not in 1 to {most}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .principal import Principal
 
 RIDGES = (3e-3, 3e-2, 0.3, 3.0)  # of the mean square of a feature
+JUDGED_ROWS = 64  # of a weight, which are enough to judge a ridge
+SEEN = 4  # tokens of the images that layers are chosen on, for every hidden neuron
+JUDGED = 2048  # tokens of the images that judge a choice of layers, of eight images or more
 WRITERS = ("proj", "fc2")  # of a layer, in order
 Gap = tuple[int, int]  # a layer, and the next one that is kept (the number of layers where it is the last)
 
@@ -47,6 +51,34 @@ class _Narrow:
         return next((other for other in self.kept if other > layer), self.of)
 
 
+class _Squares:
+    """Sums of a least-squares problem over tokens, each divided by the norm of its goal: a norm sees directions alone.
+
+    Attributes:
+        products: of the features and a 1 with themselves, (F + 1, F + 1).
+        left: by goal, of the features and a 1 with what is left to fit, (F + 1, width).
+    """
+
+    def __init__(self) -> None:
+        self.products: Tensor | float = 0.0
+        self.left: dict[int, Tensor] = {}
+
+    def add(self, features: Tensor, left: Mapping[int, Tensor], scale: Tensor, bias: bool) -> None:
+        """Add tokens.
+
+        Args:
+            features: (B, tokens, F).
+            left: by goal (B, tokens, width).
+            scale: norms of the goal's tokens, (B, tokens, 1).
+            bias: whether there is a bias to fit.
+        """
+        ones = features.new_full((*features.shape[:-1], 1), float(bias))
+        columns = (torch.cat([features, ones], -1) / scale).flatten(0, 1)
+        self.products = self.products + columns.mT @ columns
+        for goal, tokens in left.items():
+            self.left[goal] = self.left.get(goal, 0.0) + columns.mT @ (tokens / scale).flatten(0, 1)
+
+
 @dataclass
 class _Fit:
     """A least-squares problem of one ViT in one layer.
@@ -54,14 +86,12 @@ class _Fit:
     Attributes:
         net: the ViT.
         features: what is multiplied by the weight, (B, tokens, F) a batch.
-        products: of the features and a 1 with themselves, (F + 1, F + 1), for each half of the images.
-        left: by goal, of the features with what the present weight leaves of it, (F + 1, width), likewise.
+        halves: the sums over either half of the images.
     """
 
     net: _Narrow
     features: list[Tensor] = field(default_factory=list)
-    products: list[Tensor] = field(default_factory=lambda: [0.0, 0.0])
-    left: dict[int, list[Tensor]] = field(default_factory=dict)
+    halves: tuple[_Squares, _Squares] = field(default_factory=lambda: (_Squares(), _Squares()))
 
 
 @torch.no_grad()
@@ -158,21 +188,17 @@ def _fit(
     fit = _Fit(net)
     for number, stream in enumerate(net.streams):
         features = net.live.written(writer, net.kept.index(layer), learngene.from_coordinates(stream))
-        present = (stream + _linear(features, net.rows, module)).flatten(0, 1)
-        ones = features.new_full((len(present), 1), float("bias" in module))
-        columns = torch.cat([features.flatten(0, 1), ones], 1)
-        scale = None
+        present, left, scale = stream + _linear(features, net.rows, module), {}, None
         for name, goal in goals.items():
-            goal = learngene.to_coordinates(goal[number]).flatten(0, 1)
-            goal = learngene.coordinates(goal, 1, len(net.rows))
-            if scale is None:
-                scale = goal.norm(dim=1, keepdim=True).clamp_min(1e-12)
-                columns = columns / scale
-                fit.products[number % 2] = fit.products[number % 2] + columns.mT @ columns
-            left = fit.left.setdefault(name, [0.0, 0.0])
-            left[number % 2] = left[number % 2] + columns.mT @ ((goal - present) / scale)
+            goal = learngene.coordinates(learngene.to_coordinates(goal[number]), -1, len(net.rows))
+            left[name], scale = goal - present, _norms(goal) if scale is None else scale
+        fit.halves[number % 2].add(features, left, scale, "bias" in module)
         fit.features.append(features)
     return fit
+
+
+def _norms(tokens: Tensor) -> Tensor:
+    return tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 def _linear(features: Tensor, rows: Tensor, module: dict[str, Tensor]) -> Tensor:
@@ -193,7 +219,8 @@ def _solve_by_rows(fits: Sequence[_Fit], goal: int, change: dict[str, Tensor]) -
         ridge = _best_ridge(*halves) if ridge is None else ridge  # that of the rows that most sizes have
         if ridge is None:
             return
-        found = _solution(*(one + other for one, other in zip(*halves, strict=True)), ridge).to(change["weight"])
+        products, left = (one + other for one, other in zip(*halves, strict=True))
+        found = torch.cholesky_solve(left, _factor(products, ridge)).to(change["weight"])
         change["weight"].flatten(1)[rows, : len(found) - 1] += found[:-1].T
         if "bias" in change:
             change["bias"][rows] += found[-1]
@@ -201,13 +228,13 @@ def _solve_by_rows(fits: Sequence[_Fit], goal: int, change: dict[str, Tensor]) -
 
 def _summed(fits: Sequence[_Fit], goal: int, rows: Tensor, half: int) -> tuple[Tensor, Tensor]:
     """Products of the features, and of the features with what is left at ``rows``, summed over the problems."""
-    most = max(len(fit.products[0]) for fit in fits)
+    most = max(len(fit.halves[half].products) for fit in fits)
     products = torch.zeros(most, most, dtype=torch.float64)
     left = torch.zeros(most, len(rows), dtype=torch.float64)
     for fit in fits:
-        own, columns = fit.products[half], fit.left[goal][half][:, torch.searchsorted(fit.net.rows, rows)]
-        count = len(own) - 1  # the features, in front; the 1 is the last
-        products[:count, :count] += own[:-1, :-1]
+        own, columns = fit.halves[half].products, fit.halves[half].left[goal]
+        columns, count = columns[:, torch.searchsorted(fit.net.rows, rows)], len(own) - 1
+        products[:count, :count] += own[:-1, :-1]  # the features, in front; the 1 is the last
         products[-1, :count] += own[-1, :-1]
         products[:count, -1] += own[:-1, -1]
         products[-1, -1] += own[-1, -1]
@@ -216,22 +243,23 @@ def _summed(fits: Sequence[_Fit], goal: int, rows: Tensor, half: int) -> tuple[T
     return products, left
 
 
-def _solution(products: Tensor, left: Tensor, ridge: float) -> Tensor:
+def _factor(products: Tensor, ridge: float) -> Tensor:
+    """The Cholesky factor of products with a ridge, a share of a feature's mean square."""
     penalty = float(products.diagonal()[:-1].mean().clamp_min(1e-30)) * ridge
     diagonal = products.new_full((len(products),), penalty)
     diagonal[-1] = 1e-6 * penalty  # the bias is free
-    return torch.cholesky_solve(left, torch.linalg.cholesky(products + torch.diag(diagonal)))
+    return torch.linalg.cholesky(products + torch.diag(diagonal))
 
 
 def _best_ridge(*halves: tuple[Tensor, Tensor]) -> float | None:
     """The ridge that predicts each half of the images best from the other; None where the own values do better."""
+    halves = tuple((products, left[:, :: math.ceil(left.shape[1] / JUDGED_ROWS)]) for products, left in halves)
 
-    def gain(found: Tensor, products: Tensor, left: Tensor) -> float:
-        return float(2 * (found * left).sum() - (found * (products @ found)).sum())
+    def gain(ridge: float, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> float:
+        found = torch.cholesky_solve(one[1], _factor(one[0], ridge))
+        return float(2 * (found * other[1]).sum() - (found * (other[0] @ found)).sum())
 
-    gains = {
-        ridge: sum(gain(_solution(*one, ridge), *other) for one, other in (halves, halves[::-1])) for ridge in RIDGES
-    }
+    gains = {ridge: gain(ridge, *halves) + gain(ridge, *halves[::-1]) for ridge in RIDGES}
     best = max(gains, key=gains.__getitem__)
     return best if gains[best] > 0 else None
 
@@ -252,82 +280,50 @@ def _advance(fit: _Fit, module: dict[str, Tensor], change: dict[str, Tensor]) ->
 def choose_layers(learngene: Principal, batches: Sequence[Tensor]) -> list[list[int]]:
     """For each number of layers, from 1, those to keep: all but some in a row, so that the final tokens change least.
 
-    For every such row of layers, fc2 in front of it is refitted on half of the images for the stream behind it, and the
+    For every such row of layers, fc2 in front of it is refitted on some of the images for the stream behind it, and the
     layers behind run on what comes out. The loss is one minus the cosine of the final tokens with the ancestry's, on
-    the other half; a class token counts as much as all others. Each depth leaves out what the next deeper one does, and
-    one layer more, which are chosen together for the least sum of losses.
+    others; a class token counts as much as all others. :data:`SEEN` and :data:`JUDGED` say how many images that takes.
+    Each depth leaves out what the next deeper one does, and one layer more, which are chosen together for the least sum
+    of losses.
 
     Args:
         learngene: as wide as the ancestry.
         batches: preprocessed images (B, C, H, W), two batches or more.
     """
-    num_layers, img_size = learngene.aux_spec.num_layers, tuple(batches[0].shape[-2:])
-    wide = LiveViT(learngene.expand(learngene.aux_spec.replace(img_size=img_size)))
-    seen, judged = batches[: (len(batches) + 1) // 2], batches[(len(batches) + 1) // 2 :]
-    every = set(range(1, num_layers + 1))
-    streams = [wide.stream(batch) for batch in seen]
-    goals = _streams_at(wide, streams, every)
-    final = [wide.stream(batch) for batch in judged]
-    starts = final
-    final = _streams_at(wide, final, {num_layers})[num_layers]
+    spec, images = learngene.aux_spec, torch.cat(list(batches))
+    num_layers = spec.num_layers
+    wide = LiveViT(learngene.expand(spec.replace(img_size=tuple(images.shape[-2:]))))
+    few, many = (math.ceil(tokens / wide.spec.num_tokens) for tokens in (JUDGED, SEEN * spec.feedforward_channels))
+    seen, judged = images.split(min(many, math.ceil(len(images) / 2)))[:2]
+    streams, starts = [wide.stream(batch) for batch in seen.split(32)], wide.stream(judged[: max(8, few)])
+    goals = _streams_at(wide, streams, set(range(1, num_layers + 1)))
+    final = _streams_at(wide, [starts], {num_layers})[num_layers][0]
     losses: dict[Gap, float] = {}
     for layer in range(num_layers):
-        middles = [wide.behind("proj", layer, stream) for stream in streams]
-        features = [wide.written("fc2", layer, stream) for stream in middles]
-        starts = [wide.behind("proj", layer, stream) for stream in starts]
-        own = [wide.written("fc2", layer, stream) for stream in starts]
-        approximate = _approximation(middles, features, goals[layer + 1])
-        for behind in range(layer + 2, num_layers + 1):
-            moved = approximate(goals[behind], starts, own)
+        squares, behinds = _Squares(), range(layer + 2, num_layers + 1)
+        for number, stream in enumerate(streams):
+            middle = wide.behind("proj", layer, stream)
+            left = {behind: goals[behind][number] - middle for behind in behinds}
+            squares.add(wide.written("fc2", layer, middle), left, _norms(goals[layer + 1][number]), bias=True)
+        factor = _factor(squares.products.double(), RIDGES[1])
+        starts = wide.behind("proj", layer, starts)
+        own = wide.written("fc2", layer, starts)
+        for behind in behinds:
+            found = torch.cholesky_solve(squares.left[behind].double(), factor).to(own)
+            moved = starts + own @ found[:-1] + found[-1]
             for later in range(behind, num_layers):
                 for writer in WRITERS:
-                    moved = [wide.behind(writer, later, stream) for stream in moved]
-            losses[layer, behind] = _loss(moved, final, learngene.aux_spec)
-        streams = goals[layer + 1]
-        starts = [wide.behind("fc2", layer, stream) for stream in starts]
+                    moved = wide.behind(writer, later, moved)
+            losses[layer, behind] = _loss(moved, final, spec)
+        streams, starts = goals[layer + 1], wide.behind("fc2", layer, starts)
     return _nested(losses, num_layers)
 
 
-def _approximation(
-    streams: list[Tensor], features: list[Tensor], near: list[Tensor]
-) -> Callable[[list[Tensor], list[Tensor], list[Tensor]], list[Tensor]]:
-    """A function that fits a linear layer of features for goals, and applies it to other streams and features.
-
-    Args:
-        streams: in front of the linear layer's output, (B, tokens, width) a batch.
-        features: (B, tokens, F).
-        near: streams that say how large each token is.
-    """
-    scales = [tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12) for tokens in near]
-    columns = [
-        torch.cat([feature, torch.ones_like(feature[..., :1])], -1).div(scale).flatten(0, 1)
-        for feature, scale in zip(features, scales, strict=True)
-    ]
-    products = sum(column.mT @ column for column in columns).double()
-    penalty = products.new_full((len(products),), 0.03 * float(products.diagonal()[:-1].mean()))
-    penalty[-1] = 1e-6 * penalty[0]
-    factor = torch.linalg.cholesky(products + torch.diag(penalty))
-
-    def apply(goals: list[Tensor], others: list[Tensor], own: list[Tensor]) -> list[Tensor]:
-        wanted = sum(
-            column.mT @ ((goal - stream) / scale).flatten(0, 1)
-            for column, goal, stream, scale in zip(columns, goals, streams, scales, strict=True)
-        )
-        found = torch.cholesky_solve(wanted.double(), factor).to(wanted)
-        return [other + feature @ found[:-1] + found[-1] for other, feature in zip(others, own, strict=True)]
-
-    return apply
-
-
-def _loss(streams: list[Tensor], goals: list[Tensor], spec: ViTSpec) -> float:
-    """One minus the mean cosine of tokens, as the last norm sees them."""
-
-    def cosine(stream: Tensor, goal: Tensor) -> Tensor:
-        if spec.norm == "layernorm":
-            stream, goal = (tokens - tokens.mean(-1, keepdim=True) for tokens in (stream, goal))
-        return F.cosine_similarity(stream, goal, dim=-1)  # (B, tokens)
-
-    found = torch.cat([cosine(stream, goal) for stream, goal in zip(streams, goals, strict=True)])
+def _loss(stream: Tensor, goal: Tensor, spec: ViTSpec) -> float:
+    """One minus the mean cosine of tokens (B, tokens, width), as the last norm sees them."""
+    if spec.norm == "layernorm":
+        stream, goal = (tokens - tokens.mean(-1, keepdim=True) for tokens in (stream, goal))
+    found = F.cosine_similarity(stream, goal, dim=-1)
     return 1 - float((found.mean() + found[:, 0].mean()) / 2 if spec.class_token else found.mean())
 
 
