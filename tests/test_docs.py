@@ -66,7 +66,7 @@ def test_a_command_is_one(page, line, monkeypatch):
         assert set(a for a in arguments if "=" not in a) <= set(targets)
     elif program in ("tools/train.py", "tools/test.py", "tools/dist_train.sh", "tools/dist_test.sh"):
         tool(program, arguments)
-    elif program.startswith("tools/"):
+    elif program.startswith(("tools/", "studies/")):
         assert Path(program).exists()
         source = "".join(path.read_text() for path in Path(program).parent.glob("*.py"))  # studies share their flags
         flags = [a for a in arguments if a.startswith("--")]

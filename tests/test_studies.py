@@ -20,7 +20,7 @@ from PIL import Image
 from mmlearngene.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools" / "studies"))
+sys.path.insert(0, str(ROOT / "studies"))
 
 import cifar10  # noqa: E402
 import cifar10_runs  # noqa: E402
@@ -273,7 +273,7 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkey
     copy = tmp_path / f"{page}.md"
     text = (ROOT / "docs" / copy.name).read_text()
     copy.write_text(re.sub(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", text, flags=re.DOTALL))
-    results = ROOT / "docs" / "results" / "cifar10.jsonl"
+    results = ROOT / "studies" / "results" / "cifar10.jsonl"
     for script in (cifar10, dense_cifar10):
         command = ["study", "--report", "--results", results, "--figures", tmp_path, "--pages", copy]
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
@@ -284,7 +284,7 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkey
         monkeypatch.setattr(sys, "argv", list(map(str, report)))
         real_vit.main()
     assert copy.read_text() == text, (
-        f"python tools/studies/... --report --results docs/results/cifar10.jsonl --pages docs/{page}.md"
+        f"python studies/... --report --results studies/results/cifar10.jsonl --pages docs/{page}.md"
     )
     assert text.count("<!-- end -->") >= (2 if page == "principal" else 3)
 

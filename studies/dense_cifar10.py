@@ -1,6 +1,6 @@
 """What are features of many sizes worth that one training without labels makes? CIFAR-10, then CamVid.
 
-    python tools/studies/dense_cifar10.py --data ../shared/data --work-dir work_dirs/cifar10
+    python studies/dense_cifar10.py --data ../shared/data --work-dir work_dirs/cifar10
 
 Ancestry, images, schedule and files are those of cifar10.py, in the same work dir. From the ancestry h6-l8 come
 

@@ -1,6 +1,6 @@
 """Is a learngene from CIFAR-10 worth something on street scenes? UperNet on CamVid, equal iterations, several seeds.
 
-    python tools/studies/camvid.py --data ../shared/data
+    python studies/camvid.py --data ../shared/data
 
 An ancestry h6-l8 is trained on CIFAR-10 and gives, by distillation, a LeTs learngene (h3-l4 in the Aux-Net h6-l8).
 The descendant h4-l6 then segments CamVid, its backbone

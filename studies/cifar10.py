@@ -1,6 +1,6 @@
 """What is a learngene worth? All ways to one's own ViT side by side, on CIFAR-10 and then on CamVid.
 
-    python tools/studies/cifar10.py --data ../shared/data
+    python studies/cifar10.py --data ../shared/data
 
 An ancestry h6-l8 (heads of 16, patch 8) is trained on CIFAR-10 and teaches, or gives, learngenes. Their descendants of
 twelve sizes are tested as they are, tuned, and used as backbones of UperNet. ``--only`` chooses runs by their names,

@@ -1,6 +1,6 @@
 """Is every size of a learngene good without tuning? LeTs on handwritten digits, elastic and as in the paper.
 
-    python tools/studies/elastic_digits.py
+    python studies/elastic_digits.py
 
 The demo's ancestry h6-l8 teaches a learngene h3-l4 in the Aux-Net h6-l8, in one of these ways:
 

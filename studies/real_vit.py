@@ -1,6 +1,6 @@
 """What every method gives from a real ViT without training: its patch tokens, frozen, on a segmentation set.
 
-    python tools/studies/real_vit.py dinov2-small/ --photos photos/ --segmentation configs/study/camvid_des.py
+    python studies/real_vit.py dinov2-small/ --photos photos/ --segmentation configs/study/camvid_des.py
 
 The ViT is a Hugging Face folder, or whatever `mmlearngene extract` reads. Photos are of other subjects than the
 segmentation set. Each descendant is judged as `mmlearngene probe --segmentation` does: a linear layer on the patches of
@@ -34,7 +34,7 @@ METHODS = {  # row -> method and options of the extraction
     "random weights": ("scratch", {}),
 }
 SIDE, IMAGES = 168, 96
-RESULTS = Path("docs/results/real_vit.jsonl")
+RESULTS = Path("studies/results/real_vit.jsonl")
 
 
 def learngene(row: str, args: argparse.Namespace) -> Path:
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100, help="images of a set at most")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/real_vit"), help="where learngenes go")
     parser.add_argument(
-        "--results", type=Path, default=Path("docs/results/real_vit.jsonl"), help="the file of the results"
+        "--results", type=Path, default=Path("studies/results/real_vit.jsonl"), help="the file of the results"
     )
     parser.add_argument("--rows", nargs="+", default=list(METHODS), help="which methods")
     parser.add_argument("--report", action="store_true", help="only show what is there")
