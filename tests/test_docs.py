@@ -138,7 +138,7 @@ def test_inspect_and_expand_run_as_they_stand(page, line, tmp_path, monkeypatch,
             GENES[method]() if method != "extracted" else LEARNGENES["uniform-k"](aux=ViTSpec.parse("h6-l12", **TINY))
         )
         if "l2,2,6,2" in line:
-            pytest.skip("of a Swin: tests/test_cluster_swin.py")
+            pytest.skip("of a Swin: tests/learngenes/test_cluster_swin.py")
         gene.save(tmp_path / source)
         for at, word in enumerate(words):
             if word == "--img-size":
