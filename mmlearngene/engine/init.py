@@ -7,7 +7,8 @@ from mmengine.model.weight_init import update_init_info
 from torch import nn
 
 from ..registry import WEIGHT_INITIALIZERS
-from ..use.initialize import LoadReport, initialize
+from ..use.initialize import initialize
+from ..use.report import LoadReport
 
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
 
