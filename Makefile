@@ -38,9 +38,9 @@ test: env
 
 DATA ?= ../shared/data
 study: env
-	$(call timed,the study on CIFAR-10,OMP_NUM_THREADS=1 $(BIN)/python tools/studies/cifar10.py --data $(DATA) \
+	$(call timed,the study on CIFAR-10,OMP_NUM_THREADS=1 $(BIN)/python studies/cifar10.py --data $(DATA) \
 		$(if $(filter quick,$(STUDY)),--quick --seeds 1 --work-dir work_dirs/cifar10_quick --figures work_dirs/cifar10_quick))
-	$(if $(filter quick,$(STUDY)),,$(call timed,the study of tokens,OMP_NUM_THREADS=1 $(BIN)/python tools/studies/dense_cifar10.py --data $(DATA)))
+	$(if $(filter quick,$(STUDY)),,$(call timed,the study of tokens,OMP_NUM_THREADS=1 $(BIN)/python studies/dense_cifar10.py --data $(DATA)))
 
 lint: env
 	$(call timed,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
@@ -62,7 +62,7 @@ $(UPSTREAM)/installed: requirements.txt setup.py tools/build_mmcv_ops.sh
 
 test-upstream: $(UPSTREAM)/installed
 	$(call timed,the tests with upstream packages,TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest -q \
-		tests/test_external_project.py tests/test_initialize.py tests/test_engine.py tests/test_models.py)
+		tests/runs/test_external_project.py tests/use/test_initialize.py tests/engine/test_engine.py tests/models/test_models.py)
 
 # A tiny detector of mmdetection, whose operators of mmcv are compiled. Without transformers: where pycocotools is installed, mmpretrain
 # imports its multimodal models, which do not go with transformers 5.
@@ -77,7 +77,7 @@ $(DETECTION)/installed: requirements.txt setup.py tools/build_mmcv_ops.sh
 	@touch $@
 
 test-detection: $(DETECTION)/installed
-	$(call timed,a tiny detector,OMP_NUM_THREADS=1 $(DETECTION)/bin/python -m pytest -q tests/test_detection.py)
+	$(call timed,a tiny detector,OMP_NUM_THREADS=1 $(DETECTION)/bin/python -m pytest -q tests/runs/test_detection.py)
 
 clean-env:
 	rm -rf $(VENV) $(LOG) $(UPSTREAM) $(DETECTION)

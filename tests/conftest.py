@@ -6,7 +6,7 @@ import sys
 import hypothesis
 import pytest
 
-from .quick import quicken
+from .support.quick import quicken
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes says nothing
 hypothesis.settings.load_profile("shared-machine")

@@ -66,7 +66,7 @@ def test_a_command_is_one(page, line, monkeypatch):
         assert set(a for a in arguments if "=" not in a) <= set(targets)
     elif program in ("tools/train.py", "tools/test.py", "tools/dist_train.sh", "tools/dist_test.sh"):
         tool(program, arguments)
-    elif program.startswith("tools/"):
+    elif program.startswith(("tools/", "studies/")):
         assert Path(program).exists()
         source = "".join(path.read_text() for path in Path(program).parent.glob("*.py"))  # studies share their flags
         flags = [a for a in arguments if a.startswith("--")]
@@ -138,7 +138,7 @@ def test_inspect_and_expand_run_as_they_stand(page, line, tmp_path, monkeypatch,
             GENES[method]() if method != "extracted" else LEARNGENES["uniform-k"](aux=ViTSpec.parse("h6-l12", **TINY))
         )
         if "l2,2,6,2" in line:
-            pytest.skip("of a Swin: tests/test_cluster_swin.py")
+            pytest.skip("of a Swin: tests/learngenes/test_cluster_swin.py")
         gene.save(tmp_path / source)
         for at, word in enumerate(words):
             if word == "--img-size":

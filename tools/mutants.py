@@ -1,7 +1,7 @@
 """Changes of one place at a time, and whether a test notices.
 
-    python tools/mutants.py mmlearngene/engine/hooks/finite.py --tests tests/test_faults.py --count 20 --out m.json
-    python tools/mutants.py mmlearngene/utils/typed.py --tests "tests/test_spec.py -k 'not help'" --count 10
+    python tools/mutants.py mmlearngene/engine/hooks/finite.py --tests tests/runs/test_faults.py --count 20 --out m.json
+    python tools/mutants.py mmlearngene/utils/typed.py --tests "tests/vit/test_spec.py -k 'not help'" --count 10
 
 Comparisons, arithmetic, and/or, numbers, truth values, negations and whole statements are changed, drawn by seed. The
 file is put back after each, also after Ctrl-C. A change that lives is shown with its line: it wants a test, or its

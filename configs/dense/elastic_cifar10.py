@@ -1,6 +1,6 @@
 """The small chain: LeTs h3-l4 in h6-l8 (heads of 16, patch 8) from an ancestry's tokens on CIFAR-10, without labels.
 
-Trains on a CPU. Images and ancestry are those of tools/studies/camvid.py.
+Trains on a CPU. Images and ancestry are those of studies/camvid.py.
 """
 
 _base_ = ["../study/camvid_cifar10.py", "../_base_/models/distill_tokens.py"]

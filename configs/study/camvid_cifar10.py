@@ -1,4 +1,4 @@
-"""CIFAR-10 in class folders, as tools/studies/camvid.py writes it: data, schedule and runtime of all pre-training."""
+"""CIFAR-10 in class folders, as studies/camvid.py writes it: data, schedule and runtime of all pre-training."""
 
 _base_ = "../_base_/runtime.py"
 
