@@ -28,8 +28,8 @@ def license_of(source: object) -> str | None:
 
     Args:
         source: a folder of Hugging Face or timm, whose ``README.md`` or ``config.json`` tells it; a checkpoint file
-            with a card beside it; or the name of a timm model. Any other object, a live model say, tells none: its class
-            does not say whose weights it has.
+            with a card beside it; or the name of a timm model. Any other object, a live model say, tells none: its
+            class does not say whose weights it has.
     """
     if not isinstance(source, (str, Path)):
         return None
