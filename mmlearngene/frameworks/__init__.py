@@ -44,7 +44,8 @@ def layouts_of(framework: str) -> tuple[Layout, ...]:
 
 def tables(framework: str) -> tuple[Layout, ...]:
     """The tables of a framework, which need not be installed to read them."""
-    return importlib.import_module(f".{framework}", __name__).LAYOUTS
+    module = "hf_relatives" if framework == "hf" else framework  # which has those of hf first
+    return importlib.import_module(f".{module}", __name__).LAYOUTS
 
 
 def layout_for(spec: ViTSpec, framework: str) -> Layout:
