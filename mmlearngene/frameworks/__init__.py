@@ -15,7 +15,7 @@ from ..errors import LearngeneError, check_choice
 from ..vit.adapt import adapt_weights, fitting_specs
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
-from .base import Layout
+from .base import Layout, some
 from .live import Found, find, weights_of
 from .run import check_function
 
@@ -65,11 +65,11 @@ def layout_for(spec: ViTSpec, framework: str) -> Layout:
         if other != framework and package in sys.modules and any(t.lacks(spec) is None for t in layouts_of(other))
     ]
     hint = f"; {', '.join(others)} can" if others else ""
-    reasons = [f"{layout.cls.rpartition('.')[2]}: {feature}" for layout, feature in lacking.items()]
-    raise LearngeneError(
-        f"no class of {framework} can be the {spec.kind} {spec} with its features "
-        f"({'; '.join(dict.fromkeys(reasons))}){hint}"
-    )
+    reasons: dict[str, dict[str, None]] = {}  # feature -> the classes that lack it
+    for layout, feature in lacking.items():
+        reasons.setdefault(feature, {})[layout.cls.rpartition(".")[2]] = None
+    words = "; ".join(f"{some(classes, 2)}: {feature}" for feature, classes in reasons.items())
+    raise LearngeneError(f"no class of {framework} can be the {spec.kind} {spec} with its features ({words}){hint}")
 
 
 def first_layout(spec: ViTSpec) -> Layout:

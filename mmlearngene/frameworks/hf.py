@@ -331,6 +331,7 @@ CLIP = Layout(
     make=_make_clip,
     read=_read_clip,
     cannot=_tokens_only,
+    norms_pooled_alone=True,
 )
 
 

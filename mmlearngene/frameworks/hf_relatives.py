@@ -23,9 +23,7 @@ def _make(spec: ViTSpec, cls: str, config: str, entries=lambda spec: {}, **argum
     """A model of a class, by its full name, from a config with the usual entries and those of the family."""
     module, _, name = cls.rpartition(".")
     usual = hf._config(spec, intermediate_size=spec.feedforward_channels)
-    return getattr(importlib.import_module(module), name)(
-        hf._class(config)(**{**usual, **entries(spec)}), **arguments
-    )
+    return getattr(importlib.import_module(module), name)(hf._class(config)(**{**usual, **entries(spec)}), **arguments)
 
 
 def _relative(
@@ -62,12 +60,13 @@ def _tokens(read) -> object:
 # ---------------------------------------------------------------------- CLIP's relatives
 
 _OWL = {**{name: key for name, key in CLIP.keys.items() if name != "norm_pre"}, "norm_pre": "pre_layernorm"}
+_NORMED = dict(read=_tokens(hf._read_clip), norms_pooled_alone=False)  # which norms every token
 CLIPS = (
     _relative(CLIP, "metaclip_2", "MetaClip2VisionModel", "MetaClip2VisionConfig"),
     _relative(CLIP, "chinese_clip", "ChineseCLIPVisionModel", "ChineseCLIPVisionConfig"),
     _relative(CLIP, "altclip", "AltCLIPVisionModel", "AltCLIPVisionConfig"),
     _relative(CLIP, "clipseg", "CLIPSegVisionModel", "CLIPSegVisionConfig"),
-    _relative(CLIP, "git", "GitVisionTransformer", "GitVisionConfig", read=_tokens(hf._read_clip)),
+    _relative(CLIP, "git", "GitVisionTransformer", "GitVisionConfig", **_NORMED),
     _relative(CLIP, "kosmos2", "Kosmos2VisionTransformer", "Kosmos2VisionConfig"),
     _relative(CLIP, "owlvit", "OwlViTVisionTransformer", "OwlViTVisionConfig", keys=_OWL),
     _relative(CLIP, "owlv2", "Owlv2VisionTransformer", "Owlv2VisionConfig", keys=_OWL),
@@ -157,7 +156,7 @@ _BLIP = replace(
         "norm@avg_norm": None,
     },
     holds={**hf._ANY_OF_PLAIN, "class_token": (True,), "pool": ("cls", "norm_avg")},
-    read=_tokens(hf._read_clip),
+    **_NORMED,
 )
 _BLIP_2 = replace(_BLIP, holds={**_BLIP.holds, "qkv_bias": ("all", "none")})
 BLIPS = (
@@ -259,7 +258,7 @@ def _aimv2_cannot(spec: ViTSpec) -> str | None:
 def _read_aimv2(vit: nn.Module, around: nn.Module | None) -> dict:
     config = vit.config
     if getattr(config, "is_native", False):
-        raise LearngeneError("positions of sines and cosines that are made for each image (is_native) are not known here")
+        raise LearngeneError("sines and cosines as positions (is_native) are not known here")
     return dict(
         num_heads=config.num_attention_heads,
         norm_eps=config.rms_norm_eps,
@@ -337,7 +336,9 @@ def _make_beit(spec: ViTSpec, family: str) -> nn.Module:
 def _read_beit(vit: nn.Module, around: nn.Module | None) -> dict:
     config = vit.config
     if config.use_shared_relative_position_bias:
-        raise LearngeneError("one relative-position bias for all layers (use_shared_relative_position_bias) is not known")
+        raise LearngeneError(
+            "one table of relative positions for all layers (use_shared_relative_position_bias) is not known here"
+        )
     layer = vit.layers[0] if hasattr(vit, "layers") else vit.encoder.layer[0]
     act = layer.mlp.activation_fn if hasattr(layer, "mlp") else layer.intermediate.intermediate_act_fn
     averaged = vit.pooler is not None and config.use_mean_pooling
@@ -376,7 +377,10 @@ _DENSE = {  # names of layers before transformers 5
 }
 _BIAS_TABLE = "encoder.layer.{}.attention.attention.relative_position_bias.relative_position_bias_table"
 BEIT = replace(
-    _BEIT, cls="transformers.models.beit.modeling_beit.BeitModel", inside="beit", make=partial(_make_beit, family="Beit")
+    _BEIT,
+    cls="transformers.models.beit.modeling_beit.BeitModel",
+    inside="beit",
+    make=partial(_make_beit, family="Beit"),
 )
 DATA2VEC = replace(
     _BEIT,
@@ -418,6 +422,6 @@ TIPS = (
 )  # fmt: skip
 
 LAYOUTS = (
-    *hf.LAYOUTS, *CLIPS, *SIGLIPS, VIT_MSN, IJEPA, *BLIPS, *BACKBONES, INTERNVL, AIMV2, OVIS2, BEIT, DATA2VEC, DPT, FLAVA,
-    *TIPS,
+    *hf.LAYOUTS, *CLIPS, *SIGLIPS, VIT_MSN, IJEPA, *BLIPS, *BACKBONES, INTERNVL, AIMV2, OVIS2, BEIT, DATA2VEC, DPT,
+    FLAVA, *TIPS,
 )  # fmt: skip

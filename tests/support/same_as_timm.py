@@ -1,4 +1,4 @@
-"""Whether a live model of any framework computes, layer by layer, what timm's does with its canonical weights."""
+"""Whether a live model computes what timm's does with its canonical weights."""
 
 import torch
 from torch import nn
@@ -39,3 +39,19 @@ def run(vit: nn.Module, layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor
     finally:
         hook.remove()
     return (given[-1][0] if isinstance(given[-1], tuple) else given[-1]), out
+
+
+@torch.no_grad()
+def apart_from_class(model: nn.Module) -> float:
+    """The largest difference of a ViT's tokens from those of its class, built anew from the canonical weights."""
+    found, weights = find_vit(model), load_ancestry(model)
+    rebuilt = found.layout.make(found.spec).eval()
+    own, inside = dict(rebuilt.named_parameters()), found.layout.path_in(rebuilt)
+    for key, tensor in found.layout.state_dict(weights, inside).items():
+        own[key].copy_(tensor)
+    vit, x = found.layout.vit_of(rebuilt), images(weights.spec.img_size, weights.spec.in_channels)
+    norms = [slot.key for slot in found.layout.bind(found.spec, "") if slot.name == "norm1.weight"]
+    layer = norms[-1].rsplit(".", 2)[0]
+    mine, _ = run(found.module.eval(), found.module.get_submodule(layer), x)
+    theirs, _ = run(vit.eval(), vit.get_submodule(layer), x)
+    return ((mine - theirs).abs().max() / theirs.abs().max()).item()

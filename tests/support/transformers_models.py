@@ -1,11 +1,14 @@
 """Every model of transformers that takes images, found from the library and made tiny by its own config."""
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from .zoo import shaken
 
 # entries of any config -> what makes a model tiny; heads are halved with the width
 _TINY = dict(
@@ -26,8 +29,11 @@ _DEEP = ("num_hidden_layers", "num_layers", "depth", "encoder_layers")
 _OF_STAGES = ("out_features", "out_indices", "stage_names")  # of the layers that there were
 
 
-def image_models() -> Iterator[tuple[str, type]]:
-    """Family and class of every public model that takes images, by what each class says that it takes."""
+def image_encoders() -> Iterator[tuple[str, type]]:
+    """Family and class of every public model that encodes images, by what each class says that it takes.
+
+    A model that takes text first (a language model with a tower) is none; its tower is, where it is public.
+    """
     import transformers
     from transformers import PreTrainedModel
 
@@ -41,7 +47,8 @@ def image_models() -> Iterator[tuple[str, type]]:
                 if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)) or "PreTrained" in name[-16:]:
                     continue
                 modalities = cls.input_modalities
-                if "image" in ([modalities] if isinstance(modalities, str) else modalities):
+                modalities = [modalities] if isinstance(modalities, str) else modalities
+                if "image" in modalities and ("text" not in modalities or "pixel_values" in cls.main_input_name):
                     yield folder.name, cls
 
 
@@ -70,10 +77,16 @@ def tiny_config(cls: type):
     return type(config).from_dict(_shrunk(config.to_dict()))
 
 
-def tiny(cls: type) -> nn.Module:
-    """A tiny model of a class; where that cannot be, one of its default size that takes no memory."""
-    try:
-        return cls(tiny_config(cls)).eval()
-    except Exception:
-        with torch.device("meta"):
-            return cls(cls.config_class()).eval()
+def tiny(cls: type) -> nn.Module | None:
+    """A tiny model of a class; one of its default size on the meta device where that cannot be; or None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return shaken(cls(tiny_config(cls)))
+        except Exception:  # of configs whose numbers do not fit together, each its own kind
+            pass
+        try:
+            with torch.device("meta"):
+                return cls(cls.config_class()).eval()
+        except Exception:  # of what is not installed, and of configs without defaults
+            return None
