@@ -87,9 +87,8 @@ def test_an_image_that_patches_do_not_divide(name):
     weights = load_ancestry(model)
     assert (weights.spec.img_size, weights.spec.grid) == ((384, 384), (27, 27))
     assert_equal_across(load_ancestry(tiny_timm(name, img_size=384, num_classes=0)), "timm", "hf")
-    for padding in ("mmpretrain", "mmseg"):
-        with pytest.raises(LearngeneError, match=r"\(384, 384\) that patches of 14 do not divide, which it pads"):
-            layout_for(ViTSpec(2, 2, patch_size=14, img_size=384), padding)
+    with pytest.raises(LearngeneError, match=r"\(384, 384\) that patches of 14 do not divide, which it pads"):
+        layout_for(ViTSpec(2, 2, patch_size=14, img_size=384), "mmpretrain")
 
 
 # ---------------------------------------------------------------------- Hugging Face
