@@ -23,6 +23,7 @@ from .run import check_function
 FRAMEWORKS = {
     "timm": ("timm", "timm"),
     "hf": ("transformers", "mmlearngene[hf]"),
+    "torchvision": ("torchvision", "torchvision"),
     "mmpretrain": ("mmpretrain", "mmlearngene[mm]"),
     "mmseg": ("mmseg", "mmlearngene[mm]"),
 }
@@ -92,7 +93,7 @@ def fit(weights: ViTWeights, framework: str, adapt: bool = False) -> tuple[Layou
 
     Args:
         weights: canonical weights.
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         adapt: where no class has the features, take one that computes the same with biases of 0, a LayerScale of 1 or
             one that is folded, or positions that are part of the tokens.
 
@@ -124,7 +125,7 @@ def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> 
 
     Args:
         weights: canonical weights; what they do not give (a fresh head, say) keeps the model's start values.
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         adapt: see :func:`fit`.
 
     Returns:

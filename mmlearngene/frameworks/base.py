@@ -56,7 +56,7 @@ class Layout:
     """How one class of a framework names, holds and builds a ViT.
 
     Attributes:
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         cls: qualified name of the class.
         keys: canonical module or tensor -> its key; relative to the class's module. The final norm may have one for
             each pooling order, under ``norm@avg_norm``, say.
