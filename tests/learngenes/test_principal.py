@@ -230,6 +230,7 @@ def test_layers_run_one_by_one_are_the_network(feature):
     for layer in range(weights.spec.num_layers):
         for writer in ("proj", "fc2"):
             stream = live.behind(writer, layer, stream)
+    assert not any(module._forward_pre_hooks for module in live.model.modules())
     model = build(weights).eval()
     blocks = []
     model.blocks[-1].register_forward_hook(lambda module, inputs, out: blocks.append(out))
