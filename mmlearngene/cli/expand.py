@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--images", dest="num_images", type=int, metavar="N", help="how many of them (default: 500)")
     parser.add_argument(
-        "--license", metavar="NAME", help="licence of the ancestry, for the model card: apache-2.0, say"
+        "--license",
+        metavar="NAME",
+        help="licence of the ancestry, for the model card, where the learngene does not tell it",
     )
     parser.add_argument(
         "--adapt", action="store_true",

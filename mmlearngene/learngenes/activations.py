@@ -104,11 +104,12 @@ class LiveViT:
         return _input_of(self.module(f"{writer}.weight", layer), branch, normed, *args, **kwargs)
 
     @torch.no_grad()
-    def behind(self, writer: str, layer: int, stream: Tensor) -> Tensor:
-        """The stream behind a layer's attention (``proj``) or MLP (``fc2``): see :meth:`written`."""
+    def behind(self, writer: str, layer: int, stream: Tensor, written: Tensor | None = None) -> Tensor:
+        """The stream behind a layer's attention (``proj``) or MLP (``fc2``): see :meth:`written`, if known."""
         tensors, scale = self._tensors[layer], {"proj": "ls1.gamma", "fc2": "ls2.gamma"}[writer]
         weight, bias = tensors[f"{writer}.weight"].flatten(1), tensors.get(f"{writer}.bias")
-        added = F.linear(self.written(writer, layer, stream), weight, bias)
+        written = self.written(writer, layer, stream) if written is None else written
+        added = F.linear(written, weight, bias)
         return stream + added * tensors[scale] if scale in tensors else stream + added
 
     def _learn_calls(self, images: Tensor) -> None:

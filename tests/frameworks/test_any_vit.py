@@ -291,6 +291,23 @@ def test_what_stands_around_an_mmpretrain_backbone(name, caplog):
     assert torch.equal(*(outputs(m, images((12, 12)))[0] for m in (model, other)))
 
 
+@pytest.mark.parametrize("neck", [None, GAP])
+@pytest.mark.parametrize("kind", ["VisionTransformer", "BEiTViT", "SwinTransformer"])
+def test_a_map_of_tokens_is_pooled_where_a_mean_and_a_head_stand_behind_it(kind, neck, caplog):
+    pytest.importorskip("mmpretrain")
+    from mmlearngene.registry import MODELS
+
+    sizes = SWIN if kind == "SwinTransformer" else dict(VIT, out_type="featmap")
+    backbone = dict(type=f"mmpretrain.{kind}", **sizes)
+    for head in (None, dict(HEAD, in_channels=64 if kind == "SwinTransformer" else 16)):
+        model = MODELS.build(dict(type="mmpretrain.ImageClassifier", backbone=backbone, neck=neck, head=head))
+        found, is_classifier = find_vit(shaken(model)), bool(neck and head)
+        assert found.gives_tokens != is_classifier and found.spec.num_classes == 5 * is_classifier
+        assert load_ancestry(model).spec == found.spec
+        lacking = "no mean of the tokens stands before it" if head and not neck else ""
+        assert found.lacks_head == lacking and bool(caplog.messages) == bool(lacking)
+
+
 @pytest.mark.parametrize("framework", ["hf", "timm", "own"])
 def test_classifiers_of_more_than_one_layer_elsewhere(framework, caplog):
     """Hugging Face's and one of somebody's own are left aside; timm's, which is in the ViT itself, is refused."""
@@ -308,6 +325,10 @@ def test_classifiers_of_more_than_one_layer_elsewhere(framework, caplog):
         model = torch.nn.ModuleDict(dict(vit=model.vit, classifier=model.classifier))
     gene = extract("pre-fin", load_ancestry(model))
     assert gene.aux_spec.num_classes == 0 and "left aside: classifier" in caplog.messages[-1]
+    model.vit.layernorm.register_forward_hook(lambda module, args, out: 1.1 * out)  # the ViT is run all the same
+    with pytest.raises(LearngeneError, match="from its output on, .*: layernorm has a hook|last_hidden_state on, by"):
+        load_ancestry(model)
+    model.vit.layernorm._forward_hooks.clear()
     if framework == "own":
         with pytest.raises(LearngeneError, match="head='inherit' has no place: ModuleDict is no ViTForImage"):
             initialize(model, gene, head="inherit")

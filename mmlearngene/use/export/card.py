@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from ...io.licenses import card_fields, licenses_in, terms
 from ...io.preprocessing import resizing
 from ...utils.tables import printable
 from ...version import __version__
@@ -19,9 +20,10 @@ def model_card(expanded: Expanded, path: Path) -> str:
     """The model card of what was written, in Hugging Face's form."""
     learngene, spec = expanded.learngene, expanded.weights.spec
     provenance = learngene.provenance
+    licenses = licenses_in(provenance)
     library = _LIBRARIES[expanded.layout.framework] if expanded.layout else "onnx"
     data = ModelCardData(
-        license=expanded.license,
+        **card_fields([expanded.license] if expanded.license else licenses),
         library_name=library,
         tags=["vision-transformer", "learngene", "mmlearngene", learngene.method],
         pipeline_tag="image-classification" if spec.num_classes else "image-feature-extraction",
@@ -41,7 +43,8 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("sizes trained", ", ".join(map(str, trained))),
         ("normalisation", _normalisation(learngene.preprocessing)),
         ("resizing", learngene.preprocessing and resizing(learngene.preprocessing)),
-        ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
+        ("licence of the ancestry", expanded.license or " and ".join(licenses) or "not given; ask whoever trained it"),
+        *((f"terms of {name}", bound) for name in licenses if (bound := terms(name))),
         ("written by", f"mmlearngene {__version__}"),
     ]
     rows = [f"| {name} | {printable(str(value or 'not known')).replace('|', chr(92) + '|')} |" for name, value in facts]

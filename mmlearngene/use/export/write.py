@@ -9,6 +9,7 @@ from ...errors import LearngeneError
 from ...frameworks import build
 from ...frameworks.modules import weightless
 from ...io.atomic import save_bytes, save_folder, save_tensors
+from ...io.licenses import licenses_in, say_terms
 from ...io.paths import card_path
 from ..hf_folder import quiet
 from .card import model_card
@@ -34,6 +35,10 @@ def write(expanded: Expanded, output: Path) -> list[str]:
     card = model_card(expanded, output)
     source = f"{expanded.learngene.method} {expanded.source}"
     metadata = dict(size=str(spec), source=source, spec=json.dumps(spec.asdict()))
+    licenses = licenses_in(expanded.learngene.provenance)
+    if licenses:
+        metadata["license"] = " and ".join(licenses)
+    say_terms(licenses)
     metadata["open"] = opening(expanded, Path(output.name))
     lines = []
     if layout is None:
