@@ -41,6 +41,7 @@ DATA ?= ../shared/data
 study: env
 	$(call timed,the study on CIFAR-10,OMP_NUM_THREADS=1 $(BIN)/python studies/cifar10.py --data $(DATA) \
 		$(if $(filter quick,$(STUDY)),--quick --seeds 1 --work-dir work_dirs/cifar10_quick --figures work_dirs/cifar10_quick))
+	$(if $(filter quick,$(STUDY)),,$(call timed,the study of a wider grid,OMP_NUM_THREADS=1 $(BIN)/python studies/grid_cifar10.py --data $(DATA)))
 	$(if $(filter quick,$(STUDY)),,$(call timed,the study of tokens,OMP_NUM_THREADS=1 $(BIN)/python studies/dense_cifar10.py --data $(DATA)))
 
 lint: env
