@@ -306,7 +306,7 @@ def test_the_study_on_camvid_is_reported_from_its_results(in_checkout, tmp_path,
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("page", ["elastic", "which_method", "dense", "principal"])
+@pytest.mark.parametrize("page", ["study_cifar10", "study_tokens", "principal"])
 def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkeypatch, capsys):
     """Written by the commands that the pages name, from the results that are committed."""
     copy = tmp_path / f"{page}.md"
