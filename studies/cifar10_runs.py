@@ -337,10 +337,7 @@ class Study:
         cfg = self._config(epochs, seed=job.seed)
         cfg.model = self._classifier(job.size)
         if job == PRETRAINED:
-            cfg.dump(self.root / "ancestry.py")  # for those who need it as a teacher
-            seen = copy.deepcopy(cfg)
-            seen.val_dataloader.dataset.update(data_root=cfg.train_dataloader.dataset.data_root)
-            seen.dump(self.root / "training_images.py")  # what Cluster looks at
+            self._write_configs(cfg)
         runner, _ = train(cfg, self.root / job.name)
         checkpoint = self._checkpoint(job.name, epochs)
         extract("pre-fin", checkpoint, like=spec_of(job.size)).save(self.gene_file(PRE_FIN, job.size, job.seed))
@@ -507,6 +504,13 @@ class Study:
         cfg.train_cfg.max_epochs = epochs
         cfg.randomness.seed = seed
         return cfg
+
+    def _write_configs(self, cfg: Config) -> None:
+        """The config of the ancestry, which is a teacher too, and the images that extractions look at."""
+        cfg.dump(self.root / "ancestry.py")
+        seen = copy.deepcopy(cfg)
+        seen.val_dataloader.dataset.update(data_root=cfg.train_dataloader.dataset.data_root)
+        seen.dump(self.root / "training_images.py")
 
     def _classifier(self, size: str, **overrides) -> dict:
         return classifier_cfg(spec_of(size), **overrides)

@@ -7,6 +7,8 @@ what trainings are validated on; the test images are read once for each network,
 them it classified rightly is kept, so that two networks are compared image by image. Sizes that a learngene was not
 fitted or trained for are among those that are tested.
 
+With ``--ancestry`` the ancestry is the one that cifar10.py has trained, on all training images.
+
 * ``short``: a size trained by labels from scratch, for few epochs;
 * ``grid``: every size that a learngene gives, untuned. ``pre-fin`` is the ancestry itself.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +41,7 @@ GRID = tuple(f"h{heads}-l{layers}" for heads in range(1, 7) for layers in (2, 4,
 DIAGONAL = ("h1-l2", "h2-l2", "h2-l4", "h3-l4", "h3-l6", "h4-l6", "h5-l6", "h6-l6", "h6-l8")  # the smallest first
 HELD_OUT = 10  # one training image in so many is for validation alone
 SHORT_EPOCHS = 3
-PROTOCOL = runs.Protocol(scratch=10)
+PROTOCOL = runs.FULL
 SHORT = "scratch"
 EVERY_SIZE = dict(type="mmlearngene.UniformSizes", heads=[1, 6], layers=[2, 8])
 _SEEN = [f"h{heads}-l{layers}" for heads in (1, 3, 6) for layers in (2, 4, 8)]
@@ -142,6 +145,24 @@ class Study(runs.Study):
         held = range(0, IMAGES, HELD_OUT)
         trained = [number for number in range(IMAGES) if number not in held]
         return trained[:: self.protocol.every], list(held)[:: self.protocol.every]
+
+    def adopt(self, folder: Path, results: Results) -> None:
+        """Take the ancestry of another study in the place of one of its own.
+
+        Args:
+            folder: the work dir of cifar10.py.
+            results: its results.
+        """
+        if self.finished(PRETRAINED):
+            return
+        other = runs.Study(folder, self.data, results, self.protocol)
+        for source, target in zip(other.products(PRETRAINED), self.products(PRETRAINED), strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        cfg = self._config(self.protocol.scratch)
+        cfg.model = self._classifier(ANCESTRY)
+        self._write_configs(cfg)
+        self.results.add(PRETRAINED.name, {**results.get(PRETRAINED.name), "adopted": True})
 
     def needs(self, job: Job) -> list[Job]:
         if job.kind == "short":
@@ -255,10 +276,16 @@ def jobs() -> list[Job]:
 def main() -> None:
     """Run the study."""
     parser = cifar10.arguments(__doc__)
+    parser.add_argument("--ancestry", type=Path, help="a work dir of cifar10.py whose ancestry is taken")
+    parser.add_argument(
+        "--ancestry-results", type=Path, default=Path("studies/results/cifar10.jsonl"), help="the results of that study"
+    )
     parser.set_defaults(work_dir=Path("work_dirs/grid"))
     args = parser.parse_args()
     protocol = replace(PROTOCOL, scratch=1, epochs=2, every=QUICK.every) if args.quick else PROTOCOL
     study = Study(args.work_dir, args.data, Results(args.results or args.work_dir / "results.jsonl"), protocol)
+    if args.ancestry and not args.report:
+        study.adopt(args.ancestry, Results(args.ancestry_results))
     cifar10.work(study, jobs(), args)
     if found := study.result(Job("grid", PRE_FIN)):
         print(f"the ancestry {ANCESTRY}: {found['accuracy'][ANCESTRY]:.1f} % on the test images\n")

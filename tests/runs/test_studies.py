@@ -231,6 +231,9 @@ def test_the_wider_grid(in_checkout, images, monkeypatch, capsys):
     assert "| h6-l8 |" in tables.grid() and all(
         grid_cifar10.NAMES[row] in tables.grid() for row in ("first-k", "scratch")
     )
+    other = grid_cifar10.Study(images / "other", images, Results(images / "other.jsonl"), study.protocol)
+    other.adopt(images, study.results)
+    assert other.finished(cifar10_runs.PRETRAINED) and other.all_of(wanted[:1]) == wanted[:1]
     grid_cifar10.draw(tables, images)
     assert (images / "grid_cifar10.png").stat().st_size > 1000
 
