@@ -10,7 +10,7 @@ fitted or trained for are among those that are tested.
 With ``--ancestry`` the ancestry is the one that cifar10.py has trained, on all training images.
 
 * ``short``: a size trained by labels from scratch, for few epochs;
-* ``grid``: every size that a learngene gives, untuned. ``pre-fin`` is the ancestry itself.
+* ``grid``: sizes that a learngene gives, untuned. ``pre-fin`` is the ancestry itself.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from mmlearngene.utils.tables import markdown
 
 GRID = tuple(f"h{heads}-l{layers}" for heads in range(1, 7) for layers in (2, 4, 6, 8))
 DIAGONAL = ("h1-l2", "h2-l2", "h2-l4", "h3-l4", "h3-l6", "h4-l6", "h5-l6", "h6-l6", "h6-l8")  # the smallest first
+OF_CONTROLS = tuple(size for size in GRID if size in DIAGONAL or size.startswith("h6-"))
 HELD_OUT = 10  # one training image in so many is for validation alone
 SHORT_EPOCHS = 3
 PROTOCOL = runs.FULL
@@ -184,8 +185,9 @@ class Study(runs.Study):
         return {**found, **self._tested(job.size, dict(type="Learngene", checkpoint=str(gene)), job.name)}
 
     def grid(self, job: Job) -> dict:
-        """Test all sizes that a learngene expands to, untuned."""
-        sizes = [ANCESTRY] if job.row == PRE_FIN else [s for s in GRID if self._expands(job.row, s, job.seed)]
+        """Test sizes that a learngene expands to, untuned: all of a principal one, fewer of a control."""
+        asked = GRID if job.row.startswith("principal") else OF_CONTROLS
+        sizes = [ANCESTRY] if job.row == PRE_FIN else [s for s in asked if self._expands(job.row, s, job.seed)]
         starts = {size: self._start(job.row, size, job.seed) for size in sizes}
         found = {size: self._tested(size, start, f"{job.name}_{size}") for size, start in starts.items()}
         return {key: {size: values[key] for size, values in found.items()} for key in ("accuracy", "right")}

@@ -210,7 +210,8 @@ def test_the_wider_grid(in_checkout, images, monkeypatch, capsys):
         monkeypatch.setattr(module, "IMAGES", 20)
         monkeypatch.setattr(module, "BATCH", 10)
     monkeypatch.setattr(grid_cifar10, "TEST_IMAGES", 20)
-    monkeypatch.setattr(grid_cifar10, "GRID", ("h1-l2", "h6-l4", "h6-l8"))
+    for name in ("GRID", "OF_CONTROLS"):
+        monkeypatch.setattr(grid_cifar10, name, ("h1-l2", "h6-l4", "h6-l8"))
     study = grid_cifar10.Study(images, images, Results(images / "results.jsonl"), cifar10_runs.Protocol(1, 2))
     trained, held = study.split()
     assert held == [0, 10] and sorted(trained + held) == list(range(20))
@@ -321,6 +322,19 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkey
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         script.main()
         assert (tmp_path / f"{'family' if script is cifar10 else 'dense'}_cifar10.png").stat().st_size > 1000
+    if page == "study_cifar10":
+        report = [
+            "study",
+            "--report",
+            "--results",
+            results.parent / "grid.jsonl",
+            "--figures",
+            tmp_path,
+            "--pages",
+            copy,
+        ]
+        monkeypatch.setattr(sys, "argv", list(map(str, report)))
+        grid_cifar10.main()
     if page == "principal":
         report = ["study", "--report", "--results", results.parent / "real_vit.jsonl", "--pages", copy]
         monkeypatch.setattr(sys, "argv", list(map(str, report)))
