@@ -49,8 +49,8 @@ def measured_in(cost: Cost, runtime: str, dtype: str = "fp32", batch_size: int =
     """A cost with the latency of the ONNX file of the size, in the runtime that will run it, on this machine's CPU.
 
     The file is really exported, with random weights, and in int8 calibrated on noise: neither changes how long it
-    takes. It runs with torch's number of threads. The memory is the size of the file, which is that of the weights: what
-    a runtime takes for activations it does not say.
+    takes. It runs with torch's number of threads. The memory is the size of the file, which is that of the weights:
+    what a runtime takes for activations it does not say.
 
     Args:
         cost: what was planned.

@@ -77,8 +77,8 @@ def _write_onnx(expanded: Expanded, metadata: dict[str, str], output: Path) -> s
         small = quantised(data, expanded.calibration[:-1])
         cosine = cosine_to(small, data, expanded.calibration[-1:])
         checked += (
-            f" in float32; in int8 they have a cosine of {cosine:.4f} to those, on {len(expanded.calibration[-1])} images "
-            f"that it was not calibrated on; {len(small) / 1e6:,.3g} MB in place of {len(data) / 1e6:,.3g}"
+            f" in float32; in int8 they have a cosine of {cosine:.4f} to those, on {len(expanded.calibration[-1])} "
+            f"images that it was not calibrated on; {len(small) / 1e6:,.3g} MB in place of {len(data) / 1e6:,.3g}"
         )
         data = small
     save_bytes(output, data)
