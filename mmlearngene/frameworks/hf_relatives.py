@@ -218,7 +218,8 @@ def _read_internvl(vit: nn.Module, around: nn.Module | None) -> dict:
     config = vit.config
     if config.use_qk_norm:
         raise LearngeneError("norm of queries and keys over all heads together (use_qk_norm) is not known here")
-    fields = hf._common(vit, vit.encoder.layer[0].mlp.activation_fn)
+    layer = vit.layers[0] if hasattr(vit, "layers") else vit.encoder.layer[0]
+    fields = hf._common(vit, layer.mlp.activation_fn)
     return {**fields, "pool": None, "init_values": config.layer_scale_init_value}
 
 
@@ -238,6 +239,13 @@ _INTERNVL = replace(
     },
     read=_read_internvl,
     extra=(),
+)
+QIANFAN = _relative(
+    replace(_INTERNVL, keys=_renamed(_INTERNVL.keys, "encoder.layer.{}", "layers.{}")),
+    "qianfan_ocr",
+    "QianfanOCRVisionModel",
+    "QianfanOCRVisionConfig",
+    _internvl_entries,
 )
 INTERNVL = _relative(_INTERNVL, "internvl", "InternVLVisionModel", "InternVLVisionConfig", _internvl_entries)
 
@@ -422,6 +430,6 @@ TIPS = (
 )  # fmt: skip
 
 LAYOUTS = (
-    *hf.LAYOUTS, *CLIPS, *SIGLIPS, VIT_MSN, IJEPA, *BLIPS, *BACKBONES, INTERNVL, AIMV2, OVIS2, BEIT, DATA2VEC, DPT,
-    FLAVA, *TIPS,
+    *hf.LAYOUTS, *CLIPS, *SIGLIPS, VIT_MSN, IJEPA, *BLIPS, *BACKBONES, INTERNVL, QIANFAN, AIMV2, OVIS2, BEIT,
+    DATA2VEC, DPT, FLAVA, *TIPS,
 )  # fmt: skip

@@ -16,7 +16,7 @@ _MODULES = (
 )
 _PARAMETERS = (
     (r"rel_pos_[hw]$", "decomposed relative positions ({})"),
-    (r"detection_tokens$|(^|\.)query\.weight$|query_tokens$|mask_tokens?\.weight$", "tokens of queries ({})"),
+    (r"detection_tokens$|^query\.weight$|query_tokens$|mask_tokens?\.weight$", "tokens of queries ({})"),
     (r"relative_position_bias_table$|relative_attention_bias", "relative positions ({})"),
     (r"temporal|time_embed", "positions in time ({})"),
 )
@@ -40,11 +40,16 @@ def unknown_feature(model: nn.Module) -> str:
         for name, _ in model.named_parameters():
             if re.search(pattern, name):
                 return words.format(name)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("cls_token", "cls_register_token")) and parameter.ndim > 1 and parameter.shape[-2] > 1:
+            return f"{parameter.shape[-2]} class tokens ({name})"
     patches = [module for module in convs if isinstance(module, nn.Conv2d) and module.stride == module.kernel_size]
     widths = sorted({module.weight.shape[0] for module in weights if "Norm" in type(module).__name__})
     if len(widths) > 2 and convs:
         return f"a pyramid of stages ({', '.join(map(str, widths[:6]))} channels)"
     if not patches:
         return "no patch embedding by a convolution whose stride is its kernel"
+    if causal := next((m for m in modules.values() if getattr(m, "is_causal", False) is True), None):
+        return f"causal attention (is_causal of {type(causal).__name__})"
     layers = next((type(m[0]).__name__ for m in modules.values() if isinstance(m, nn.ModuleList) and len(m)), None)
     return f"layers of the class {layers}" if layers else "no list of layers"

@@ -35,7 +35,10 @@ def run(vit: nn.Module, layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor
     given = []
     hook = layer.register_forward_hook(lambda module, inputs, out: given.append(out))
     try:
-        out = vit.forward_features(x) if hasattr(vit, "forward_head") else vit(x)
+        if "ViTMAE" in type(vit).__name__:  # which shuffles by this noise
+            out = vit(x, noise=torch.arange(vit.embeddings.patch_embeddings.num_patches)[None].repeat(len(x), 1))
+        else:
+            out = vit.forward_features(x) if hasattr(vit, "forward_head") else vit(x)
     finally:
         hook.remove()
     return (given[-1][0] if isinstance(given[-1], tuple) else given[-1]), out

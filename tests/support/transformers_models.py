@@ -68,6 +68,12 @@ def _shrunk(node: dict) -> dict:
             small[name] = value[:2]
         else:
             small[name] = value
+    if isinstance(node.get("depths"), list) and "window_size" in node:  # four stages, whose grids hold a window
+        stages = len(node["depths"])
+        small |= dict(image_size=64, patch_size=2, window_size=4, depths=[2] * stages)
+        small["num_heads"] = [2 << stage for stage in range(stages)]
+    if "mask_ratio" in node:
+        small["mask_ratio"] = 0.0
     return small
 
 
