@@ -135,8 +135,7 @@ def refit(
         streams = [learngene.to_coordinates(live.stream(batch)) for batch in batches]
         rows = learngene.coordinates(torch.arange(learngene.dims), 0, size.embed_dims)
         kept = learngene.layers(size.num_layers, depth)
-        exact = size.replace(num_layers=num_layers) == learngene.aux_spec and len(kept) == num_layers
-        narrow.append(_Narrow(kept, num_layers, live, rows, streams, exact))
+        narrow.append(_Narrow(kept, num_layers, live, rows, streams, exact=size == learngene.aux_spec))
     streams = [wide.stream(batch) for batch in batches]
     far = {behind for layer, behind in gaps} | {
         net.behind(layer) for net in narrow for layer in net.kept if net.behind(layer) > layer + 1
