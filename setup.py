@@ -33,11 +33,16 @@ DEV = ["nbclient", "ipykernel", "pytest", "pytest-xdist", "hypothesis", "ruff", 
 setup(
     name="mmlearngene",
     version=version(),
-    description="Vision Transformers of any size, initialised from one compact learngene",
+    description="Vision Transformers of many sizes, initialised from one learngene",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),
-    package_data={"mmlearngene.use": ["family.html.j2"]},
+    # .mim is what OpenMMLab's tools look into (mim, mmengine's "mmlearngene::"): links to the folders at the top
+    package_data={
+        "mmlearngene": [".mim/model-index.yml", ".mim/configs/**/*", ".mim/tools/*", ".mim/tools/analysis_tools/*"]
+        + [".mim/tools/prepare_datasets/*"],
+        "mmlearngene.use": ["family.html.j2"],
+    },
     license="Apache-2.0",
     python_requires=">=3.10",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)],  # those that were tried

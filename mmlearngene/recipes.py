@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from .errors import LearngeneError
 from .frameworks.mmpretrain import backbone_cfg
-from .io.config_files import read_config
-from .io.paths import existing
+from .io.config_files import config_file, read_config
 from .vit.spec import ViTSpec
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def read_sized(path: str | Path, arch: str | None = None) -> Config:
     """
     if arch is None:
         return read_config(path)
-    path = existing(path)
+    path = config_file(path)
     try:
         asked = _Asked(Size(arch))
         token = _asked.set(asked)

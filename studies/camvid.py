@@ -161,7 +161,16 @@ class Study:
         checkpoint = train("camvid_des", folder, f"iter_{options.get(LENGTH[0], ITERATIONS)}", options)
         if self.results.get(self.run_name(arm, seed)) is None:
             show = ["--show-dir", folder / "shown"] if seed == 0 else []
-            arguments = [checkpoint, "--work-dir", folder / "test", "--out", folder / "test.json", *show]
+            arguments = [
+                checkpoint,
+                "--work-dir",
+                folder / "test",
+                "--out",
+                folder / "test.json",
+                "--out-item",
+                "metrics",
+                *show,
+            ]
             call("tools/test.py", CONFIGS / "camvid_des.py", *arguments, options=camvid)
             test = json.loads((folder / "test.json").read_text())
             self.results.add(self.run_name(arm, seed), dict(val_mIoU=self.curve(arm, seed), test=test))

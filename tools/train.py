@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.launch import add_arguments, first_of_all, keep_short, load_config, run
 from mmlearngene.engine.run.prepare import prepare
+from mmlearngene.engine.run.runner import build_runner
 from mmlearngene.engine.run.work_dir import hold, set_aside
 from mmlearngene.utils.parser import Parser
 
@@ -47,7 +46,7 @@ def main() -> None:
     if first_of_all():
         hold(cfg.work_dir)
         set_aside(cfg)
-    runner = Runner.from_cfg(adapt_to_device(cfg))
+    runner = build_runner(cfg)
     keep_short(runner.logger)
     runner.train()
 

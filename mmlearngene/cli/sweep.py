@@ -31,8 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("gene", metavar="GENE", help="the learngene file")
     parser.add_argument(
         "--data", required=True, metavar="FOLDER_OR_CONFIG",
-        help="images in FOLDER/train and FOLDER/val, or in FOLDER, a folder for each class; or a config of mmpretrain",
+        help="images in FOLDER/train and FOLDER/val, or in FOLDER, a folder for each class; or a config of mmpretrain; "
+        "with --teacher any images without labels",
     )  # fmt: skip
+    parser.add_argument(
+        "--teacher", metavar="CKPT_OR_FOLDER_OR_NAME",
+        help="rank the sizes without labels, by what they keep of this model's tokens; the ancestry, usually",
+    )  # fmt: skip
+    parser.add_argument("--images", dest="num_images", type=int, metavar="N", help="of --teacher (default: 256)")
     add_budgets(parser)
     parser.add_argument("--epochs", type=int, default=0, metavar="N", help="tune each size so long, too (default: 0)")
     parser.add_argument("--lr", type=float, metavar="X", help="learning rate on a folder (default: 1e-4)")
@@ -54,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     _check_numbers(arguments)
+    if arguments.teacher:
+        from .sweep_by_teacher import run_by_teacher
+
+        return run_by_teacher(arguments)
+    if arguments.num_images is not None:
+        raise LearngeneError(f"--images {arguments.num_images} is of --teacher; without one all test images are seen")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # mmpretrain prints what it does without
             import mmpretrain.datasets  # noqa: F401

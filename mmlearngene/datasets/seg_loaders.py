@@ -54,3 +54,24 @@ def val_loader(dataset: dict, scale: tuple[int, int], **fields) -> dict:
         dataset=dict(**dataset, pipeline=pipeline),
     )
     return {**loader, **fields}
+
+
+def tta_pipeline_at(scale: tuple[int, int]) -> list[dict]:
+    """The ``tta_pipeline`` of a set, with mmsegmentation's six sizes of each image, and its mirror image.
+
+    Args:
+        scale: longest and shortest side of an image at size 1, pixels.
+    """
+    sizes = [tuple(int(side * ratio) for side in scale) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)]
+    return [
+        dict(type="LoadImageFromFile"),
+        dict(
+            type="TestTimeAug",
+            transforms=[
+                [dict(type="Resize", scale=size, keep_ratio=True) for size in sizes],
+                [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
+                [dict(type="LoadAnnotations")],
+                [dict(type="PackSegInputs")],
+            ],
+        ),
+    ]

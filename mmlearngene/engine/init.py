@@ -6,10 +6,14 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model.weight_init import update_init_info
 from torch import nn
 
+from ..io.licenses import licenses_in
+from ..learngenes.facts import describe
 from ..registry import WEIGHT_INITIALIZERS
-from ..use.initialize import LoadReport, initialize
+from ..use.initialize import initialize
+from ..use.report import LoadReport
 
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
+START_LICENSES = "learngene_start_licenses"  # and the licences of that
 
 
 class FromLearngene:
@@ -31,7 +35,9 @@ class FromLearngene:
         report = initialize(module, self.checkpoint, **self.arguments)
         print_log(str(report), logger="current")
         if report.started:  # a learngene that trains: its file and its checkpoints remember with what it began
-            MessageHub.get_current_instance().update_info(START, report.source)
+            hub = MessageHub.get_current_instance()
+            hub.update_info(START, report.source)
+            hub.update_info(START_LICENSES, licenses_in(describe(self.checkpoint).provenance))
         return report
 
 

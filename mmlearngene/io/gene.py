@@ -83,6 +83,7 @@ class Provenance(BaseModel):
     model_config = ConfigDict(strict=True)
 
     preprocessing: Preprocessing = Preprocessing()
+    licenses: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=64)] = []
     trained_sizes: Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(max_length=2048)] = []
 
 

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import LearngeneError
+from ..io.licenses import licenses_in, say_terms, with_licenses
 from ..registry import MODELS
 from .aux_net import AuxNet, classifier_preprocessor
 from .distill_loss import DistillLoss, apart, scaled
 from .distill_tokens import TokenDistillation
 from .sizes import Step
-from .teachers import Teacher, build_teacher
+from .teachers import Teacher, build_teacher, licenses_of_teacher
 
 _RESOLUTION = 1  # resolutions are drawn apart from sizes
 
@@ -111,6 +112,8 @@ class LearngeneDistiller(TokenDistillation, BaseClassifier):
         self.distill = DistillLoss(**(distill or {}))
         own = getattr(self.student, "provenance", {})
         self.provenance = {**own, "teacher": {key: str(value) for key, value in teacher.items()}}
+        self.provenance = with_licenses(self.provenance, licenses_of_teacher(teacher))
+        say_terms(licenses_in(self.provenance))
         if features:
             self.provenance["features"] = [str(dict(loss)) for loss in features]
 

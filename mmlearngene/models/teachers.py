@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from ..errors import LearngeneError, nearest
 from ..io.checkpoints import load_state_dict
 from ..io.config_files import read_config
+from ..io.licenses import license_of
 from ..io.paths import existing
 from ..io.preprocessing import input_size_of, preprocessing_of
 from ..registry import MODELS
@@ -290,6 +292,16 @@ def build_teacher(config: dict) -> nn.Module:
     random.setstate(states[0])
     np.random.set_state(states[1])
     return teacher.eval().requires_grad_(False)
+
+
+def licenses_of_teacher(config: Mapping) -> list[str | None]:
+    """The licences that bind what is distilled from a teacher: of its folder, its checkpoint's card, or timm."""
+    inner = config.get("teacher")  # of CachedTeacher
+    found = licenses_of_teacher(inner) if isinstance(inner, Mapping) else []
+    name = config.get("model_name", "")
+    if config.get("pretrained") or "." in name:  # a name with a tag is of weights, one without of a class of models
+        found.append(license_of(name))
+    return [*found, *(license_of(config[key]) for key in ("folder", "checkpoint") if config.get(key))]
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

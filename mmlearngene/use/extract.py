@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..errors import LearngeneError
+from ..io.licenses import license_of, licenses_in, say_terms, with_licenses
 from ..io.preprocessing import preprocessing_of
 from ..learngenes import LEARNGENES, Learngene
 from ..learngenes.attention import Images
@@ -84,7 +85,10 @@ def extract(
     if images is not None:
         provenance = {**images.provenance, "num_images": images.count, **provenance}
     learngene.classes = classes_of(model, learngene.aux_spec.num_classes)
-    learngene.provenance = {"ancestry": source, **learngene.provenance, **provenance}
+    # a name with a tag, "like" a checkpoint, is a name of weights; one without is of a class of models
+    license = license_of(ancestry) or (license_of(like) if "." in str(like) else None)
+    learngene.provenance = with_licenses({"ancestry": source, **learngene.provenance, **provenance}, [license])
+    say_terms(licenses_in(learngene.provenance))
     return learngene
 
 

@@ -164,6 +164,8 @@ def config(source, tmp_path) -> Config:
 
 
 def test_an_aux_net_of_a_config_starts_and_its_file_says_so(source, config, tmp_path):
+    source.provenance["licenses"] = ["cc-by-nc-4.0"]
+    source.save(config.model.init_cfg.checkpoint)
     check_learngenes(config)
     check_starts(config)
     runner = make_runner(MODELS.build(config.model), tmp_path / "run", [LearngeneExportHook()], lr=0.0)
@@ -182,7 +184,9 @@ def test_an_aux_net_of_a_config_starts_and_its_file_says_so(source, config, tmp_
         resume=True,
     )
     again.train()
-    assert load(tmp_path / "run" / "epoch_3.learngene.safetensors").provenance["start"] == gene.provenance["start"]
+    resumed = load(tmp_path / "run" / "epoch_3.learngene.safetensors").provenance
+    assert resumed["start"] == gene.provenance["start"]
+    assert resumed["licenses"] == gene.provenance["licenses"] == ["cc-by-nc-4.0"]
     # other weights are loaded over it
     other = str(tmp_path / "run" / "epoch_2.pth")
     third = make_runner(MODELS.build(config.model), tmp_path / "third", [LearngeneExportHook()], load_from=other)

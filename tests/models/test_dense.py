@@ -870,7 +870,7 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
         assert report.share == 1.0 and report.count("random") == spec.embed_dims * 9 + 9
 
 
-def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(photos, tmp_path, monkeypatch):
+def test_the_pages_lines_for_a_folder_of_hugging_face_and_photos_without_labels(photos, tmp_path, monkeypatch):
     import transformers
 
     config = transformers.Dinov2Config(
@@ -881,7 +881,7 @@ def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(ph
     (tmp_path / "dinov2-base" / "preprocessor_config.json").write_text(json.dumps(processor))
     (tmp_path / "photos").symlink_to(photos / "train")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (text,) = re.findall(r"```python\n(_base_ = .configs/dense.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = re.findall(r"```python\n(_base_ = .configs/dense.*?)```", (ROOT / "docs/dense.md").read_text(), re.DOTALL)
     tiny = "model['student'] = dict(learngene=dict(head_dim=4, patch_size=112))\ntrain_cfg = dict(max_epochs=1)\n"
     loader = "train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)\nvisualizer = None\n"
     (tmp_path / "my_dense.py").write_text(text + tiny + loader)

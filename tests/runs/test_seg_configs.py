@@ -22,6 +22,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.datasets import ADE20KDataset
+from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
@@ -29,10 +30,12 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlearngene import LearngeneError, ViTSpec, extract, initialize, load, recipes
 from mmlearngene.datasets.data_check import check_data
+from mmlearngene.datasets.seg_loaders import tta_pipeline_at
 from mmlearngene.engine import GradientCheckpointingHook
 from mmlearngene.engine.hooks.visualization import SegPictureHook
 from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.init_check import check_learngenes, check_starts, drop_learngenes_if_resumed
+from mmlearngene.engine.run.tta import use_tta
 from mmlearngene.frameworks.mmpretrain import VIT as MMPRETRAIN
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.testing import random_weights
@@ -127,6 +130,20 @@ def test_real_ade20k_images(name, gene, tmp_path):
         right, total = right + (found + 1 == truth).sum(), total + (truth > 0).sum()
     assert len(runner.val_dataloader) > 1 and total > 0
     assert runner.message_hub.get_scalar("val/aAcc").current() == pytest.approx(100 * right / total, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["des_h6_l12_ade20k", "des_h6_l12_pascal_context"])
+def test_tta_averages_six_sizes_and_their_mirror_images(name, sets, gene, tmp_path, monkeypatch):
+    cfg = shrink(name, set_of(name, sets), tmp_path, None)
+    cfg.tta_pipeline = tta_pipeline_at((96, 64))
+    use_tta(cfg)
+    seen = []
+    merge = SegTTAModel.merge_preds
+    monkeypatch.setattr(SegTTAModel, "merge_preds", lambda self, found: seen.extend(found) or merge(self, found))
+    metrics = Runner.from_cfg(cfg).test()
+    assert {"mIoU", "mAcc", "aAcc"} <= metrics.keys()
+    assert [len(copies) for copies in seen] == [12] * len(seen) != []
+    assert len({copy.img_shape for copy in seen[0]}) == 6 and sum(copy.flip for copy in seen[0]) == 6
 
 
 def test_camvid_study_from_ancestry_to_mask(tmp_path):
@@ -456,6 +473,7 @@ def test_tools_say_iou_and_show_image_truth_and_prediction(gene, sets, tmp_path)
     assert "of the backbone inherited" in log
     show, out = tmp_path / "shown", tmp_path / "new" / "metrics.json"
     command = ["bash", "tools/dist_test.sh", config, tmp_path / "iter_2.pth", 2, "--show-dir", show, "--out", out]
+    options = ("--out-item", "metrics", *options)
     done = subprocess.run([*map(str, command), *options], env=ENV, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     log = done.stdout
@@ -494,15 +512,15 @@ def test_tools_stop_at_missing_data(tool, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--out", "metrics"), "--out metrics: expected the name of a JSON file, such as metrics.json"),
-        (("--out", "metrics.txt"), "expected the name of a JSON file, such as metrics.json"),
-        (("--out", "folder.json"), "expected the name of a JSON file"),
+        (("--out", "found"), "--out found: expected the name of a pickle file, such as found.pkl"),
+        (("--out", "metrics.txt", "--out-item", "metrics"), "expected the name of a JSON file, such as metrics.json"),
+        (("--out", "folder.pkl"), "expected the name of a pickle file"),
         ((), "no such file: no.pth"),
     ],
 )
 def test_files_of_a_test_are_looked_at_first(option, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("folder.json").mkdir()
+    Path("folder.pkl").mkdir()
     monkeypatch.setattr(sys, "argv", ["test.py", "no_config.py", "no.pth", *option])
     with pytest.raises(SystemExit):
         runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")

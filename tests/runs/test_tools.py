@@ -1,6 +1,7 @@
 """The tools as a user starts them: several processes, an interrupted run, bad input."""
 
 import json
+import pickle
 import runpy
 import sys
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import FlexibleRunner
 
-from mmlearngene import LearngeneError, build, cli
+from mmlearngene import LearngeneError, ViTSpec, build, cli
 from mmlearngene.datasets.digits import load_split
 from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
@@ -107,10 +109,11 @@ def evaluate(tmp_path, monkeypatch):
 
     def run(*arguments) -> float:
         out = tmp_path / "metrics.json"
-        arguments = ["tools/test.py", *map(str, arguments), "--work-dir", str(tmp_path / "run"), "--out", str(out)]
-        monkeypatch.setattr(sys, "argv", arguments)
+        out_flags = [] if "--out" in arguments else ["--out", str(out), "--out-item", "metrics"]
+        where = ["--work-dir", str(tmp_path / "run")]
+        monkeypatch.setattr(sys, "argv", ["tools/test.py", *map(str, arguments), *where, *out_flags])
         main()
-        return json.loads(out.read_text())["accuracy/top1"]
+        return json.loads(out.read_text())["accuracy/top1"] if out_flags else None
 
     return run
 
@@ -128,6 +131,99 @@ def test_a_checkpoint_is_evaluated(evaluate, tmp_path):
     torch.save({"state_dict": model.state_dict()}, tmp_path / "des.pth")
     assert len(found.unique()) > 3  # not one class for all
     assert evaluate("configs/demo/des.py", tmp_path / "des.pth", "--arch", "h4-l6") == pytest.approx(accuracy, abs=0.3)
+
+
+@pytest.fixture(scope="module")
+def des(tmp_path_factory) -> tuple[Path, torch.nn.Module, torch.Tensor, torch.Tensor]:
+    """A descendant of the demo whose classes are far apart: its checkpoint, the model, the test images and labels."""
+    cfg = read_sized(ROOT / "configs/demo/des.py", "h4-l6")
+    torch.manual_seed(0)
+    model = MODELS.build({**cfg.model, "init_cfg": None, "_scope_": "mmpretrain"}).eval()
+    torch.nn.init.normal_(model.head.fc.weight)
+    images, labels = load_split("test")
+    mean, std = cfg.data_preprocessor.mean[0], cfg.data_preprocessor.std[0]
+    file = tmp_path_factory.mktemp("des") / "des.pth"
+    torch.save({"state_dict": model.state_dict()}, file)
+    return file, model, (torch.tensor(images)[:, None] - mean) / std, torch.tensor(labels)
+
+
+DES = ("configs/demo/des.py", "--arch", "h4-l6")
+
+
+def test_out_writes_predictions_or_metrics(evaluate, des, tmp_path):
+    checkpoint, model, images, _ = des
+    evaluate(DES[0], checkpoint, *DES[1:], "--out", tmp_path / "found.pkl")
+    found = pickle.loads((tmp_path / "found.pkl").read_bytes())  # noqa: S301  (written above)
+    with torch.no_grad():
+        expected = model(images).softmax(1)
+    torch.testing.assert_close(torch.stack([each["pred_score"] for each in found]), expected)
+    with pytest.raises(LearngeneError, match=r"such as .*m.pkl; metrics are --out-item metrics"):
+        evaluate(DES[0], checkpoint, "--out", tmp_path / "m.json")
+    with pytest.raises(LearngeneError, match=r"expected the name of a JSON file, such as .*m.json$"):
+        evaluate(DES[0], checkpoint, "--out", tmp_path / "m.pkl", "--out-item", "metrics")
+
+
+def test_tta_averages_the_image_and_its_mirror_image(evaluate, des, tmp_path):
+    checkpoint, model, images, labels = des
+    with torch.no_grad():
+        scores = sum(model(each).softmax(1) for each in (images, images.flip(-1))) / 2
+    evaluate(DES[0], checkpoint, *DES[1:], "--tta", "--out", tmp_path / "found.pkl")
+    found = pickle.loads((tmp_path / "found.pkl").read_bytes())  # noqa: S301  (written above)
+    torch.testing.assert_close(torch.stack([each["pred_score"] for each in found]), scores)
+    accuracy = 100 * (scores.argmax(1) == labels).float().mean().item()
+    assert evaluate(DES[0], checkpoint, *DES[1:], "--tta") == pytest.approx(accuracy, abs=0.3)
+    # the config's own come first: here the image alone, twice
+    own = tmp_path / "own.py"
+    own.write_text(
+        f"_base_ = {str(ROOT / DES[0])!r}\n"
+        "tta_model = dict(type='mmpretrain.AverageClsScoreTTA')\n"
+        "tta_pipeline = [dict(type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=0.0)] * 2, "
+        "[dict(type='PackInputs')]])]\n"
+    )
+    assert evaluate(own, checkpoint, *DES[1:], "--tta") == evaluate(DES[0], checkpoint, *DES[1:])
+    with pytest.raises(LearngeneError, match="--tta: the config has no tta_model; expected one"):
+        evaluate("configs/demo/seg_h4_l6.py", checkpoint, "--tta")
+
+
+def test_pictures_of_classification(evaluate, des, tmp_path):
+    evaluate(DES[0], des[0], *DES[1:], "--show-dir", tmp_path / "shown", "--interval", "100")
+    assert sorted(path.name for path in (tmp_path / "shown").iterdir()) == [f"{n}_0.png" for n in (0, 100, 200, 300)]
+    with pytest.raises(LearngeneError, match="--interval 0: expected 1 or more"):
+        evaluate(DES[0], des[0], "--show-dir", tmp_path / "shown", "--interval", "0")
+
+
+def test_the_runner_of_the_config_is_used(evaluate, des, monkeypatch):
+    expected = evaluate(DES[0], des[0], *DES[1:])
+    used = []
+    monkeypatch.setattr(FlexibleRunner, "test", lambda self, test=FlexibleRunner.test: used.append(self) or test(self))
+    flexible = ("--cfg-options", "runner_type=FlexibleRunner")
+    assert evaluate(DES[0], des[0], *DES[1:], *flexible) == expected and len(used) == 1
+    wrong = ("--cfg-options", "runner_type=FlexibelRunner")
+    with pytest.raises(LearngeneError, match="runner_type='FlexibelRunner': .*Did you mean 'FlexibleRunner'"):
+        evaluate(DES[0], des[0], *DES[1:], *wrong)
+
+
+def test_flops_and_logs_are_openmmlabs_tools(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+
+    def call(tool: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"tools/analysis_tools/{tool}", *map(str, arguments)])
+        runpy.run_path(f"tools/analysis_tools/{tool}", run_name="__main__")
+        return capsys.readouterr().out
+
+    counted = call("get_flops.py", "configs/lets/des.py", "--arch", "h6-l4")
+    spec = ViTSpec.parse("h6-l4", pool="avg_norm", num_classes=1000)
+    assert f"Params: {spec.num_params / 1e6:.3f}M" in counted and "Input shape: (3, 224, 224)" in counted
+    segmentation = call("get_flops.py", "configs/seg/des_h6_l12_ade20k.py", "--shape", 64)
+    assert "Input shape: (64, 64)" in segmentation and "Params: " in segmentation
+    with pytest.raises(SystemExit):
+        call("get_flops.py", AUX)
+    assert "trains an Aux-Net" in capsys.readouterr().err
+    log = tmp_path / "scalars.json"
+    log.write_text(
+        "".join(json.dumps(dict(lr=1.0, loss=2.0, time=t, epoch=1, step=i)) + "\n" for i, t in enumerate((9, 1, 3)))
+    )
+    assert "average iter time: 4.3333 s/iter" in call("analyze_logs.py", "cal_train_time", log)
 
 
 def test_a_learngene_and_what_expand_writes_are_evaluated(evaluate, tmp_path, capsys):

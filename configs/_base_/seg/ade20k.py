@@ -1,7 +1,7 @@
 """ADE20K (SceneParse150): 150 classes, crops of 512."""
 
 _base_ = "./evaluation.py"
-from mmlearngene.datasets.seg_loaders import train_loader, val_loader
+from mmlearngene.datasets.seg_loaders import train_loader, tta_pipeline_at, val_loader
 
 task = dict(num_classes=150, crop_size=(512, 512), test_cfg=dict(mode="whole"))
 scale = (2048, 512)  # longest and shortest side of a resized image
@@ -22,3 +22,4 @@ val_dataloader = val_loader(
     scale,
 )
 test_dataloader = val_dataloader
+tta_pipeline = tta_pipeline_at(scale)

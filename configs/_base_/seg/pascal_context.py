@@ -1,7 +1,7 @@
 """Pascal Context: 60 classes, the background among them, crops of 480, sliding inference."""
 
 _base_ = "./evaluation.py"
-from mmlearngene.datasets.seg_loaders import train_loader, val_loader
+from mmlearngene.datasets.seg_loaders import train_loader, tta_pipeline_at, val_loader
 
 task = dict(num_classes=60, crop_size=(480, 480), test_cfg=dict(mode="slide", crop_size=(480, 480), stride=(320, 320)))
 scale = (520, 520)  # longest and shortest side of a resized image
@@ -24,3 +24,4 @@ val_dataloader = val_loader(
     scale,
 )
 test_dataloader = val_dataloader
+tta_pipeline = tta_pipeline_at(scale)

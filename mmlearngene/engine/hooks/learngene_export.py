@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ...errors import cannot_write
+from ...io.licenses import licenses_in, with_licenses
 from ...io.paths import SUFFIX
 from ...learngenes import Learngene
 from ...learngenes.base import learngenes_in
 from ...registry import HOOKS
-from ..init import START
+from ..init import START, START_LICENSES
 from .runner import normalisation_of, unwrapped
 
 
@@ -101,7 +102,9 @@ class LearngeneExportHook(Hook):
             own = {**own, "preprocessing": seen} if seen else own
             if start := runner.message_hub.runtime_info.get(START):
                 own = {**own, "start": start}
-            learngene.provenance = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
+            licenses = [*licenses_in(learngene.provenance), *runner.message_hub.runtime_info.get(START_LICENSES, [])]
+            told = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
+            learngene.provenance = with_licenses(told, licenses)
             exported, note = learngene, ""
             if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier
                 exported = learngene.with_classes(0)

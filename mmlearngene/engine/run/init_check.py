@@ -23,9 +23,14 @@ from ..hooks.runner import resumes
 def drop_learngenes_if_resumed(cfg: Config) -> None:
     """Take the learngenes out of the config of a run that is resumed: its checkpoint has all weights."""
     if resumes(cfg.get("resume"), cfg.get("load_from"), cfg.work_dir):
-        for parent, key, path in reversed(list(_learngenes(cfg._cfg_dict))):  # so positions in a list stay right
-            del parent[key]
+        for path in _drop_learngenes(cfg):
             print_log(f"the run is resumed: {path} is not used", logger="current")
+
+
+def drop_learngenes_if_loaded(cfg: Config) -> None:
+    """Take the learngenes out of the config of a test of a checkpoint; a ``FlexibleRunner`` would look for them."""
+    if cfg.get("load_from"):
+        _drop_learngenes(cfg)
 
 
 def check_learngenes(cfg: Config) -> None:
@@ -109,6 +114,14 @@ def drop_pretrained(cfg: Config) -> None:
     for part, name in ((model, "model"), (model.get("backbone") or {}, "model.backbone")):
         if (old := part.pop("pretrained", None)) is not None:
             print_log(f"{name}.pretrained={old} is not used: a learngene initialises the model", logger="current")
+
+
+def _drop_learngenes(cfg: Config) -> list[str]:
+    """Take every learngene out of a config; where they were."""
+    found = list(_learngenes(cfg._cfg_dict))
+    for parent, key, _ in reversed(found):  # so positions in a list stay right
+        del parent[key]
+    return [path for _, _, path in found]
 
 
 def _learngenes(node: object) -> Iterator[tuple[dict | list, str | int, str]]:

@@ -35,7 +35,7 @@ _PEER_GONE = re.compile("(closed|reset) by peer|Broken pipe")  # what gloo and N
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and the flags that every tool takes."""
-    parser.add_argument("config", help="config file")
+    parser.add_argument("config", help="config file, or a package's, as in mmlearngene::lets/des.py")
     parser.add_argument("--arch", metavar="SIZE", help="another size of the descendant, as in h6-l12")
     parser.add_argument(
         "--work-dir",
@@ -166,8 +166,12 @@ def default_work_dir(config: str | Path) -> Path:
 
     >>> str(default_work_dir("configs/lets/aux_deit_b.py"))
     'work_dirs/lets/aux_deit_b'
+    >>> str(default_work_dir("mmlearngene::lets/aux_deit_b.py"))
+    'work_dirs/lets/aux_deit_b'
     """
-    parts = Path(config).with_suffix("").parts
+    parts = Path(str(config).rpartition("::")[2]).with_suffix("").parts
+    if "::" in str(config):  # of a package
+        return Path("work_dirs", *parts)
     below = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts else parts[-1:]
     return Path("work_dirs", *below)
 

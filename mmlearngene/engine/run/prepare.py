@@ -6,8 +6,16 @@ from mmengine.config import Config
 
 from ...datasets.data_check import LOADERS, check_data
 from .classes import follow_classes
-from .init_check import check_learngenes, check_starts, check_teachers, drop_learngenes_if_resumed, drop_pretrained
+from .init_check import (
+    check_learngenes,
+    check_starts,
+    check_teachers,
+    drop_learngenes_if_loaded,
+    drop_learngenes_if_resumed,
+    drop_pretrained,
+)
 from .launch import is_to_check
+from .runner import check_runner
 from .schedule import fit_schedule
 
 
@@ -27,9 +35,12 @@ def prepare(cfg: Config, training: bool = True, loaders: tuple[str, ...] = LOADE
         LearngeneError: something is missing or does not fit, in one line.
     """
     look = is_to_check() if look is None else look
+    check_runner(cfg)
     drop_pretrained(cfg)
     if training:
         drop_learngenes_if_resumed(cfg)
+    else:
+        drop_learngenes_if_loaded(cfg)
     if look and training:
         check_learngenes(cfg)
     if look:

@@ -6,22 +6,30 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from ...io.licenses import card_fields, licenses_in, terms
 from ...io.preprocessing import resizing
 from ...utils.tables import printable
 from ...version import __version__
 from .expanded import TOKEN_MAP, Expanded, class_names
 from .opening import opening
 
-_LIBRARIES = {"timm": "timm", "hf": "transformers", "mmpretrain": "mmpretrain", "mmseg": "mmsegmentation"}
+_LIBRARIES = {
+    "timm": "timm",
+    "hf": "transformers",
+    "torchvision": "torchvision",
+    "mmpretrain": "mmpretrain",
+    "mmseg": "mmsegmentation",
+}
 
 
 def model_card(expanded: Expanded, path: Path) -> str:
     """The model card of what was written, in Hugging Face's form."""
     learngene, spec = expanded.learngene, expanded.weights.spec
     provenance = learngene.provenance
+    licenses = licenses_in(provenance)
     library = _LIBRARIES[expanded.layout.framework] if expanded.layout else "onnx"
     data = ModelCardData(
-        license=expanded.license,
+        **card_fields([expanded.license] if expanded.license else licenses),
         library_name=library,
         tags=["vision-transformer", "learngene", "mmlearngene", learngene.method],
         pipeline_tag="image-classification" if spec.num_classes else "image-feature-extraction",
@@ -37,11 +45,13 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("FLOPs", f"{spec.macs / 1e9:.3g} G an image; a multiply-accumulate is one, as in the papers"),
         ("images", f"{height} x {width}, patch {spec.patch_size}, {spec.in_channels} channels"),
         ("outputs", _outputs(expanded)),
+        *([("numbers", "int8, calibrated on images; norms and attention in float32")] if expanded.calibration else []),
         ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
         ("sizes trained", ", ".join(map(str, trained))),
         ("normalisation", _normalisation(learngene.preprocessing)),
         ("resizing", learngene.preprocessing and resizing(learngene.preprocessing)),
-        ("licence of the ancestry", expanded.license or "not given; ask whoever trained it"),
+        ("licence of the ancestry", expanded.license or " and ".join(licenses) or "not given; ask whoever trained it"),
+        *((f"terms of {name}", bound) for name in licenses if (bound := terms(name))),
         ("written by", f"mmlearngene {__version__}"),
     ]
     rows = [f"| {name} | {printable(str(value or 'not known')).replace('|', chr(92) + '|')} |" for name, value in facts]
