@@ -1,4 +1,4 @@
-"""mmlearngene: Vision Transformers of any size, initialised from one compact learngene.
+"""mmlearngene: Vision Transformers of many sizes, initialised from one learngene.
 
 All names but the error and the version are imported when they are first asked for, as most need torch.
 """
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from .frameworks import build
     from .learngenes import LEARNGENES, Learngene, load
     from .use.extract import extract
-    from .use.initialize import LoadReport, initialize
+    from .use.initialize import initialize
     from .use.load import load_ancestry
+    from .use.report import LoadReport
     from .vit.spec import ViTSpec
     from .vit.weights import ViTWeights
 
 _NAMES = {
     "LEARNGENES": "learngenes",
     "Learngene": "learngenes",
-    "LoadReport": "use.initialize",
+    "LoadReport": "use.report",
     "ViTSpec": "vit.spec",
     "ViTWeights": "vit.weights",
     "build": "frameworks",

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_output(arguments)
     _check_dtype(arguments)
     learngene = load(arguments.gene)
-    spec = learngene.target(arguments.arch).replace(**given(arguments, "img_size", "patch_size", "num_classes"))
+    spec = learngene.target(arguments.arch).sized(**given(arguments, "img_size", "patch_size", "num_classes"))
     tensors_named(arguments.skip, spec)  # a wrong name is told before any work
     if arguments.skip and arguments.layout == "onnx":
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")

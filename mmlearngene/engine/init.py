@@ -9,7 +9,8 @@ from torch import nn
 from ..io.licenses import licenses_in
 from ..learngenes.facts import describe
 from ..registry import WEIGHT_INITIALIZERS
-from ..use.initialize import LoadReport, initialize
+from ..use.initialize import initialize
+from ..use.report import LoadReport
 
 START = "learngene_start"  # in the MessageHub: what a learngene that trains began with
 START_LICENSES = "learngene_start_licenses"  # and the licences of that

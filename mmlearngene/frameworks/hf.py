@@ -149,7 +149,7 @@ def _dinov2_cannot(spec: ViTSpec) -> str | None:
 
 
 def _make_dinov2(spec: ViTSpec, name: str = "Dinov2") -> nn.Module:
-    registers = dict(num_register_tokens=spec.reg_tokens) if name == "Dinov2WithRegisters" else {}
+    registers = {} if name == "Dinov2" else dict(num_register_tokens=spec.reg_tokens)
     config = _class(f"{name}Config")(
         **_config(spec, qkv_bias=spec.qkv_bias == "all", layerscale_value=spec.init_values),
         mlp_ratio=_dinov2_ratio(spec) or 4,
@@ -331,6 +331,7 @@ CLIP = Layout(
     make=_make_clip,
     read=_read_clip,
     cannot=_tokens_only,
+    norms_pooled_alone=True,
 )
 
 

@@ -181,16 +181,13 @@ def _make(spec: ViTSpec) -> nn.Module:
 
 
 def _pool(vit: nn.Module, around: nn.Module | None) -> str | None:
-    """Pooling order; None where the backbone gives its tokens."""
+    """Pooling order; None where the backbone gives its tokens. ``around`` has a mean where it has a head for a map."""
     out = {name: pool for pool, name in _OUT_TYPES.items()}.get(vit.out_type)
     if out == "avg_norm" and vit.final_norm:
         raise LearngeneError(
             "a norm before and another behind the mean (final_norm with out_type='avg_featmap') is not known here"
         )
-    if out != "norm_avg":
-        return out
-    neck = type(getattr(around, "neck", None)).__name__
-    return "norm_avg" if neck == "GlobalAveragePooling" and getattr(around, "head", None) is not None else None
+    return None if out == "norm_avg" and getattr(around, "head", None) is None else out
 
 
 def _odd_head(around: nn.Module, vit: nn.Module) -> str | None:
@@ -202,6 +199,8 @@ def _odd_head(around: nn.Module, vit: nn.Module) -> str | None:
     gives_map = getattr(vit, "out_type", "featmap") == "featmap"  # Swin has no other
     if neck is not None and not (is_mean and gives_map):
         return f"the neck {type(neck).__name__} stands before it"
+    if neck is None and gives_map:
+        return "no mean of the tokens stands before it"
     layers = [name for name, _ in getattr(head, "layers", nn.Sequential()).named_children()]
     if not {*layers} <= {"head", "head_dist"}:
         return f"{type(head).__name__} has the layers {', '.join(layers)}"
@@ -242,7 +241,7 @@ def _read_eva(vit: nn.Module, around: nn.Module | None) -> dict:
 
 def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
     blocks = [block for stage in vit.stages for block in stage.blocks]
-    has_head = getattr(around, "head", None) is not None and getattr(around, "neck", None) is not None
+    has_head = getattr(around, "head", None) is not None
     return dict(
         img_size=getattr(vit.patch_embed, "init_input_size", None),
         num_heads=[block.attn.w_msa.num_heads for block in blocks],

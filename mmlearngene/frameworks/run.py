@@ -146,22 +146,26 @@ def _prepared_built(
     for name in _SERVED:
         if hasattr(found.module, name) and hasattr(vit, name) and found.spec.depths is None:
             setattr(vit, name, getattr(found.module, name))
-    inner = vit is not built and not (layout.heads and found.spec.num_classes)
-    if inner:
-        state = {name.removeprefix(f"{layout.inside}."): tensor for name, tensor in state.items()}
-    return (vit if inner else built), state, _layers(found, vit)
+    if not _has_classifier_around(found):
+        built, state = vit, {name.removeprefix(f"{layout.inside}."): tensor for name, tensor in state.items()}
+    return built, state, _layers(found, vit)
 
 
 def _prepared_live(
     found: Found, model: nn.Module, weights: ViTWeights, like: Tensor
 ) -> tuple[nn.Module, dict[str, Tensor], dict[str, nn.Module]]:
     """The live ViT, or the classifier around it, and the same weights under its names."""
-    path = found.around if found.layout.heads and found.spec.num_classes else found.path
+    path = found.around if _has_classifier_around(found) else found.path
     whole = model.get_submodule(path)
     prefix, own = f"{path}." if path else "", dict(whole.named_parameters())
     state = {name: p.detach().to(like.dtype) for name, p in own.items() if p.dtype != like.dtype}  # of poolers, say
     state |= {name: tensor for slot, tensor in found.entries(weights) if (name := slot.key.removeprefix(prefix)) in own}
     return whole, state, _layers(found, found.module)
+
+
+def _has_classifier_around(found: Found) -> bool:
+    """Whether the ViT is run with what stands around it, as its class has the classifier there."""
+    return bool(found.layout.heads and found.spec.num_classes)
 
 
 def _layers(found: Found, vit: nn.Module) -> dict[str, nn.Module]:

@@ -18,10 +18,11 @@ from .activations import LiveViT
 if TYPE_CHECKING:
     from .principal import Principal
 
-RIDGES = (3e-3, 3e-2, 0.3, 3.0)  # of the mean square of a feature
+RIDGES = (3e-2, 0.3, 3.0)  # of the mean square of a feature
 JUDGED_ROWS = 64  # of a weight, which are enough to judge a ridge
-SEEN = 4  # tokens of the images that layers are chosen on, for every hidden neuron
-JUDGED = 2048  # tokens of the images that judge a choice of layers, of eight images or more
+SEEN = 2  # tokens of the images that layers are chosen on, for every hidden neuron
+JUDGED = 1024  # tokens of the images that judge a choice of layers, of four images or more
+BLOCK = 512  # columns of products that are computed at once
 WRITERS = ("proj", "fc2")  # of a layer, in order
 Gap = tuple[int, int]  # a layer, and the next one that is kept (the number of layers where it is the last)
 
@@ -35,16 +36,15 @@ class _Narrow:
         of: how many the widest has.
         live: it, as it was before the refit: what reads the stream stays as it is.
         rows: the numbers of its coordinates.
-        streams: its stream in coordinates, (B, tokens, width) a batch.
-        exact: whether it is the widest itself, which is refitted in front of gaps alone.
+        streams: its stream in coordinates, (B, tokens, width) a batch; None where it is the widest itself, whose stream
+            is known. That one is refitted in front of gaps alone.
     """
 
     kept: Sequence[int]
     of: int
     live: LiveViT
     rows: Tensor
-    streams: list[Tensor]
-    exact: bool
+    streams: list[Tensor] | None
 
     def behind(self, layer: int) -> int:
         """The next layer that it keeps."""
@@ -60,7 +60,7 @@ class _Squares:
     """
 
     def __init__(self) -> None:
-        self.products: Tensor | float = 0.0
+        self.products: Tensor | None = None
         self.left: dict[int, Tensor] = {}
 
     def add(self, features: Tensor, left: Mapping[int, Tensor], scale: Tensor, bias: bool) -> None:
@@ -74,7 +74,13 @@ class _Squares:
         """
         ones = features.new_full((*features.shape[:-1], 1), float(bias))
         columns = (torch.cat([features, ones], -1) / scale).flatten(0, 1)
-        self.products = self.products + columns.mT @ columns
+        if self.products is None:
+            self.products = columns.new_zeros(columns.shape[1], columns.shape[1])
+        for block in torch.arange(columns.shape[1]).split(BLOCK):  # of a symmetric matrix, not all is computed
+            start, end = int(block[0]), int(block[-1]) + 1
+            found = columns[:, start:end].mT @ columns[:, start:]
+            self.products[start:end, start:] += found
+            self.products[end:, start:end] += found[:, end - start :].mT
         for goal, tokens in left.items():
             self.left[goal] = self.left.get(goal, 0.0) + columns.mT @ (tokens / scale).flatten(0, 1)
 
@@ -85,12 +91,13 @@ class _Fit:
 
     Attributes:
         net: the ViT.
-        features: what is multiplied by the weight, (B, tokens, F) a batch.
+        features: what is multiplied by the weight, (B, tokens, F) a batch; None where it is computed once more, as the
+            many hidden activations are, rather than kept.
         halves: the sums over either half of the images.
     """
 
     net: _Narrow
-    features: list[Tensor] = field(default_factory=list)
+    features: list[Tensor | None] = field(default_factory=list)
     halves: tuple[_Squares, _Squares] = field(default_factory=lambda: (_Squares(), _Squares()))
 
 
@@ -109,6 +116,8 @@ def refit(
     counts by its direction, which is what a norm sees. The row of a coordinate is fitted for all sizes that have it at
     once. In front of layers that a size leaves out the goal is the stream behind these. The ridge is the one that
     predicts each half of the images best from the other half; where none is better than the own values, these stay.
+
+    Of all that is computed, only the streams are kept for every image.
 
     Args:
         learngene: as wide as the ancestry, not compensated.
@@ -129,72 +138,104 @@ def refit(
     own, num_layers = learngene.learngene.tensors(), learngene.aux_spec.num_layers
     img_size = tuple(batches[0].shape[-2:])
     wide = LiveViT(learngene.expand(learngene.aux_spec.replace(img_size=img_size)))
-    narrow = []
-    for size in sorted(sizes, key=lambda size: size.embed_dims):
-        live = LiveViT(learngene.expand(size.replace(img_size=img_size), depth=depth))
-        streams = [learngene.to_coordinates(live.stream(batch)) for batch in batches]
-        rows = learngene.coordinates(torch.arange(learngene.dims), 0, size.embed_dims)
-        kept = learngene.layers(size.num_layers, depth)
-        exact = size.replace(num_layers=num_layers) == learngene.aux_spec and len(kept) == num_layers
-        narrow.append(_Narrow(kept, num_layers, live, rows, streams, exact))
-    streams = [wide.stream(batch) for batch in batches]
+    narrow = [
+        _narrow(learngene, size.replace(img_size=img_size), wide, batches, depth)
+        for size in sorted(sizes, key=lambda size: size.embed_dims)
+    ]
     far = {behind for layer, behind in gaps} | {
         net.behind(layer) for net in narrow for layer in net.kept if net.behind(layer) > layer + 1
     }
-    goals = _streams_at(wide, streams, far)
+    streams = [wide.stream(batch) for batch in batches]
+    # where a stream enters a layer further on; its numbers need not be exact, since the fit is a mean over tokens
+    goals = [_streams_at(wide, stream, far, torch.bfloat16) for stream in streams]
     added = {name: torch.zeros_like(own[name]) for name in own if name.partition(".")[0] in WRITERS}
     of_gaps: dict[Gap, dict[str, Tensor]] = {}
     for layer in range(num_layers):
-        here = [net for net in narrow if layer in net.kept]
         for writer in WRITERS:
-            streams = [wide.behind(writer, layer, stream) for stream in streams]
             module = {name.partition(".")[2]: own[name][layer] for name in added if name.startswith(f"{writer}.")}
             change = {kind: added[f"{writer}.{kind}"][layer] for kind in module}  # views
             behind = [b for a, b in gaps if a == layer] if writer == "fc2" else []
-            fits = []
-            for net in here:
-                next_one = net.behind(layer) if writer == "fc2" else layer + 1
-                wanted = {0: goals[next_one] if next_one > layer + 1 else streams, **{b: goals[b] for b in behind}}
-                fits.append(_fit(learngene, net, writer, layer, wanted, module))
-            _solve_by_rows([fit for fit in fits if not fit.net.exact], 0, change)
+            fits = [_Fit(net) for net in narrow if layer in net.kept and (behind or net.streams is not None)]
+            for number, stream in enumerate(streams):
+                features = wide.written(writer, layer, stream)
+                streams[number] = wide.behind(writer, layer, stream, features)
+                near = {layer + 1: learngene.to_coordinates(streams[number])}
+                near |= {
+                    b: learngene.to_coordinates(goal.to(stream)) for b, goal in goals[number].items() if b > layer + 1
+                }
+                for fit in fits:
+                    main = fit.net.behind(layer) if writer == "fc2" else layer + 1
+                    wanted = {0: near[main], **{b: near[b] for b in behind}}
+                    _add(fit, learngene, (writer, layer), number, wanted, module, features)
+            for goal in goals:
+                goal.pop(layer + 1, None) if writer == "fc2" else None
+            _solve_by_rows([fit for fit in fits if fit.net.streams is not None], 0, change)
             for far_one in behind:
                 of_gaps[layer, far_one] = {f"fc2.{kind}": torch.zeros_like(tensor) for kind, tensor in module.items()}
                 _solve_by_rows(fits, far_one, {kind: of_gaps[layer, far_one][f"fc2.{kind}"] for kind in module})
+            now = {kind: module[kind] + change[kind] for kind in module}
             for fit in fits:
-                _advance(fit, module, change)
+                _advance(fit, learngene, (writer, layer), now)
     return added, of_gaps
 
 
-def _streams_at(live: LiveViT, streams: list[Tensor], layers: set[int]) -> dict[int, list[Tensor]]:
-    """The streams that enter some layers; behind the last one that is numbered as many as there are."""
+def _narrow(learngene: Principal, size: ViTSpec, wide: LiveViT, batches: Sequence[Tensor], depth: str) -> _Narrow:
+    """A size in front of its first layer."""
+    kept = learngene.layers(size.num_layers, depth)
+    rows = learngene.coordinates(torch.arange(learngene.dims), 0, size.embed_dims)
+    if size == wide.spec:
+        return _Narrow(kept, wide.spec.num_layers, wide, rows, None)
+    live = LiveViT(learngene.expand(size, depth=depth))
+    streams = [learngene.to_coordinates(live.stream(batch)) for batch in batches]
+    return _Narrow(kept, wide.spec.num_layers, live, rows, streams)
+
+
+def _streams_at(live: LiveViT, stream: Tensor, layers: set[int], dtype: torch.dtype | None = None) -> dict[int, Tensor]:
+    """A stream where it enters some layers; behind the last one that is numbered as many as there are."""
     found = {}
     for layer in range(max(layers, default=0)):
         for writer in WRITERS:
-            streams = [live.behind(writer, layer, stream) for stream in streams]
+            stream = live.behind(writer, layer, stream)
         if layer + 1 in layers:
-            found[layer + 1] = streams
+            found[layer + 1] = stream.to(dtype or stream.dtype)
     return found
 
 
-def _fit(
+def _add(
+    fit: _Fit,
     learngene: Principal,
-    net: _Narrow,
-    writer: str,
-    layer: int,
-    goals: dict[int, list[Tensor]],
+    place: tuple[str, int],
+    number: int,
+    goals: dict[int, Tensor],
     module: dict[str, Tensor],
-) -> _Fit:
-    """The products of a ViT's features in a layer, with what is left of some goals."""
-    fit = _Fit(net)
-    for number, stream in enumerate(net.streams):
-        features = net.live.written(writer, net.kept.index(layer), learngene.from_coordinates(stream))
-        present, left, scale = stream + _linear(features, net.rows, module), {}, None
-        for name, goal in goals.items():
-            goal = learngene.coordinates(learngene.to_coordinates(goal[number]), -1, len(net.rows))
-            left[name], scale = goal - present, _norms(goal) if scale is None else scale
-        fit.halves[number % 2].add(features, left, scale, "bias" in module)
-        fit.features.append(features)
-    return fit
+    widest: Tensor,
+) -> None:
+    """Add a batch to the sums of a ViT in a layer.
+
+    Args:
+        fit: the problem.
+        learngene: what the ViT is expanded from.
+        place: ``proj`` or ``fc2``, and the layer.
+        number: of the batch.
+        goals: streams of the widest in coordinates, (B, tokens, width).
+        module: weight and bias of ``place``.
+        widest: features of the widest, which has them by now.
+    """
+    net, left, scale = fit.net, {}, None
+    features = widest if net.streams is None else _features(net, learngene, place, number)
+    present = goals[0] if net.streams is None else net.streams[number] + _linear(features, net.rows, module)
+    for name, goal in goals.items():
+        goal = learngene.coordinates(goal, -1, len(net.rows))
+        left[name], scale = goal - present, _norms(goal) if scale is None else scale
+    fit.halves[number % 2].add(features, left, scale, "bias" in module)
+    if net.streams is not None:
+        fit.features.append(features if place[0] == "proj" else None)
+
+
+def _features(net: _Narrow, learngene: Principal, place: tuple[str, int], number: int) -> Tensor:
+    """What ``proj`` or ``fc2`` of a ViT multiplies, (B, tokens, features)."""
+    writer, layer = place
+    return net.live.written(writer, net.kept.index(layer), learngene.from_coordinates(net.streams[number]))
 
 
 def _norms(tokens: Tensor) -> Tensor:
@@ -220,7 +261,7 @@ def _solve_by_rows(fits: Sequence[_Fit], goal: int, change: dict[str, Tensor]) -
         if ridge is None:
             return
         products, left = (one + other for one, other in zip(*halves, strict=True))
-        found = torch.cholesky_solve(left, _factor(products, ridge)).to(change["weight"])
+        found = torch.cholesky_solve(left, _factor(products, ridge))
         change["weight"].flatten(1)[rows, : len(found) - 1] += found[:-1].T
         if "bias" in change:
             change["bias"][rows] += found[-1]
@@ -229,8 +270,8 @@ def _solve_by_rows(fits: Sequence[_Fit], goal: int, change: dict[str, Tensor]) -
 def _summed(fits: Sequence[_Fit], goal: int, rows: Tensor, half: int) -> tuple[Tensor, Tensor]:
     """Products of the features, and of the features with what is left at ``rows``, summed over the problems."""
     most = max(len(fit.halves[half].products) for fit in fits)
-    products = torch.zeros(most, most, dtype=torch.float64)
-    left = torch.zeros(most, len(rows), dtype=torch.float64)
+    products = fits[0].halves[half].products.new_zeros(most, most)
+    left = products.new_zeros(most, len(rows))
     for fit in fits:
         own, columns = fit.halves[half].products, fit.halves[half].left[goal]
         columns, count = columns[:, torch.searchsorted(fit.net.rows, rows)], len(own) - 1
@@ -248,7 +289,10 @@ def _factor(products: Tensor, ridge: float) -> Tensor:
     penalty = float(products.diagonal()[:-1].mean().clamp_min(1e-30)) * ridge
     diagonal = products.new_full((len(products),), penalty)
     diagonal[-1] = 1e-6 * penalty  # the bias is free
-    return torch.linalg.cholesky(products + torch.diag(diagonal))
+    factor, failed = torch.linalg.cholesky_ex(products + torch.diag(diagonal))
+    if failed:  # in float32 a small ridge is lost beside large products
+        factor = torch.linalg.cholesky(products.double() + torch.diag(diagonal).double()).to(products)
+    return factor
 
 
 def _best_ridge(*halves: tuple[Tensor, Tensor]) -> float | None:
@@ -264,13 +308,12 @@ def _best_ridge(*halves: tuple[Tensor, Tensor]) -> float | None:
     return best if gains[best] > 0 else None
 
 
-def _advance(fit: _Fit, module: dict[str, Tensor], change: dict[str, Tensor]) -> None:
+def _advance(fit: _Fit, learngene: Principal, place: tuple[str, int], module: dict[str, Tensor]) -> None:
     """Let a ViT's stream go through the refitted weight."""
     net = fit.net
-    now = module if net.exact else {kind: module[kind] + change[kind] for kind in module}
-    net.streams = [
-        stream + _linear(features, net.rows, now) for stream, features in zip(net.streams, fit.features, strict=True)
-    ]
+    for number, features in enumerate(fit.features):
+        features = _features(net, learngene, place, number) if features is None else features
+        net.streams[number] = net.streams[number] + _linear(features, net.rows, module)
 
 
 # ---------------------------------------------------------------------- which layers
@@ -295,27 +338,27 @@ def choose_layers(learngene: Principal, batches: Sequence[Tensor]) -> list[list[
     wide = LiveViT(learngene.expand(spec.replace(img_size=tuple(images.shape[-2:]))))
     few, many = (math.ceil(tokens / wide.spec.num_tokens) for tokens in (JUDGED, SEEN * spec.feedforward_channels))
     seen, judged = images.split(min(many, math.ceil(len(images) / 2)))[:2]
-    streams, starts = [wide.stream(batch) for batch in seen.split(32)], wide.stream(judged[: max(8, few)])
-    goals = _streams_at(wide, streams, set(range(1, num_layers + 1)))
-    final = _streams_at(wide, [starts], {num_layers})[num_layers][0]
+    streams, starts = [wide.stream(batch) for batch in seen.split(32)], wide.stream(judged[: max(4, few)])
+    goals = [_streams_at(wide, stream, set(range(1, num_layers + 1))) for stream in streams]
+    final = _streams_at(wide, starts, {num_layers})[num_layers]
     losses: dict[Gap, float] = {}
     for layer in range(num_layers):
         squares, behinds = _Squares(), range(layer + 2, num_layers + 1)
         for number, stream in enumerate(streams):
             middle = wide.behind("proj", layer, stream)
-            left = {behind: goals[behind][number] - middle for behind in behinds}
-            squares.add(wide.written("fc2", layer, middle), left, _norms(goals[layer + 1][number]), bias=True)
-        factor = _factor(squares.products.double(), RIDGES[1])
+            left = {behind: goals[number][behind] - middle for behind in behinds}
+            squares.add(wide.written("fc2", layer, middle), left, _norms(goals[number][layer + 1]), bias=True)
+        factor = _factor(squares.products, RIDGES[0])
         starts = wide.behind("proj", layer, starts)
         own = wide.written("fc2", layer, starts)
         for behind in behinds:
-            found = torch.cholesky_solve(squares.left[behind].double(), factor).to(own)
+            found = torch.cholesky_solve(squares.left[behind], factor)
             moved = starts + own @ found[:-1] + found[-1]
             for later in range(behind, num_layers):
                 for writer in WRITERS:
                     moved = wide.behind(writer, later, moved)
             losses[layer, behind] = _loss(moved, final, spec)
-        streams, starts = goals[layer + 1], wide.behind("fc2", layer, starts)
+        streams, starts = [goal.pop(layer + 1) for goal in goals], wide.behind("fc2", layer, starts, own)
     return _nested(losses, num_layers)
 
 

@@ -1,73 +1,24 @@
-"""Initialise a ViT from a learngene, and report what happened to every tensor and to what the ViT computes."""
+"""Initialise a ViT from a learngene: all is checked first, then all is copied."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import LearngeneError
 from ..frameworks import Found, built_anywhere, check_function, find_vit, weights_of
 from ..learngenes import LEARNGENES, Learngene, load
 from ..learngenes.base import learngenes_in
-from ..utils.tables import table
 from ..vit.adapt import adapt_weights
 from ..vit.spec import SIZES, WORDS, ViTSpec
 from ..vit.tensors import start_values
 from ..vit.weights import ViTWeights, tensors_named
 from .extract import fitted
-
-STATUSES = ("inherited", "resized", "random", "skipped", "unused")
-
-
-@dataclass
-class LoadReport:
-    """What an initialisation did, tensor by tensor.
-
-    Attributes:
-        size: the descendant, ``'h6-l12'``.
-        source: method and file of the learngene.
-        tensors: (name, status, number of parameters). ``inherited`` and ``resized`` (positions or patch kernel,
-            resampled) were set; ``random`` keep the model's own start values, and so do ``skipped``, which the
-            caller left out; ``unused`` are of the learngene and have no place in the model.
-        share: share of the ViT's parameters, its classifier head left out, that were inherited or resized.
-        verdict: on function: ``same computation`` as the learngene's weights were trained or extracted for, or
-            ``adapted`` with what was done.
-        notes: differences that are no error, such as another LayerNorm epsilon.
-        started: whether it is a learngene to be trained that took the weights.
-    """
-
-    size: str
-    source: str
-    tensors: list[tuple[str, str, int]]
-    share: float
-    verdict: str = "same computation"
-    notes: list[str] = field(default_factory=list)
-    started: bool = False
-
-    def count(self, status: str) -> int:
-        """Number of parameters with this status."""
-        return sum(numel for _, found, numel in self.tensors if found == status)
-
-    def rows(self) -> list[tuple[str, int, int, str]]:
-        """The tensors with those of all layers in one row: (name, tensors, parameters, status)."""
-        merged: dict[tuple[str, str], list[int]] = {}
-        for name, status, numel in self.tensors:
-            merged.setdefault((re.sub(r"(layers?|blocks)\.\d+\.", r"\1.*.", name), status), []).append(numel)
-        return [(name, len(numels), sum(numels), status) for (name, status), numels in merged.items()]
-
-    def __str__(self) -> str:
-        rows = [("tensor", "count", "parameters", "status")]
-        rows += [(name, str(count), f"{numel:,}", status) for name, count, numel, status in self.rows()]
-        counts = {status: self.count(status) for status in STATUSES}
-        totals = ", ".join(f"{status} {n:,}" for status, n in counts.items() if n or status != "skipped")
-        title = f"{self.size} from {self.source}: {self.share:.1%} of the backbone inherited, {self.verdict}"
-        notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([title, table(rows, "<>><"), f"parameters: {totals}", *notes])
+from .report import LoadReport
 
 
 def initialize(
@@ -129,9 +80,7 @@ def initialize(
     source = ""
     if not isinstance(learngene, Learngene):
         learngene, source = load(learngene), f" ({learngene})"
-    if min_inherited is None:
-        min_inherited = learngene.min_inherited
-    aux, found = learngene.aux_spec, find_vit(model, path)
+    found = find_vit(model, path)
     if not dry_run and (hollow := [name for name, parameter in model.named_parameters() if parameter.is_meta]):
         raise LearngeneError(
             f"{hollow[0]} is on the meta device and has no storage; expected model.to_empty(device=...)"
@@ -140,20 +89,56 @@ def initialize(
         raise LearngeneError(
             f"head='inherit' has no place: {found.lacks_head}; expected one linear layer, or head='fresh'"
         )
-    wanted = _with_own_pooling(found, aux)
-    if wanted.kind != aux.kind:
-        raise LearngeneError(
-            f"{type(found.module).__name__} is a {wanted.kind}, {wanted}, and this {learngene.method} learngene "
-            f"expands a {aux.kind}, as {aux}"
-        )
+    wanted = _wanted(found, learngene)
     # the descendant has the model's sizes and the learngene's features; then these are held against the model's
-    spec = aux.replace(**{name: getattr(wanted, name) for name in SIZES})
+    spec = learngene.aux_spec.replace(**{name: getattr(wanted, name) for name in SIZES})
     options = {**getattr(found.module, "expand_options", {}), **options}
     if data is not None and not dry_run:
         learngene = fitted(learngene, spec, data, options)
-    weights = learngene.expand(spec, head=head, **options)
+    fitting = _fit(found, wanted, learngene, learngene.expand(spec, head=head, **options), adapt)
+    check_function(found, model, verify)
+    parameters = dict(model.named_parameters())
+    placed = _place(found, parameters, fitting.weights, skip, _resampled(spec, learngene.aux_spec))
+    report = LoadReport(
+        str(found.spec), learngene.method + source, placed.tensors, placed.share, fitting.verdict, fitting.notes
+    )
+    least = learngene.min_inherited if min_inherited is None else min_inherited
+    if placed.share_of_rest < least:
+        what = "what is not skipped" if report.count("skipped") else "the backbone"
+        raise LearngeneError(
+            f"only {placed.share_of_rest:.1%} of {what} would be inherited, less than min_inherited={least:.1%}; "
+            f"nothing was changed\n{report}"
+        )
+    with torch.no_grad():
+        for name, tensor in placed.state.items():
+            if name in parameters and not dry_run:
+                parameters[name].copy_(tensor)
+    return report
+
+
+@dataclass
+class _Fitting:
+    """A descendant's weights as a model needs them.
+
+    Attributes:
+        weights: the weights.
+        verdict: of the report.
+        notes: of the report.
+    """
+
+    weights: ViTWeights
+    verdict: str
+    notes: list[str]
+
+
+def _fit(found: Found, wanted: ViTSpec, learngene: Learngene, weights: ViTWeights, adapt: bool) -> _Fitting:
+    """Hold a descendant's features against those that are wanted, and adapt it where that is allowed.
+
+    Raises:
+        LearngeneError: names the features that differ.
+    """
+    aux, done, notes = learngene.aux_spec, [], [*found.notes, *learngene.notes_on(weights.spec)]
     own, given = wanted.features(), weights.spec.features()
-    notes, done = [*found.notes, *learngene.notes_on(weights.spec)], []
     if own["norm_eps"] != given["norm_eps"]:
         notes.append(f"norm_eps is {wanted.norm_eps} in the model, {aux.norm_eps} in the learngene")
     different = [name for name in own if own[name] != given[name] and name != "norm_eps"]
@@ -165,10 +150,38 @@ def initialize(
         done.append("the final norm of the tokens starts fresh, as the learngene has none there")
     if found.gives_tokens and not found.layout.places("norm.weight", weights.spec):  # a norm of the mean alone
         weights = weights.without("norm.*")
-    check_function(found, model, verify)
-    resampled = {name for name, changed in _resampled(spec, aux).items() if changed}
+    return _Fitting(weights, f"adapted: {'; '.join(done)}" if done else "same computation", notes)
 
-    parameters = dict(model.named_parameters())
+
+@dataclass
+class _Placed:
+    """Where a descendant's tensors go in a model.
+
+    Attributes:
+        state: what is set, by its name in the model; and what has no place there.
+        tensors: of the report.
+        share: of the report.
+        share_of_rest: the same, of all that is not skipped.
+    """
+
+    state: dict[str, Tensor]
+    tensors: list[tuple[str, str, int]]
+    share: float
+    share_of_rest: float
+
+
+def _place(
+    found: Found,
+    parameters: Mapping[str, nn.Parameter],
+    weights: ViTWeights,
+    skip: str | Sequence[str],
+    resampled: set[str],
+) -> _Placed:
+    """Find the place of every tensor; nothing is changed yet.
+
+    Raises:
+        LearngeneError: a tensor has another shape in the model, or ``skip`` names what is not there.
+    """
     left_out = tensors_named(skip, weights.spec)
     state, skipped, resized, heads = {}, set(), set(), set()
     for slot, tensor in found.entries(weights):
@@ -178,44 +191,27 @@ def initialize(
             state[slot.key] = tensor
         resized |= {slot.key} if slot.name in resampled else set()
         heads |= {slot.key} if slot.role == "head" else set()
-    tensors, total, set_, aside = [], 0, 0, 0
     inside = f"{found.path}." if found.path else ""
+    tensors, counted = [], dict.fromkeys(("all", "set", "skipped"), 0)
     for name, parameter in parameters.items():
-        if name in state and state[name].shape != parameter.shape:
+        if name not in state:
+            status = "skipped" if name in skipped else "random"
+        elif state[name].shape != parameter.shape:
             raise LearngeneError(
                 f"{name} is {tuple(parameter.shape)} in the model but {tuple(state[name].shape)} from the learngene"
             )
-        if name in state:
-            status = "resized" if name in resized else "inherited"
         else:
-            status = "skipped" if name in skipped else "random"
+            status = "resized" if name in resized else "inherited"
         tensors.append((name, status, parameter.numel()))
         own = name.removeprefix(inside)
-        if (
-            name.startswith(inside)
-            and not own.startswith("head")
-            and name not in heads
-            and not found.layout.is_dead(own)
-        ):
-            total += parameter.numel()
-            set_ += parameter.numel() * (status in ("inherited", "resized"))
-            aside += parameter.numel() * (status == "skipped")
+        is_head = own.startswith("head") or name in heads
+        if name.startswith(inside) and not is_head and not found.layout.is_dead(own):
+            counted["all"] += parameter.numel()
+            counted["set"] += parameter.numel() * (name in state)
+            counted["skipped"] += parameter.numel() * (status == "skipped")
     tensors += [(name, "unused", tensor.numel()) for name, tensor in state.items() if name not in parameters]
-    report = LoadReport(str(found.spec), learngene.method + source, tensors, set_ / total, notes=notes)
-    if done:
-        report.verdict = f"adapted: {'; '.join(done)}"
-    share = set_ / max(1, total - aside)
-    if share < min_inherited:
-        what = "what is not skipped" if aside else "the backbone"
-        raise LearngeneError(
-            f"only {share:.1%} of {what} would be inherited, less than min_inherited={min_inherited:.1%}; "
-            f"nothing was changed\n{report}"
-        )
-    with torch.no_grad():
-        for name, tensor in state.items():
-            if name in parameters and not dry_run:
-                parameters[name].copy_(tensor)
-    return report
+    rest = max(1, counted["all"] - counted["skipped"])
+    return _Placed(state, tensors, counted["set"] / counted["all"], counted["set"] / rest)
 
 
 def _holds_vit(model: nn.Module, path: str | None) -> bool:
@@ -257,6 +253,22 @@ def _start(trained: Learngene, source: Learngene | str | Path, dry_run: bool, **
     return report
 
 
+def _wanted(found: Found, learngene: Learngene) -> ViTSpec:
+    """What a descendant has to be for a model.
+
+    Raises:
+        LearngeneError: the model is a Swin and the learngene expands plain ViTs, or the other way round.
+    """
+    aux = learngene.aux_spec
+    wanted = _with_own_pooling(found, aux)
+    if wanted.kind != aux.kind:
+        raise LearngeneError(
+            f"{type(found.module).__name__} is a {wanted.kind}, {wanted}, and this {learngene.method} learngene "
+            f"expands a {aux.kind}, as {aux}"
+        )
+    return wanted
+
+
 def _with_own_pooling(found: Found, aux: ViTSpec) -> ViTSpec:
     """The model's spec, with the learngene's pooling where the model gives tokens and leaves pooling to others.
 
@@ -293,10 +305,11 @@ def _difference(found: Found, weights: ViTWeights, wanted: ViTSpec, names: list[
     return f"{kind} computes something else than the learngene's weights are for: {'; '.join(words)}{hint}"
 
 
-def _resampled(spec: ViTSpec, aux: ViTSpec) -> dict[str, bool]:
-    """Which tensors another image or patch size changes."""
-    return {
+def _resampled(spec: ViTSpec, aux: ViTSpec) -> set[str]:
+    """The tensors that another image or patch size changes."""
+    changed = {
         "pos_embed": spec.grid != aux.grid,
         "patch_embed.weight": spec.patch_size != aux.patch_size,
         "bias_table": spec.num_offsets != aux.num_offsets,
     }
+    return {name for name, is_other in changed.items() if is_other}

@@ -210,8 +210,8 @@ def test_one_process_of_a_machine_looks(variable, looks, monkeypatch):
         load()
 
 
-def test_the_tools_can_be_typed_as_the_readme_writes_them():
-    pages = "".join((ROOT / page).read_text() for page in ("README.md", "docs/train.md"))
+def test_the_tools_can_be_typed_as_the_pages_write_them():
+    pages = "".join((ROOT / page).read_text() for page in ("docs/use.md", "docs/train.md"))
     typed = set(re.findall(r"^    (tools/\S+)", pages, re.MULTILINE))
     assert {"tools/train.py", "tools/test.py", "tools/dist_train.sh"} <= typed
     for name in typed:

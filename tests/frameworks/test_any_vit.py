@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file, save_model
 
-from mmlearngene import LearngeneError, build, cli, extract, initialize, load, load_ancestry
-from mmlearngene.frameworks import find_vit
+from mmlearngene import LearngeneError, ViTSpec, build, cli, extract, initialize, load, load_ancestry
+from mmlearngene.frameworks import find_vit, layout_for
 
 from ..support.zoo import TIMM_MODULES, images, outputs, shaken, timm_names, tiny_timm
 
@@ -81,10 +81,14 @@ def test_every_vit_of_timm_is_read_and_built_to_the_last_bit_or_refused_by_name(
 
 
 @pytest.mark.parametrize("name", ["vit_so400m_patch14_siglip_384", "vit_so400m_patch14_siglip_gap_384"])
-def test_an_image_that_patches_do_not_divide_is_refused_with_the_nearest(name):
-    with pytest.raises(LearngeneError, match=r"not divisible into patches of 14; the nearest size is \(378, 378\)"):
-        load_ancestry(tiny_timm(name, img_size=384))
-    assert load_ancestry(tiny_timm(name, img_size=378)).spec.grid == (27, 27)
+def test_an_image_that_patches_do_not_divide(name):
+    model = tiny_timm(name, img_size=384)
+    assert_rebuilt_is_the_same(model, "timm")
+    weights = load_ancestry(model)
+    assert (weights.spec.img_size, weights.spec.grid) == ((384, 384), (27, 27))
+    assert_equal_across(load_ancestry(tiny_timm(name, img_size=384, num_classes=0)), "timm", "hf")
+    with pytest.raises(LearngeneError, match=r"\(384, 384\) that patches of 14 do not divide, which it pads"):
+        layout_for(ViTSpec(2, 2, patch_size=14, img_size=384), "mmpretrain")
 
 
 # ---------------------------------------------------------------------- Hugging Face
@@ -291,6 +295,23 @@ def test_what_stands_around_an_mmpretrain_backbone(name, caplog):
     assert torch.equal(*(outputs(m, images((12, 12)))[0] for m in (model, other)))
 
 
+@pytest.mark.parametrize("neck", [None, GAP])
+@pytest.mark.parametrize("kind", ["VisionTransformer", "BEiTViT", "SwinTransformer"])
+def test_a_map_of_tokens_is_pooled_where_a_mean_and_a_head_stand_behind_it(kind, neck, caplog):
+    pytest.importorskip("mmpretrain")
+    from mmlearngene.registry import MODELS
+
+    sizes = SWIN if kind == "SwinTransformer" else dict(VIT, out_type="featmap")
+    backbone = dict(type=f"mmpretrain.{kind}", **sizes)
+    for head in (None, dict(HEAD, in_channels=64 if kind == "SwinTransformer" else 16)):
+        model = MODELS.build(dict(type="mmpretrain.ImageClassifier", backbone=backbone, neck=neck, head=head))
+        found, is_classifier = find_vit(shaken(model)), bool(neck and head)
+        assert found.gives_tokens != is_classifier and found.spec.num_classes == 5 * is_classifier
+        assert load_ancestry(model).spec == found.spec
+        lacking = "no mean of the tokens stands before it" if head and not neck else ""
+        assert found.lacks_head == lacking and bool(caplog.messages) == bool(lacking)
+
+
 @pytest.mark.parametrize("framework", ["hf", "timm", "own"])
 def test_classifiers_of_more_than_one_layer_elsewhere(framework, caplog):
     """Hugging Face's and one of somebody's own are left aside; timm's, which is in the ViT itself, is refused."""
@@ -308,6 +329,10 @@ def test_classifiers_of_more_than_one_layer_elsewhere(framework, caplog):
         model = torch.nn.ModuleDict(dict(vit=model.vit, classifier=model.classifier))
     gene = extract("pre-fin", load_ancestry(model))
     assert gene.aux_spec.num_classes == 0 and "left aside: classifier" in caplog.messages[-1]
+    model.vit.layernorm.register_forward_hook(lambda module, args, out: 1.1 * out)  # the ViT is run all the same
+    with pytest.raises(LearngeneError, match="from its output on, .*: layernorm has a hook|last_hidden_state on, by"):
+        load_ancestry(model)
+    model.vit.layernorm._forward_hooks.clear()
     if framework == "own":
         with pytest.raises(LearngeneError, match="head='inherit' has no place: ModuleDict is no ViTForImage"):
             initialize(model, gene, head="inherit")

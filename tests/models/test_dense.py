@@ -1,6 +1,7 @@
 """Tokens of teachers and students, and learngenes that are distilled from them without labels."""
 
 import copy
+import itertools
 import json
 import re
 import runpy
@@ -342,6 +343,21 @@ class TestDistiller:
             assert torch.allclose(losses[name], value, atol=1e-5), name
         total, logged = model.parse_losses(losses)
         assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+
+    @pytest.mark.parametrize("standardise", [True, False])
+    def test_the_logged_loss_is_the_sum_of_any_losses_and_nan_shows_in_it(self, standardise, teacher):
+        """Of tokens alone: what alpha and in_place add is refused beside them."""
+        at_step(0)
+        kinds = [dict(type=f"{kind}Loss") for kind in ("Proteus", "Radio", "Similarity", "Logits")]
+        for chosen in (pick for count in range(1, 5) for pick in itertools.combinations(kinds, count)):
+            model = distiller(teacher, chosen, standardise=standardise).train()
+            losses = model(images(), mode="loss")
+            total, logged = model.parse_losses(losses)
+            assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+            assert all(sum(kind["type"][:-4].lower() in name for name in losses) for kind in chosen)
+            for name in losses:
+                broken = {**losses, name: torch.tensor(float("nan"))}
+                assert model.parse_losses(broken)[1]["loss"].isnan(), (chosen, name)
 
     def test_no_loss_takes_the_name_of_their_sum(self, teacher, monkeypatch):
         monkeypatch.setattr(RadioLoss, "forward", lambda self, pair: {"loss": pair.student.summary.sum()})
@@ -854,7 +870,7 @@ def test_a_config_trains_from_the_command_line(name, photos, tmp_path, monkeypat
         assert report.share == 1.0 and report.count("random") == spec.embed_dims * 9 + 9
 
 
-def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(photos, tmp_path, monkeypatch):
+def test_the_pages_lines_for_a_folder_of_hugging_face_and_photos_without_labels(photos, tmp_path, monkeypatch):
     import transformers
 
     config = transformers.Dinov2Config(
@@ -865,7 +881,7 @@ def test_readmes_lines_for_a_folder_of_hugging_face_and_photos_without_labels(ph
     (tmp_path / "dinov2-base" / "preprocessor_config.json").write_text(json.dumps(processor))
     (tmp_path / "photos").symlink_to(photos / "train")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (text,) = re.findall(r"```python\n(_base_ = .configs/dense.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = re.findall(r"```python\n(_base_ = .configs/dense.*?)```", (ROOT / "docs/dense.md").read_text(), re.DOTALL)
     tiny = "model['student'] = dict(learngene=dict(head_dim=4, patch_size=112))\ntrain_cfg = dict(max_epochs=1)\n"
     loader = "train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)\nvisualizer = None\n"
     (tmp_path / "my_dense.py").write_text(text + tiny + loader)

@@ -209,8 +209,8 @@ def run(main: Callable[[], None]) -> None:
     Bad input ends it with one line and status 2; a training that cannot go on, a full disk, and another process that is
     gone, with one and status 1.
     """
-    if launcher := os.environ.get(CHECKED):
-        end_with(int(launcher))
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's, also where tools/dist_run.py is it
+        end_with(int(os.environ.get(CHECKED, os.getppid())))
     try:
         main()
     except LearngeneError as error:

@@ -13,7 +13,13 @@ from ...version import __version__
 from .expanded import TOKEN_MAP, Expanded, class_names
 from .opening import opening
 
-_LIBRARIES = {"timm": "timm", "hf": "transformers", "mmpretrain": "mmpretrain", "mmseg": "mmsegmentation"}
+_LIBRARIES = {
+    "timm": "timm",
+    "hf": "transformers",
+    "torchvision": "torchvision",
+    "mmpretrain": "mmpretrain",
+    "mmseg": "mmsegmentation",
+}
 
 
 def model_card(expanded: Expanded, path: Path) -> str:
