@@ -29,8 +29,8 @@ class LoadRandomResizedCrop(RandomResizedCrop):
     A JPEG's header tells its size, and libjpeg-turbo decodes at a half, a quarter or an eighth for a fraction of the
     time (Pillow's ``draft``). So the image is decoded at the smallest of these sizes whose crop has at least as many
     pixels as are wanted, and then resized from there, as thumbnails are made. The draws are those of the two
-    transforms: the same seed gives the same crops. A crop of less than twice the wanted side is decoded whole, and equals what the
-    two transforms give with ``backend="pillow"``, up to the rounding of two decoders.
+    transforms: the same seed gives the same crops. A crop of less than twice the wanted side is decoded whole, and
+    equals what the two transforms give with ``backend="pillow"``, up to the rounding of two decoders.
 
     Other files than JPEGs in 8 bits of RGB or grey, and photos that EXIF turns, go through the two transforms.
 

@@ -1,13 +1,21 @@
 """A JPEG is read no larger than its crop needs, and the crop is the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
+from mmengine.registry import DefaultScope
 from mmpretrain.datasets.transforms import RandomResizedCrop
+from mmpretrain.registry import DATASETS
 from PIL import Image
 from scipy.stats import ks_2samp
 
 from mmlearngene.datasets.decode import LoadRandomResizedCrop
+from mmlearngene.engine.run.launch import use_folder
+from mmlearngene.io.config_files import read_config
+
+ROOT = Path(__file__).parents[2]
 
 
 def photo(side: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -87,3 +95,17 @@ def test_a_large_image_is_decoded_small(files, monkeypatch):
     assert sizes == [(200, 150), (160, 120)]
     LoadRandomResizedCrop(256, crop_ratio_range=(0.9, 1.0))(dict(img_path=str(files / "small.jpg")))
     assert sizes[-1] == (320, 240)  # what is magnified is decoded whole
+
+
+def test_the_config_reads_a_folder_of_ones_own(files, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "one").mkdir(parents=True)
+        (tmp_path / split / "one" / "a.jpg").write_bytes((files / "large.jpg").read_bytes())
+    cfg = read_config(ROOT / "configs/_base_/datasets/imagenet_deit_reduced.py")
+    use_folder(cfg, tmp_path)
+    names = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
+    assert names[0] == "mmlearngene.LoadRandomResizedCrop" and "LoadImageFromFile" not in names
+    assert not {"RandomResizedCrop"} & set(names) and names[-1] == "PackInputs"
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        sample = DATASETS.build(cfg.train_dataloader.dataset)[0]
+    assert sample["inputs"].shape == (3, 224, 224)
