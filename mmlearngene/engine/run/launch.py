@@ -135,7 +135,7 @@ def use_folder(cfg: Config, folder: Path) -> None:
                 f"--data {folder}: {name} is not of mmpretrain's classification; expected a config like "
                 "configs/lets/des.py. For segmentation set data_root and metainfo.classes of the data sets"
             )
-        if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
+        if not pipeline[0]["type"].rpartition(".")[2].startswith("Load"):  # a set that comes as arrays
             pipeline = [dict(type="LoadImageFromFile"), *pipeline]
         cfg[name].dataset = dict(type="CustomDataset", data_root=str(folder / split), pipeline=pipeline)
 
