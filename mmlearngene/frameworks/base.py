@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -49,6 +49,17 @@ _SHOWN = {
 
 
 Keys = str | Key | tuple  # a tuple of keys shares the tensor along its first axis
+
+
+def _probe(depths: Sequence[int], staged: bool) -> ViTSpec:
+    """A spec of these layers whose tensors are all that a state dict may have; its sizes do not count."""
+    if not staged:
+        return ViTSpec(1, max(1, sum(depths)), pool="cls", class_token=True)
+    stages = list(depths) or [1]
+    return ViTSpec(
+        [1] * len(stages), sum(stages), depths=stages, embed_dims=64, window_size=7, patch_size=4, pos_embed="none",
+        pool="norm_avg",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,13 +333,7 @@ class Layout:
         """
         depths = self._depths(vit)
         staged = "{stage}" in str(self.keys["proj"])
-        probe = ViTSpec(1, max(1, sum(depths)), pool="cls", class_token=True)
-        if staged:
-            stages = depths or [1]
-            probe = ViTSpec(
-                [1] * len(stages), sum(stages), depths=stages, embed_dims=64, window_size=7, patch_size=4,
-                pos_embed="none", pool="norm_avg",
-            )  # fmt: skip
+        probe = _probe(depths, staged)
 
         def shape(name: str, layer: int | None = None, **features) -> tuple[int, ...] | None:
             places = self.places(name, probe.replace(**features) if features else probe, layer)

@@ -185,9 +185,38 @@ def moments(weights: ViTWeights, batches: Iterable[Tensor]) -> Moments:
         LearngeneError: there are no images, or what the ViT computes of them is not finite.
     """
     weights, batches = at_size_of(batches, weights)
-    live, spec = LiveViT(weights), weights.spec
+    sums, images = _sums(LiveViT(weights), batches)
+    if silent := [name for (name, _), found in sums.items() if not found.count]:
+        raise LearngeneError(f"nothing is known of what enters {silent[0].removesuffix('.weight')}")
+
+    def stacked(name: str, of: str) -> Tensor:
+        return torch.stack([getattr(sums[name, layer], of)() for layer in range(weights.spec.num_layers)])
+
+    def alone(name: str, of: str) -> Tensor | None:
+        return getattr(sums[name, None], of)() if (name, None) in sums else None
+
+    norms = {name: stacked(f"{name}.weight", "raw") for name in ("norm1", "norm2")}
+    once = {name: alone(f"{name}.weight", "raw") for name in ("norm", "attn_pool.norm")}
+    norms |= {name: found for name, found in once.items() if found is not None}
+    result = Moments(
+        norms,
+        stacked("proj.weight", "centred"),
+        stacked("fc2.weight", "centred"),
+        alone("attn_pool.proj.weight", "centred"),
+        alone("attn_pool.fc2.weight", "centred"),
+        images,
+        sums["norm1.weight", 0].count,
+    )
+    for name, value in (*norms.items(), ("proj", result.heads), ("fc2", result.hidden)):
+        if not value.isfinite().all():
+            raise LearngeneError(f"what enters {name} is not finite for these images; are they normalised?")
+    return result
+
+
+def _sums(live: LiveViT, batches: Iterable[Tensor]) -> tuple[dict[tuple[str, int | None], _Sum], int]:
+    """Sums of what enters norms, heads and hidden layers of a ViT, by tensor and layer; and the number of images."""
+    spec, handles = live.spec, []
     sums: dict[tuple[str, int | None], _Sum] = {}
-    handles = []
 
     def watch(name: str, layer: int | None, products: bool, prepare=lambda values: values) -> None:
         found = sums[name, layer] = _Sum(products)
@@ -219,28 +248,4 @@ def moments(weights: ViTWeights, batches: Iterable[Tensor]) -> Moments:
         images += len(batch)
     for handle in handles:
         handle.remove()
-    if silent := [name for (name, _), found in sums.items() if not found.count]:
-        raise LearngeneError(f"nothing is known of what enters {silent[0].removesuffix('.weight')}")
-
-    def stacked(name: str, of: str) -> Tensor:
-        return torch.stack([getattr(sums[name, layer], of)() for layer in range(spec.num_layers)])
-
-    def alone(name: str, of: str) -> Tensor | None:
-        return getattr(sums[name, None], of)() if (name, None) in sums else None
-
-    norms = {name: stacked(f"{name}.weight", "raw") for name in ("norm1", "norm2")}
-    once = {name: alone(f"{name}.weight", "raw") for name in ("norm", "attn_pool.norm")}
-    norms |= {name: found for name, found in once.items() if found is not None}
-    result = Moments(
-        norms,
-        stacked("proj.weight", "centred"),
-        stacked("fc2.weight", "centred"),
-        alone("attn_pool.proj.weight", "centred"),
-        alone("attn_pool.fc2.weight", "centred"),
-        images,
-        sums["norm1.weight", 0].count,
-    )
-    for name, value in (*norms.items(), ("proj", result.heads), ("fc2", result.hidden)):
-        if not value.isfinite().all():
-            raise LearngeneError(f"what enters {name} is not finite for these images; are they normalised?")
-    return result
+    return sums, images

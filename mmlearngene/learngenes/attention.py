@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..errors import LearngeneError, check_choice
 from ..frameworks import build
@@ -176,21 +176,8 @@ def read_images(
             count = min(BATCH_SIZE, num_images - start)
             yield torch.randn(count, spec.in_channels, *sides, generator=generator)
         return
-    data = Path(os.path.expanduser(data))
-    if data.suffix == ".py":
-        from ..datasets.config_images import config_images  # the OpenMMLab side, which the core does without
-
-        dataset, collate = config_images(data, spec)
-    elif data.is_dir():
-        channels = spec.in_channels
-        if channels not in (1, 3):
-            raise LearngeneError(f"the ancestry takes {channels} channels; a folder of images has 1 or 3")
-        mean, std = (_of_channels(values, channels) for values in (mean, std))
-        how = dict(interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
-        dataset = folder_images(data, (channels, *sides), mean, std, **how)
-        collate = _stack_images
-    else:
-        raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
+    how = dict(mean=mean, std=std, interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode)
+    dataset, collate = _stored_images(Path(os.path.expanduser(data)), spec, sides, how)
     chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:num_images].tolist()
     from rich.console import Console  # here, as the core does without
     from rich.progress import track
@@ -198,6 +185,21 @@ def read_images(
     console = Console(stderr=True)
     loader = DataLoader(Subset(dataset, chosen), batch_size=BATCH_SIZE, collate_fn=collate)
     yield from track(loader, description="looking at images", console=console, disable=not console.is_terminal)
+
+
+def _stored_images(data: Path, spec: ViTSpec, sides: tuple[int, int], how: dict) -> tuple[Dataset, Callable]:
+    """The images of a folder or a config, and what makes a batch of some."""
+    if data.suffix == ".py":
+        from ..datasets.config_images import config_images  # the OpenMMLab side, which the core does without
+
+        return config_images(data, spec)
+    if not data.is_dir():
+        raise LearngeneError(f"data={str(data)!r}: expected a folder of images or an OpenMMLab config (.py)")
+    channels = spec.in_channels
+    if channels not in (1, 3):
+        raise LearngeneError(f"the ancestry takes {channels} channels; a folder of images has 1 or 3")
+    how |= {name: _of_channels(how[name], channels) for name in ("mean", "std")}
+    return folder_images(data, (channels, *sides), **how), _stack_images
 
 
 class Images:

@@ -153,22 +153,18 @@ class Cluster(ClusterFacts, Extracted):
                 "clustering heads needs images: give data (a folder or an OpenMMLab config), or distances, or heads; "
                 "or eps=0 to keep every head"
             )
-        if heads is not None:
-            if centroid == "average":
-                raise LearngeneError("centroid='average' needs clusters, which given heads do not have")
-            clusters = None
-        else:
+        clusters = None
+        if heads is None:
             rows = distances or [[0.0] * count for count in spec.heads]
             clusters = [cluster_heads(row, eps) for row in rows]
             heads = [[centroid_head(c, row) for c in layer] for layer, row in zip(clusters, rows, strict=True)]
+        elif centroid == "average":
+            raise LearngeneError("centroid='average' needs clusters, which given heads do not have")
         check_heads(heads, spec)
         if ffns is None and distances is not None:
             kept = [[row[head] for head in layer] for layer, row in zip(heads, distances, strict=True)]
-            ffns = [
-                layers[source]
-                for layers in spec.stages
-                for source in merge_ffns([kept[layer] for layer in layers], eps, equal_counts)
-            ]
+            merged = (merge_ffns([kept[layer] for layer in layers], eps, equal_counts) for layers in spec.stages)
+            ffns = [layers[source] for layers, sources in zip(spec.stages, merged, strict=True) for source in sources]
         learngene = cls(spec, heads, ffns, clusters, distances, centroid, ffn_centroid)
         learngene.take(ancestry)
         learngene.provenance |= {"eps": eps, "equal_counts": equal_counts}

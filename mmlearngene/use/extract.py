@@ -56,16 +56,7 @@ def extract(
         LearngeneError: unknown method or option, or whatever reading the ancestry or the method rejects.
     """
     cls = find_method(method, "extraction method", extraction_methods())
-    known = cls.extract_options() + [name for name in IMAGE_OPTIONS if cls.looks_at_images]
-    of_spec = {name for name in ViTSpec.__dataclass_fields__ if name not in known}
-    for name in options:
-        if name not in known and name not in of_spec:
-            takes = ", ".join(known) or "none"
-            raise LearngeneError(f"{method} has no extraction option {name!r}; it takes: {takes}")
-    fields = {name: options.pop(name) for name in list(options) if name in of_spec}
-    own = inspect.signature(cls.extract).parameters
-    check_types(cls.extract, options)
-    check_types(cls, {name: value for name, value in options.items() if name not in own})
+    fields = _fields_of(cls, options)
     source = "weights" if isinstance(ancestry, ViTWeights) else ancestry
     source = type(source).__name__ if isinstance(source, nn.Module) else _name_of(Path(source))
     weights = load_ancestry(ancestry, like, path=path, verify=verify, **fields)
@@ -90,6 +81,25 @@ def extract(
     learngene.provenance = with_licenses({"ancestry": source, **learngene.provenance, **provenance}, [license])
     say_terms(licenses_in(learngene.provenance))
     return learngene
+
+
+def _fields_of(cls: type[Extracted], options: dict) -> dict:
+    """The fields of a spec among the options of an extraction, taken out of them; all are checked.
+
+    Raises:
+        LearngeneError: an option is unknown or of another type.
+    """
+    known = cls.extract_options() + [name for name in IMAGE_OPTIONS if cls.looks_at_images]
+    of_spec = {name for name in ViTSpec.__dataclass_fields__ if name not in known}
+    for name in options:
+        if name not in known and name not in of_spec:
+            takes = ", ".join(known) or "none"
+            raise LearngeneError(f"{cls.method} has no extraction option {name!r}; it takes: {takes}")
+    fields = {name: options.pop(name) for name in list(options) if name in of_spec}
+    own = inspect.signature(cls.extract).parameters
+    check_types(cls.extract, options)
+    check_types(cls, {name: value for name, value in options.items() if name not in own})
+    return fields
 
 
 def _name_of(path: Path) -> str:
