@@ -26,7 +26,7 @@ from .methods import register
 from .refit import Gap, choose_layers, refit
 
 TOKENS = 24  # of the images that a refit sees, for every hidden neuron
-MOST = 16384  # in all
+MOST = 20480  # in all
 BASES = ("principal", "channels")
 KEEP = ("measured", "first")
 # the norm in front of what reads the residual stream
