@@ -125,9 +125,14 @@ def _images_of(cls: type[Extracted], options: dict, spec: ViTSpec, told: Mapping
         options: of the extraction.
         spec: of the ancestry.
         told: how the ancestry's images are made ready, which options override.
+
+    Raises:
+        LearngeneError: ``preprocessing`` is no mapping, also where no images are looked at.
     """
     read = {name: options.pop(name) for name in IMAGE_OPTIONS if name in options} if cls.looks_at_images else {}
     data, how = read.pop("data", None), read.pop("preprocessing", None) or {}
+    if not isinstance(how, Mapping):
+        raise LearngeneError(f"preprocessing={str(how)[:60]!r} must be a mapping, as in {{'mean': [0.5, 0.5, 0.5]}}")
     if "data_size" in read:
         read["img_size"] = read.pop("data_size")
     if data is None or options.get(cls.seen) is not None:

@@ -59,18 +59,18 @@ if os.fork():
     os.read(read, 1)  # it runs
 else:
     os.environ["TORCHELASTIC_RUN_ID"] = "none"
-    run(lambda: (os.write(write, b"x"), time.sleep(1000)))
+    run(lambda: (os.write(write, b"x"), time.sleep(100)))
 """
 
 
 def test_a_process_of_torchruns_ends_with_torchrun(tmp_path):
     (tmp_path / "launcher.py").write_text(LAUNCHER)
-    launcher = Script(tmp_path / "launcher.py")
+    launcher, line = Script(tmp_path / "launcher.py"), "the process that started this one is gone, so it ends\n"
     launcher.result()
     end = time.monotonic() + 60
-    while not launcher.output() and time.monotonic() < end:
+    while not (said := launcher.output().endswith(line)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert launcher.output() == "the process that started this one is gone, so it ends\n"
+    assert said, launcher.output()
 
 
 @pytest.fixture

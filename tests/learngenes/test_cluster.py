@@ -430,6 +430,13 @@ val_dataloader = dict(dataset=dict(
 # ---------------------------------------------------------------------- bad input
 
 
+@pytest.mark.parametrize("wrong", [[1.5], "x", 3])
+def test_preprocessing_is_looked_at_where_no_image_is(wrong):
+    ancestry = random_weights(ViTSpec(2, 4, head_dim=4, img_size=8, patch_size=4))
+    with pytest.raises(LearngeneError, match="preprocessing=.* must be a mapping, as in"):
+        extract("cluster", ancestry, eps=0, preprocessing=wrong)
+
+
 def test_bad_input_is_told_before_any_work(tmp_path):
     weights = ancestry()
     for options, message in [
