@@ -1,5 +1,6 @@
 # These commands do everything on a fresh machine that has Python 3.10 to 3.14 with venv:
-#   make demo    the whole learngene chain on handwritten digits, with a table and pictures under work_dirs/demo
+#   make demo    the whole learngene chain on handwritten digits, with a table and pictures under work_dirs/demo;
+#                ALL=1 adds every method and control
 #   make test    the tests
 #   make study   CIFAR-10 and CamVid, hours; STUDY=quick shows in minutes that it works. DATA names their folder
 # Others: make lint, make docs (the site), make test-upstream (upstream's OpenMMLab), make test-detection (mmdetection; both compile).
@@ -31,7 +32,7 @@ $(STAMP): requirements.txt setup.py mmlearngene/version.py
 	@touch $(STAMP)
 
 demo: env
-	$(call timed,the learngene chain on handwritten digits,$(BIN)/python tools/demo.py)
+	$(call timed,the learngene chain on handwritten digits,$(BIN)/python tools/demo.py $(if $(ALL),--all))
 
 test: env
 	$(call timed,the tests,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q)
@@ -40,6 +41,7 @@ DATA ?= ../shared/data
 study: env
 	$(call timed,the study on CIFAR-10,OMP_NUM_THREADS=1 $(BIN)/python studies/cifar10.py --data $(DATA) \
 		$(if $(filter quick,$(STUDY)),--quick --seeds 1 --work-dir work_dirs/cifar10_quick --figures work_dirs/cifar10_quick))
+	$(if $(filter quick,$(STUDY)),,$(call timed,the study of a wider grid,OMP_NUM_THREADS=1 $(BIN)/python studies/grid_cifar10.py --data $(DATA)))
 	$(if $(filter quick,$(STUDY)),,$(call timed,the study of tokens,OMP_NUM_THREADS=1 $(BIN)/python studies/dense_cifar10.py --data $(DATA)))
 
 lint: env

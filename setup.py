@@ -33,7 +33,7 @@ DEV = ["nbclient", "ipykernel", "pytest", "pytest-xdist", "hypothesis", "ruff", 
 setup(
     name="mmlearngene",
     version=version(),
-    description="Vision Transformers of any size, initialised from one compact learngene",
+    description="Vision Transformers of many sizes, initialised from one learngene",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmlearngene", "mmlearngene.*"]),

@@ -1,4 +1,4 @@
-"""mmlearngene: Vision Transformers of any size, initialised from one compact learngene.
+"""mmlearngene: Vision Transformers of many sizes, initialised from one learngene.
 
 All names but the error and the version are imported when they are first asked for, as most need torch.
 """

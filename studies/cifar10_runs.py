@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
@@ -140,6 +141,9 @@ TAKEN = {
     "principal": Taken("principal", dict(num_images=1000)),
     "principal-bare": Taken("principal", dict(num_images=1000, refitted=False)),
     "channels": Taken("principal", dict(basis="channels")),
+    # for the wider range of grid_cifar10.py: refitted for every width, and for every second one
+    "principal-widths": Taken("principal", dict(num_images=1000, widths=[1, 2, 3, 4, 5])),
+    "principal-odd": Taken("principal", dict(num_images=1000, widths=[1, 3, 5])),
 }
 EXPANDED = {
     "weight-selection-row": Expanded("weight-selection", dict(unit="row")),
@@ -248,12 +252,14 @@ class Study:
         data: the folder with cifar10_jpeg and camvid_half.
         results: the file of the results.
         protocol: how long everything takes.
+        ways: the learngenes that are trained.
     """
 
     root: Path
     data: Path
     results: Results
     protocol: Protocol = FULL
+    ways: ClassVar[dict[str, Way]] = TRAINED
 
     # ------------------------------------------------------------------ runs and their results
 
@@ -331,10 +337,7 @@ class Study:
         cfg = self._config(epochs, seed=job.seed)
         cfg.model = self._classifier(job.size)
         if job == PRETRAINED:
-            cfg.dump(self.root / "ancestry.py")  # for those who need it as a teacher
-            seen = copy.deepcopy(cfg)
-            seen.val_dataloader.dataset.update(data_root=cfg.train_dataloader.dataset.data_root)
-            seen.dump(self.root / "training_images.py")  # what Cluster looks at
+            self._write_configs(cfg)
         runner, _ = train(cfg, self.root / job.name)
         checkpoint = self._checkpoint(job.name, epochs)
         extract("pre-fin", checkpoint, like=spec_of(job.size)).save(self.gene_file(PRE_FIN, job.size, job.seed))
@@ -351,7 +354,7 @@ class Study:
             learngene = extract(taken.method, self.ancestry_file, like=spec_of(ANCESTRY), **images, **taken.options)
             learngene.save(target)
             return dict(params=learngene.stored_params()["total"], epochs=0, step_seconds=0.0)
-        way = TRAINED[job.row]
+        way = self.ways[job.row]
         epochs = int(way.factor * self.protocol.epochs)
         cfg = self._config(epochs, seed=job.seed)
         cfg.model = self._aux_net(way)
@@ -501,6 +504,13 @@ class Study:
         cfg.train_cfg.max_epochs = epochs
         cfg.randomness.seed = seed
         return cfg
+
+    def _write_configs(self, cfg: Config) -> None:
+        """The config of the ancestry, which is a teacher too, and the images that extractions look at."""
+        cfg.dump(self.root / "ancestry.py")
+        seen = copy.deepcopy(cfg)
+        seen.val_dataloader.dataset.update(data_root=cfg.train_dataloader.dataset.data_root)
+        seen.dump(self.root / "training_images.py")
 
     def _classifier(self, size: str, **overrides) -> dict:
         return classifier_cfg(spec_of(size), **overrides)

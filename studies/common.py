@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 from mmcv import imread
@@ -132,16 +133,19 @@ class Results:
             file.write(line.encode())
 
 
+decoded = cache(imread)  # path -> pixels: a process tests many networks on the same images
+
+
 @DATASETS.register_module()
 class PackedImages(CustomDataset):
-    """A small set of images in class folders, decoded once and kept in memory."""
+    """A small set of images in class folders, decoded once in a process and kept in memory."""
 
     def full_init(self) -> None:
         if self._fully_initialized:
             return
         super().full_init()
         paths = [self.get_data_info(i)["img_path"] for i in range(len(self))]
-        self.images = {path: imread(path) for path in paths}  # a subset of this one numbers its images anew
+        self.images = {path: decoded(path) for path in paths}  # a subset of this one numbers its images anew
 
     def prepare_data(self, idx: int) -> dict:
         info = self.get_data_info(idx)

@@ -1,9 +1,9 @@
 """The whole learngene chain on handwritten digits, on a CPU: `make demo`, or `python tools/demo.py`.
 
-An ancestry is trained, learngenes are distilled or extracted from it, descendants of several sizes are initialised and
-trained, beside the same networks from scratch at equal epochs, and one of them becomes the backbone of an UperNet. All
-sizes are measured untuned of a principal learngene, for which nothing is trained, and of LeTs, which is trained twice,
-elastic, where every step trains another size, and as in the paper.
+An ancestry is trained, and a principal learngene is taken out of it, for which nothing is trained: all its sizes are
+measured untuned, which is the first result. Then LeTs is trained, elastic, where every step trains another size;
+descendants of both are trained beside the same networks from scratch at equal epochs, and one becomes the backbone of
+an UperNet. `make demo ALL=1`, or `--all`, adds LeTs as in the paper, the other methods and the controls at one size.
 Everything is one run of a config in configs/demo; two runs go on at a time, one thread each. Table, figures and
 results.json come out in work_dirs/demo.
 """
@@ -66,6 +66,7 @@ DISTILLED = {
 }
 # those whose sizes are all measured
 MEASURED = {"principal": "principal, nothing trained", "lets": "elastic LeTs", "lets-paper": "LeTs as in the paper"}
+SHOWN = ("principal", "lets")  # without --all
 # method -> options; attention distances of 4 x 4 patches of 2 pixels lie close together, so eps is small
 EXTRACTED: dict[str, dict] = {
     "principal": dict(data=str(CONFIGS / "training_images.py"), num_images=500),
@@ -118,14 +119,21 @@ def gene_file(work_dir: Path, init: str) -> Path:
     return work_dir / f"{stem}{SUFFIX}"
 
 
-def jobs(work_dir: Path) -> list[Job]:
-    """The whole demo, long runs first where the order is free."""
+def jobs(work_dir: Path, everything: bool = False) -> list[Job]:
+    """The demo's runs, the first result's first, then long ones where the order is free.
+
+    Args:
+        work_dir: where they go.
+        everything: with the methods and controls that are not ``SHOWN``.
+    """
     teacher = {"model.teacher.checkpoint": str(work_dir / "ancestry" / f"epoch_{ANCESTRY_EPOCHS}.pth")}
+    methods = [m for m in (*DISTILLED, *EXTRACTED) if everything or m in SHOWN]
     todo = [Job("ancestry", "ancestry.py")]
     todo += [Job("principal", options=EXTRACTED["principal"], needs=("ancestry",), method="principal")]
-    todo += [Job(stage_1, f"{stage_1}.py", options=teacher, needs=("ancestry",)) for stage_1, _ in DISTILLED.values()]
-    others = {m: options for m, options in EXTRACTED.items() if m != "principal"}
-    todo += [Job(m, options=options, needs=("ancestry",), method=m) for m, options in others.items()]
+    stages = [DISTILLED[m][0] for m in methods if m in DISTILLED]
+    todo += [Job(stage_1, f"{stage_1}.py", options=teacher, needs=("ancestry",)) for stage_1 in stages]
+    others = [m for m in methods if m in EXTRACTED and m != "principal"]
+    todo += [Job(m, options=EXTRACTED[m], needs=("ancestry",), method=m) for m in others]
     source = {m: stage_1 for m, (stage_1, _) in DISTILLED.items()} | {m: m for m in EXTRACTED}
 
     def descendant(size: str, init: str) -> Job:
@@ -138,13 +146,15 @@ def jobs(work_dir: Path) -> list[Job]:
             options["optim_wrapper.optimizer.lr"] = 5e-4  # little is left to learn
         return Job(f"{size} {init}", "des.py", size, options, (source[init],))
 
-    todo += [descendant(size, init) for size in SIZES for init in ("scratch", *MEASURED)]
+    inits = ("scratch", *(m for m in MEASURED if m in methods))
+    todo += [descendant(size, init) for size in SIZES for init in inits]
     learngene = {"model.init_cfg.checkpoint": str(gene_file(work_dir, "lets"))}
     todo += [
         Job("seg scratch", "seg_h4_l6.py", options={"model.init_cfg": None}),
         Job("seg lets", "seg_h4_l6.py", options=learngene, needs=(source["lets"],)),
     ]
-    todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
+    if everything:
+        todo += [descendant(COMPARED, init) for init in ("scratch", "distill", *DISTILLED, *EXTRACTED)]
     return todo
 
 
@@ -250,6 +260,9 @@ def run_all(todo: list[Job], work_dir: Path, processes: int, console: Console) -
                 progress.advance(whole)
                 last = f"{result.history[-1][1]:5.1f} %" if result.history else ""
                 console.print(f"[{len(results):>2}/{len(todo)}] {job.name:<24} {result.seconds:5.1f} s  {last}")
+                if job.name == "principal":
+                    console.print("The first result: nothing but the ancestry was trained.")
+                    print_sizes(untuned(results), console)
     return results
 
 
@@ -298,7 +311,8 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
         f"ancestry h6-l8, {ANCESTRY_EPOCHS} epochs: {ancestry.history[-1][1]:.1f} % with {ancestry.params:,} parameters"
     )
     for method, (stage_1, epochs) in DISTILLED.items():
-        aux = results[stage_1]
+        if (aux := results.get(stage_1)) is None:
+            continue
         console.print(
             f"Aux-Net of {method}, {epochs} epochs: {aux.history[-1][1]:.1f} % with {aux.params:,} stored parameters"
         )
@@ -309,8 +323,9 @@ def print_table(table: list[dict], results: dict[str, Result], console: Console)
 
 
 def untuned(results: dict[str, Result]) -> dict[str, dict[str, float]]:
-    """Each way whose sizes are measured -> size -> percent without any tuning."""
-    return {way: results[DISTILLED.get(method, (method,))[0]].sizes for method, way in MEASURED.items()}
+    """Each way whose sizes are measured, as far as it is finished -> size -> percent without any tuning."""
+    runs = {way: DISTILLED.get(method, (method,))[0] for method, way in MEASURED.items()}
+    return {way: results[run].sizes for way, run in runs.items() if run in results}
 
 
 def print_sizes(scores: dict[str, dict[str, float]], console: Console) -> None:
@@ -329,8 +344,9 @@ def print_sizes(scores: dict[str, dict[str, float]], console: Console) -> None:
 
 def draw_curves(results: dict[str, Result], path: Path) -> None:
     """Accuracy over epochs for each size, and mIoU over iterations."""
-    figure, axes = plt.subplots(1, len(SIZES) + 2, figsize=(20, 4), layout="constrained")
-    for axis, size in zip(axes, (*SIZES, COMPARED, "seg"), strict=True):
+    panels = [size for size in (*SIZES, COMPARED, "seg") if any(name.startswith(f"{size} ") for name in results)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4), layout="constrained")
+    for axis, size in zip(axes, panels, strict=True):
         axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for name, result in results.items():
             prefix, _, init = name.partition(" ")
@@ -390,29 +406,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"), help="where everything goes")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time")
+    parser.add_argument("--all", action="store_true", help="every method and control, at one size more")
     args = parser.parse_args()
     args.work_dir = args.work_dir.resolve()
     os.chdir(ROOT)  # the configs name each other from here
     args.work_dir.mkdir(parents=True, exist_ok=True)
     console = Console()
     start = time.time()
-    results = run_all(jobs(args.work_dir), args.work_dir, args.processes, console)
+    results = run_all(jobs(args.work_dir, args.all), args.work_dir, args.processes, console)
     table = rows(results)
     print_table(table, results, console)
     print_sizes(untuned(results), console)
     plot_sizes(untuned(results), args.work_dir / "sizes.png", "Handwritten digits, without any tuning")
     draw_curves(results, args.work_dir / "curves.png")
     draw_masks(args.work_dir, args.work_dir / "masks.png")
-    plot_clusters(load(gene_file(args.work_dir, "cluster")), args.work_dir / "clusters.png")
-    plot_mixtures(load(gene_file(args.work_dir, "peg")), args.work_dir / "mixtures.png")
+    if args.all:
+        plot_clusters(load(gene_file(args.work_dir, "cluster")), args.work_dir / "clusters.png")
+        plot_mixtures(load(gene_file(args.work_dir, "peg")), args.work_dir / "mixtures.png")
     seconds = time.time() - start
     report = dict(seconds=seconds, descendants=table, runs={name: asdict(r) for name, r in results.items()})
     temporary = args.work_dir / "results.json.tmp"
     temporary.write_text(json.dumps(report, indent=1))
     temporary.replace(args.work_dir / "results.json")
     console.print(
-        f"{seconds:.0f} s; see curves.png, sizes.png, masks.png, clusters.png, mixtures.png and results.json in "
-        f"{args.work_dir}"
+        f"{seconds:.0f} s; see sizes.png, curves.png, masks.png{', clusters.png, mixtures.png' * args.all} and "
+        f"results.json in {args.work_dir}"
     )
 
 

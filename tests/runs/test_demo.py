@@ -41,7 +41,7 @@ ALIKE = {f"{demo.COMPARED} {method}" for method in demo.EXTRACTED} - {
 
 
 @pytest.mark.parametrize(
-    "job", [job for job in demo.jobs(Path("WORK")) if job.name not in ALIKE], ids=lambda job: job.name
+    "job", [job for job in demo.jobs(Path("WORK"), everything=True) if job.name not in ALIKE], ids=lambda job: job.name
 )
 def test_every_run_of_the_demo(job, work_dir, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -71,19 +71,30 @@ def test_every_run_of_the_demo(job, work_dir, monkeypatch):
 
 
 def test_every_config_of_the_demo_is_run():
-    used = {job.config for job in demo.jobs(Path())}
+    used = {job.config for job in demo.jobs(Path(), everything=True)}
     names = {path.name for path in demo.CONFIGS.glob("*.py")}
     assert names - used == {"base.py", "distill.py", "training_images.py"}
 
 
-def test_the_report(tmp_path):
+def test_the_short_demo_is_a_part_of_the_whole_and_complete():
+    """Its first result needs two runs; every run's needs are in it and come before it."""
+    short, whole = demo.jobs(Path("WORK")), demo.jobs(Path("WORK"), everything=True)
+    assert [job.name for job in short[:2]] == ["ancestry", "principal"] == [job.name for job in whole[:2]]
+    assert all(job in whole for job in short) and len(short) < len(whole) / 2
+    for at, job in enumerate(short):
+        assert set(job.needs) <= {earlier.name for earlier in short[:at]}
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_the_report(everything, tmp_path):
     history = [(0, 10.0), (1, 50.0), (5, 80.0), (6, 90.0)]
     sizes = {f"h{heads}-l{layers}": 10.0 * heads + layers for heads in (3, 4) for layers in (4, 6)}
-    results = {job.name: demo.Result(job.name, history, 1000, 1.0, 2.0, sizes) for job in demo.jobs(tmp_path)}
+    todo = demo.jobs(tmp_path, everything)
+    results = {job.name: demo.Result(job.name, history, 1000, 1.0, 2.0, sizes) for job in todo}
     table = demo.rows(results)
     sizes = {row["size"] for row in table}
-    assert sizes == {*demo.SIZES, demo.COMPARED}
-    assert len(table) == len([job for job in demo.jobs(tmp_path) if " " in job.name]) - 2
+    assert sizes == {*demo.SIZES, demo.COMPARED} if everything else set(demo.SIZES)
+    assert len(table) == len([job for job in todo if " " in job.name]) - 2
     assert table[0] == dict(
         size="h4-l6", init="scratch", params=1000, inherited=1.0, epoch_0=10.0, epoch_1=50.0, final=90.0, epochs=6
     )
@@ -93,7 +104,8 @@ def test_the_report(tmp_path):
     assert "h4-l6" in console.export_text()
     scores = demo.untuned(results)
     demo.print_sizes(scores, console)
-    assert "46.0 / 46.0 / 46.0" in console.export_text() and list(scores) == list(demo.MEASURED.values())
+    shown = [way for method, way in demo.MEASURED.items() if everything or method in demo.SHOWN]
+    assert " / ".join(["46.0"] * len(shown)) in console.export_text() and list(scores) == shown
     demo.plot_sizes(scores, tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 1000
     demo.draw_curves(results, tmp_path / "curves.png")

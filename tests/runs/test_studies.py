@@ -26,6 +26,7 @@ import cifar10  # noqa: E402
 import cifar10_runs  # noqa: E402
 import dense_cifar10  # noqa: E402
 import elastic_digits  # noqa: E402
+import grid_cifar10  # noqa: E402
 import real_vit  # noqa: E402
 from common import Results  # noqa: E402
 
@@ -204,6 +205,48 @@ def test_students_side_by_side_do_not_see_each_other(in_checkout, images, monkey
         torch.testing.assert_close(tensor, ends[1][name], rtol=0, atol=0)
 
 
+def test_the_wider_grid(in_checkout, images, monkeypatch, capsys):
+    for module in (cifar10_runs, grid_cifar10):
+        monkeypatch.setattr(module, "IMAGES", 20)
+        monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(grid_cifar10, "TEST_IMAGES", 20)
+    for name in ("GRID", "OF_CONTROLS"):
+        monkeypatch.setattr(grid_cifar10, name, ("h1-l2", "h6-l4", "h6-l8"))
+    study = grid_cifar10.Study(images, images, Results(images / "results.jsonl"), cifar10_runs.Protocol(1, 2))
+    trained, held = study.split()
+    assert held == [0, 10] and sorted(trained + held) == list(range(20))
+    wanted = [cifar10_runs.Job("grid", row) for row in ("pre-fin", "first-k", "weight-selection", "channels-trained")]
+    wanted += [cifar10_runs.Job("short", size="h1-l2", epochs=3)]
+    ordered = study.all_of(wanted)
+    assert ordered[0] == cifar10_runs.PRETRAINED and len(ordered) == len(wanted) + 5
+    for job in ordered:
+        study.do(job)
+    assert study.all_of(wanted) == []
+    ancestry, first, narrow = (study.result(job) for job in (*wanted[:2], wanted[4]))
+    assert list(first["accuracy"]) == ["h6-l4", "h6-l8"]
+    # the ancestry as it is, also image by image
+    assert first["right"]["h6-l8"] == ancestry["right"]["h6-l8"] and 0 <= narrow["accuracy"] <= 100
+    verdicts = grid_cifar10.unpacked(first["right"]["h6-l4"], 20)
+    assert 100 * verdicts.mean() == pytest.approx(first["accuracy"]["h6-l4"])
+    tables = grid_cifar10.Tables(study)
+    assert "| h6-l8 |" in tables.grid() and all(
+        grid_cifar10.NAMES[row] in tables.grid() for row in ("first-k", "scratch")
+    )
+    other = grid_cifar10.Study(images / "other", images, Results(images / "other.jsonl"), study.protocol)
+    other.adopt(images, study.results)
+    assert other.finished(cifar10_runs.PRETRAINED) and other.all_of(wanted[:1]) == wanted[:1]
+    grid_cifar10.draw(tables, images)
+    assert (images / "grid_cifar10.png").stat().st_size > 1000
+
+
+def test_differences_are_paired():
+    one, other = np.arange(100) < 60, np.arange(100) < 50
+    assert grid_cifar10.paired(one, other) == (10.0, pytest.approx(5.88, abs=0.01))
+    assert grid_cifar10.paired(one, one) == (0.0, 0.0)
+    assert grid_cifar10.paired(other, one)[0] == -10.0
+    assert (grid_cifar10.unpacked(grid_cifar10.packed(one), 100) == one).all()
+
+
 def test_the_study_of_tokens(in_checkout, images, monkeypatch, capsys):
     for module, name, value in (
         (cifar10_runs, "IMAGES", 20), (cifar10_runs, "BATCH", 10), (cifar10_runs, "SIZES", ("h3-l4",)),
@@ -267,7 +310,7 @@ def test_the_study_on_camvid_is_reported_from_its_results(in_checkout, tmp_path,
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("page", ["elastic", "which_method", "dense", "principal"])
+@pytest.mark.parametrize("page", ["study_cifar10", "study_tokens", "principal"])
 def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkeypatch, capsys):
     """Written by the commands that the pages name, from the results that are committed."""
     copy = tmp_path / f"{page}.md"
@@ -279,6 +322,19 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page, tmp_path, monkey
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         script.main()
         assert (tmp_path / f"{'family' if script is cifar10 else 'dense'}_cifar10.png").stat().st_size > 1000
+    if page == "study_cifar10":
+        report = [
+            "study",
+            "--report",
+            "--results",
+            results.parent / "grid.jsonl",
+            "--figures",
+            tmp_path,
+            "--pages",
+            copy,
+        ]
+        monkeypatch.setattr(sys, "argv", list(map(str, report)))
+        grid_cifar10.main()
     if page == "principal":
         report = ["study", "--report", "--results", results.parent / "real_vit.jsonl", "--pages", copy]
         monkeypatch.setattr(sys, "argv", list(map(str, report)))

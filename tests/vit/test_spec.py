@@ -214,6 +214,7 @@ def test_more_patches_than_any_vit_has_are_refused():
     with pytest.raises(LearngeneError, match="has 4,194,304 patches of 16, more than 1,048,576"):
         ViTSpec(2, 2, img_size=32768)
     assert ViTSpec(2, 2, img_size=16384).num_tokens == 2**20
+    assert ViTSpec(2, 2, img_size=32, class_token=True, reg_tokens=4).num_tokens == 4 + 5
 
 
 @pytest.mark.parametrize(("heads", "hidden"), [(22, 15), (22, 49), (22, 6144)])
