@@ -309,7 +309,8 @@ def _take(layout: Layout, state: Mapping[str, Tensor], like: ViTSpec | None, fie
     if like and "num_heads" not in fields and not layout.shows("num_heads", shown):
         told["num_heads"] = _heads_like(shown, like)
     same_grid = like and (shown.patch_size, shown.window_size) == (like.patch_size, like.window_size)
-    if same_grid and "img_size" not in fields and not layout.shows("img_size", shown):
+    same_patches = like and shown.grid == like.grid  # which may leave pixels out there
+    if same_grid and "img_size" not in fields and (same_patches or not layout.shows("img_size", shown)):
         told["img_size"] = like.img_size
     for name in ("pool", "num_heads"):
         if layout.shows(name, shown):

@@ -81,12 +81,14 @@ def test_every_vit_of_timm_is_read_and_built_to_the_last_bit_or_refused_by_name(
 
 
 @pytest.mark.parametrize("name", ["vit_so400m_patch14_siglip_384", "vit_so400m_patch14_siglip_gap_384"])
-def test_an_image_that_patches_do_not_divide(name):
+def test_an_image_that_patches_do_not_divide(name, tmp_path):
     model = tiny_timm(name, img_size=384)
     assert_rebuilt_is_the_same(model, "timm")
     weights = load_ancestry(model)
     assert (weights.spec.img_size, weights.spec.grid) == ((384, 384), (27, 27))
     assert_equal_across(load_ancestry(tiny_timm(name, img_size=384, num_classes=0)), "timm", "hf")
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    assert load_ancestry(tmp_path / "vit.pth", like=model).spec == weights.spec
     with pytest.raises(LearngeneError, match=r"\(384, 384\) that patches of 14 do not divide, which it pads"):
         layout_for(ViTSpec(2, 2, patch_size=14, img_size=384), "mmpretrain")
 
