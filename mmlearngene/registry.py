@@ -31,6 +31,9 @@ TRANSFORMS = Registry(
     "transform", parent=mmengine_registry.TRANSFORMS, scope="mmlearngene", locations=["mmlearngene.datasets"]
 )
 METRICS = Registry("metric", parent=mmengine_registry.METRICS, scope="mmlearngene", locations=["mmlearngene.engine"])
+STRATEGIES = Registry(
+    "strategy", parent=mmengine_registry.STRATEGIES, scope="mmlearngene", locations=["mmlearngene.engine.fsdp"]
+)
 # samplers of sizes
 TASK_UTILS = Registry(
     "task util", parent=mmengine_registry.TASK_UTILS, scope="mmlearngene", locations=["mmlearngene.models"]

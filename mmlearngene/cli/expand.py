@@ -10,6 +10,7 @@ import torch
 from ..errors import LearngeneError
 from ..frameworks import FRAMEWORKS, fit
 from ..learngenes import Learngene, load
+from ..learngenes.attention import read_images
 from ..learngenes.base import HEADS
 from ..learngenes.principal import Principal
 from ..use.export.expanded import Expanded
@@ -18,6 +19,9 @@ from ..use.extract import fitted
 from ..utils.tables import printable
 from ..vit.weights import PARTS, ViTWeights, tensors_named, with_head
 from .arguments import add_expansion_options, add_options, add_output, check_output, given, given_expansion
+
+_CALIBRATED = 128  # images, a quarter of which is held out for the check
+_BATCH = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patch-tokens", action="store_true",
         help="with --layout onnx a second output: patches (batch, rows, columns, channels) behind the final norm",
     )  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=["fp32", "int8"], default="fp32",
+        help="with --layout onnx: int8 is quantised by onnxruntime's tools, see --calibrate (default: fp32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", metavar="CONFIG_OR_FOLDER",
+        help="with --dtype int8: images without labels, 128 of which say the range of each activation",
+    )  # fmt: skip
     parser.add_argument("--img-size", type=int, metavar="N", help="image side; positions are resampled")
     parser.add_argument("--patch-size", type=int, metavar="N", help="patch side; the patch kernel is resampled")
     parser.add_argument("--num-classes", type=int, metavar="N", help="outputs of the classifier head")
@@ -74,8 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     check_output(arguments)
+    _check_dtype(arguments)
     learngene = load(arguments.gene)
-    spec = learngene.target(arguments.arch).replace(**given(arguments, "img_size", "patch_size", "num_classes"))
+    spec = learngene.target(arguments.arch).sized(**given(arguments, "img_size", "patch_size", "num_classes"))
     tensors_named(arguments.skip, spec)  # a wrong name is told before any work
     if arguments.skip and arguments.layout == "onnx":
         raise LearngeneError("an ONNX file cannot be trained, so nothing in it can start fresh; leave out --skip")
@@ -108,9 +121,33 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.license,
         token_map=token_map,
         patches=arguments.patch_tokens,
+        calibration=_calibration(arguments.calibrate, learngene, weights) if arguments.calibrate else None,
     )
     for line in write(expanded, arguments.output):
         print(printable(line))
+
+
+def _check_dtype(arguments: argparse.Namespace) -> None:
+    if arguments.dtype == "int8" and arguments.layout != "onnx":
+        raise LearngeneError(f"--dtype int8 is of --layout onnx, not of {arguments.layout}")
+    if (arguments.dtype == "int8") != (arguments.calibrate is not None):
+        raise LearngeneError("--dtype int8 and --calibrate IMAGES go together; expected both")
+
+
+def _calibration(data: str, learngene: Learngene, weights: ViTWeights) -> list[torch.Tensor]:
+    """Batches of images, made ready as the learngene says; the last is for the check alone.
+
+    Raises:
+        LearngeneError: there are fewer than two images.
+    """
+    images = torch.cat(list(read_images(data, weights.spec, _CALIBRATED, img_size=max(weights.spec.img_size),
+                                        **learngene.preprocessing)))  # fmt: skip
+    if len(images) < 2:
+        raise LearngeneError(
+            f"--calibrate {data} holds one image; expected some hundred, like those it will be used on"
+        )
+    held = max(1, len(images) // 4)
+    return [*images[:-held].split(_BATCH), images[-held:]]
 
 
 def _token_map(learngene: Learngene, weights: ViTWeights) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,6 +49,7 @@ def _describe(learngene: Facts) -> dict:
             "words": learngene.span,
             "options": list(learngene.expand_options()),
         },
+        "shares": _of_widths(learngene),
         "sizes": [
             {"size": str(spec), "params": spec.num_params, "macs": spec.macs, **learngene.shares(spec)}
             for spec in learngene.some_sizes()
@@ -56,6 +57,16 @@ def _describe(learngene: Facts) -> dict:
         "classes": learngene.classes,
         "provenance": learngene.provenance,
     }
+
+
+def _of_widths(learngene: Facts) -> dict[str, dict[str, float]]:
+    """What the method can say beforehand of every number of heads: name -> heads -> share from 0 to 1."""
+    found: dict[str, dict[str, float]] = {}
+    if learngene.shares(learngene.aux_spec):
+        for heads in learngene.head_choices:
+            for name, share in learngene.shares(learngene.target(f"h{heads}-l{learngene.aux_spec.num_layers}")).items():
+                found.setdefault(name, {})[f"h{heads}"] = share
+    return found
 
 
 def _spec(spec: ViTSpec) -> dict:
@@ -103,6 +114,10 @@ def _text(described: dict) -> str:
         ("file size", f"{described['file_size']:,} bytes" if described["file_size"] is not None else "not trained yet"),
         ("expands to", described["expands_to"]["words"]),
         ("options", ", ".join(described["expands_to"]["options"]) or "none"),
+        *(
+            (name, ", ".join(f"{of} {share:.1%}" for of, share in by.items()))
+            for name, by in described["shares"].items()
+        ),
         *((f"provenance {key}", _shortened(value)) for key, value in described["provenance"].items()),
     ]
     if described["classes"]:

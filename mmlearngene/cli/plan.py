@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", help="measure latency and memory there: cpu, cuda, cuda:1, ... (default: cpu)"
     )
+    parser.add_argument(
+        "--runtime", choices=["torch", "onnxruntime", "openvino"],
+        help="measure in the runtime that will run it, from an ONNX file on the CPU (default: torch)",
+    )  # fmt: skip
+    parser.add_argument("--dtype", choices=["fp32", "int8"], help="measure it in int8, with an ONNX runtime")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images of a measured batch (default: 1)")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many to list, 0 for all (default: 20)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -52,18 +57,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
-    measure = arguments.latency is not None or arguments.device is not None
+    asked = (arguments.latency, arguments.device, arguments.runtime, arguments.dtype)
+    measure = any(each is not None for each in asked)
     if arguments.batch_size is not None and not measure:
-        raise LearngeneError(f"--batch-size {arguments.batch_size} is of what is measured: add --latency or --device")
+        raise LearngeneError(
+            f"--batch-size {arguments.batch_size} is of what is measured: add --latency, --device or --runtime"
+        )
     arguments.batch_size = 1 if arguments.batch_size is None else arguments.batch_size
     for name, least in (("batch_size", 1), ("top", 0)):
         if (value := getattr(arguments, name)) < least:
             raise LearngeneError(f"--{name.replace('_', '-')} {value} must be {least} or more")
     device = None
     if measure:
-        from ..use.latency import checked_device  # here, as it needs torch
+        from ..use.latency import check_runtime, checked_device  # here, as it needs torch
 
+        check_runtime(arguments.runtime or "torch", arguments.dtype or "fp32")
         device = checked_device(arguments.device or "cpu")
+        if (arguments.runtime or "torch") != "torch" and device.type != "cpu":
+            raise LearngeneError(f"--device {device} is of --runtime torch; {arguments.runtime} is measured on the CPU")
     path = existing(arguments.gene)
     learngene = describe(path)
     every = plan(learngene, arguments.arch, **given(arguments, "img_size", "patch_size", "num_classes"))
@@ -85,11 +96,14 @@ def _measured(costs: list[Cost], device, arguments: argparse.Namespace) -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from ..use.latency import measured
+    from ..use.latency import measured, measured_in
 
     kept, fastest = [], None
     for cost in track(costs, description="measuring", console=Console(stderr=True), transient=True):
-        cost = measured(cost, device, arguments.batch_size)
+        if (arguments.runtime or "torch") == "torch":
+            cost = measured(cost, device, arguments.batch_size)
+        else:
+            cost = measured_in(cost, arguments.runtime, arguments.dtype or "fp32", arguments.batch_size)
         fastest = min(fastest or cost, cost, key=lambda cost: cost.latency)
         if arguments.latency is None or cost.latency <= arguments.latency:
             kept.append(cost)
@@ -147,10 +161,7 @@ def _text(
         f"{spec.num_classes} classes. FLOPs are multiply-accumulates, as in the papers"
     )
     if is_measured:
-        lines.append(
-            f"measured: batches of {arguments.batch_size} in float32 on {arguments.device or 'cpu'}; MB of weights and "
-            "activations"
-        )
+        lines.append(_how_measured(arguments))
     pays = (
         f"it pays from {stored.pays_from} size{'s' * (stored.pays_from > 1)} on"
         if stored.pays_from
@@ -163,6 +174,15 @@ def _text(
     fields = given(arguments, "img_size", "patch_size", "num_classes")
     lines.append(f"the largest: {expand_command(arguments.gene, spec, fields)}")
     return "\n".join(lines)
+
+
+def _how_measured(arguments: argparse.Namespace) -> str:
+    numbers = "int8" if arguments.dtype == "int8" else "float32"
+    if (arguments.runtime or "torch") == "torch":
+        where, memory = f"on {arguments.device or 'cpu'}", "weights and activations"
+    else:
+        where, memory = f"with {arguments.runtime} on the CPU", "the ONNX file"
+    return f"measured: batches of {arguments.batch_size} in {numbers} {where}; MB of {memory}"
 
 
 def _how_many(arguments: argparse.Namespace, every: list[Cost], fitting: list[Cost], shown: list[Cost]) -> str:

@@ -2,7 +2,8 @@
 
 from .. import registry  # noqa: F401, I001  (first: it says what to install where OpenMMLab is missing)
 from .bank import BankAndQueries
+from .decode import LoadRandomResizedCrop
 from .digits import DigitsClassification, DigitsSegmentation
 from .subset import BalancedSubset
 
-__all__ = ["BalancedSubset", "BankAndQueries", "DigitsClassification", "DigitsSegmentation"]
+__all__ = ["BalancedSubset", "BankAndQueries", "DigitsClassification", "DigitsSegmentation", "LoadRandomResizedCrop"]

@@ -15,7 +15,7 @@ from ..errors import LearngeneError, check_choice
 from ..vit.adapt import adapt_weights, fitting_specs
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
-from .base import Layout
+from .base import Layout, some
 from .live import Found, find, weights_of
 from .run import check_function
 
@@ -23,6 +23,7 @@ from .run import check_function
 FRAMEWORKS = {
     "timm": ("timm", "timm"),
     "hf": ("transformers", "mmlearngene[hf]"),
+    "torchvision": ("torchvision", "torchvision"),
     "mmpretrain": ("mmpretrain", "mmlearngene[mm]"),
     "mmseg": ("mmseg", "mmlearngene[mm]"),
 }
@@ -44,7 +45,8 @@ def layouts_of(framework: str) -> tuple[Layout, ...]:
 
 def tables(framework: str) -> tuple[Layout, ...]:
     """The tables of a framework, which need not be installed to read them."""
-    return importlib.import_module(f".{framework}", __name__).LAYOUTS
+    module = "hf_relatives" if framework == "hf" else framework  # which has those of hf first
+    return importlib.import_module(f".{module}", __name__).LAYOUTS
 
 
 def layout_for(spec: ViTSpec, framework: str) -> Layout:
@@ -64,11 +66,11 @@ def layout_for(spec: ViTSpec, framework: str) -> Layout:
         if other != framework and package in sys.modules and any(t.lacks(spec) is None for t in layouts_of(other))
     ]
     hint = f"; {', '.join(others)} can" if others else ""
-    reasons = [f"{layout.cls.rpartition('.')[2]}: {feature}" for layout, feature in lacking.items()]
-    raise LearngeneError(
-        f"no class of {framework} can be the {spec.kind} {spec} with its features "
-        f"({'; '.join(dict.fromkeys(reasons))}){hint}"
-    )
+    reasons: dict[str, dict[str, None]] = {}  # feature -> the classes that lack it
+    for layout, feature in lacking.items():
+        reasons.setdefault(feature, {})[layout.cls.rpartition(".")[2]] = None
+    words = "; ".join(f"{some(classes, 2)}: {feature}" for feature, classes in reasons.items())
+    raise LearngeneError(f"no class of {framework} can be the {spec.kind} {spec} with its features ({words}){hint}")
 
 
 def first_layout(spec: ViTSpec) -> Layout:
@@ -91,7 +93,7 @@ def fit(weights: ViTWeights, framework: str, adapt: bool = False) -> tuple[Layou
 
     Args:
         weights: canonical weights.
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         adapt: where no class has the features, take one that computes the same with biases of 0, a LayerScale of 1 or
             one that is folded, or positions that are part of the tokens.
 
@@ -123,7 +125,7 @@ def build(weights: ViTWeights, framework: str = "timm", adapt: bool = False) -> 
 
     Args:
         weights: canonical weights; what they do not give (a fresh head, say) keeps the model's start values.
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         adapt: see :func:`fit`.
 
     Returns:

@@ -30,6 +30,7 @@ HEAD_TENSORS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias"
 # the fields of a spec that no tensor shows; a bare state dict needs them given
 UNSEEN = ("num_heads", "norm_eps", "act", "pool", "post_norm", "rope")
 _BUFFERS = r"(.*\.)?(relative_position_index|attn_mask|freqs_cos|freqs_sin|inv_freq|position_ids)"
+_PADDING = ("mmpretrain", "mmseg")  # whose patch embeddings pad images to whole patches
 _AXES = {row.name: len(row.groups) for row in TABLE}  # in a framework
 # whether a ViT has a feature follows from one of its tensors
 _SHOWN = {
@@ -55,7 +56,7 @@ class Layout:
     """How one class of a framework names, holds and builds a ViT.
 
     Attributes:
-        framework: ``timm``, ``hf``, ``mmpretrain`` or ``mmseg``.
+        framework: ``timm``, ``hf``, ``torchvision``, ``mmpretrain`` or ``mmseg``.
         cls: qualified name of the class.
         keys: canonical module or tensor -> its key; relative to the class's module. The final norm may have one for
             each pooling order, under ``norm@avg_norm``, say.
@@ -72,6 +73,7 @@ class Layout:
         dead: patterns of the class's parameters that it never uses at inference.
         extra: patterns of parameters that some models of the class have beside a ViT's (norms of feature maps).
         spare_positions: leading rows of the positions that the spec does not have.
+        norms_pooled_alone: whether the tokens that it gives have no final norm, which acts on what is pooled (CLIP).
         kwargs: timm alone: arguments that make a spec's model of the class; they may not say all that ``make`` does.
         ignore: attributes that do not decide what a module computes, beside those that never do.
     """
@@ -89,6 +91,7 @@ class Layout:
     extra: tuple[str, ...] = ()
     spare_positions: Callable[[ViTSpec], int] = lambda spec: 0
     cannot: Callable[[ViTSpec], str | None] = lambda spec: None
+    norms_pooled_alone: bool = False
     kwargs: Callable[[ViTSpec], dict] | None = None
     ignore: frozenset[str] = frozenset()
 
@@ -111,6 +114,8 @@ class Layout:
             if name == "is_ordinary":
                 return "heads that are together not as wide as the residual stream"
             return f"{WORDS.get(name, name)} = {value}"
+        if spec.leaves_pixels_out and self.framework in _PADDING:
+            return f"images of {spec.img_size} that patches of {spec.patch_size} do not divide, which it pads"
         return self.cannot(spec)
 
     def places(self, name: str, spec: ViTSpec, layer: int | None = None) -> list[tuple[str, Key]]:
@@ -587,7 +592,7 @@ def _example(name: str, spec: ViTSpec) -> object:
     return examples.get(name, getattr(spec, name))
 
 
-def some(names) -> str:
+def some(names, most: int = 3) -> str:
     """The first of many names, for messages."""
     names = list(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"

@@ -149,7 +149,7 @@ def _dinov2_cannot(spec: ViTSpec) -> str | None:
 
 
 def _make_dinov2(spec: ViTSpec, name: str = "Dinov2") -> nn.Module:
-    registers = dict(num_register_tokens=spec.reg_tokens) if name == "Dinov2WithRegisters" else {}
+    registers = {} if name == "Dinov2" else dict(num_register_tokens=spec.reg_tokens)
     config = _class(f"{name}Config")(
         **_config(spec, qkv_bias=spec.qkv_bias == "all", layerscale_value=spec.init_values),
         mlp_ratio=_dinov2_ratio(spec) or 4,
@@ -331,6 +331,7 @@ CLIP = Layout(
     make=_make_clip,
     read=_read_clip,
     cannot=_tokens_only,
+    norms_pooled_alone=True,
 )
 
 
@@ -412,6 +413,15 @@ def _make_swin(spec: ViTSpec) -> nn.Module:
 
 def _read_swin(vit: nn.Module, around: nn.Module | None) -> dict:
     fields = _common(vit, vit.encoder.layers[0].blocks[0].mlp.activation_fn)
+    if type(around).__name__ == "SwinBackbone":
+        config = vit.config
+        side = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
+        grids = [side // config.patch_size >> stage for stage in range(len(config.depths))]
+        if any(grid == config.window_size and depth > 1 for grid, depth in zip(grids, config.depths, strict=True)):
+            raise LearngeneError(
+                f"windows of {config.window_size} that are shifted also on a grid of one window (always_partition) are "
+                "not known here; expected the SwinModel inside, which shifts none there"
+            )
     return {**fields, "pool": "norm_avg" if _has_classifier(around) else None}
 
 
@@ -451,7 +461,7 @@ SWIN = Layout(
         "pool": ("norm_avg",),
         "qkv_bias": ("all", "none"),
     },
-    dead=(r"embeddings\.mask_token",),
+    dead=(r"embeddings\.mask_token", r"pooler\."),  # a backbone has none
     make=_make_swin,
     read=_read_swin,
     cannot=_swin_cannot,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from ..vit.weights import ViTWeights
 from .base import PROBE, Layout, joined
 from .modules import difference, odd_parameter, weightless
 from .slots import Slot
+from .unknown import unknown_feature
 
 
 @dataclass
@@ -82,11 +84,19 @@ def find(model: nn.Module, layouts: Iterable[Layout], path: str | None = None) -
         module, cls = places[inside[0]]
         return _read(model, module, inside[0], by_class[f"{cls.__module__}.{cls.__qualname__}"], cls)
     backbone = getattr(model, "backbone", model)
+    known = sorted({f"{name.partition('.')[0]}.{name.rpartition('.')[2]}" for name in by_class})
+    nearest = ", ".join(_nearest(type(backbone).__name__, known))
     raise LearngeneError(
-        f"{type(backbone).__name__} is not a ViT that is known here; expected one of "
-        f"{', '.join(sorted({f'{name.partition(chr(46))[0]}.{name.rpartition(chr(46))[2]}' for name in by_class}))}, "
-        "or a model that holds one; the nearest is backbone=dict(type='mmpretrain.VisionTransformer', ...)"
+        f"{type(backbone).__name__} is not a ViT that is known here: it has {unknown_feature(backbone)}; expected one "
+        f"of the {len(known)} classes of docs/any_vit.md ({nearest}, ...) or a model that holds one; "
+        "the nearest is backbone=dict(type='mmpretrain.VisionTransformer', ...)"
     )
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The names that are most like one, without their framework."""
+    close = [difflib.SequenceMatcher(None, name.lower(), each.rpartition(".")[2].lower()).ratio() for each in known]
+    return [each for _, each in sorted(zip(close, known, strict=True), reverse=True)[:5]]
 
 
 def _paths(names: Iterable[str]) -> str:

@@ -77,8 +77,8 @@ def name_packages() -> None:
     the package (onedl-mmsegmentation), mmengine finds it by its import name. This package is added to the table, so
     that ``mmlearngene::lets/des.py`` is found.
     """
+    from mmengine import is_installed
     from mmengine.config.utils import MODULE2PACKAGE
-    from mmengine.utils import is_installed
 
     MODULE2PACKAGE.setdefault("mmlearngene", "mmlearngene")
     for module, package in MODULE2PACKAGE.items():

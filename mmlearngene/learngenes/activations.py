@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import LearngeneError
 from ..frameworks import built_anywhere, find_vit
@@ -18,14 +17,11 @@ from .attention import at_size_of
 
 # what writes to the stream -> what reads it in front, and behind which norm
 _BRANCHES = {"proj": ("qkv", "norm1"), "fc2": ("fc1", "norm2")}
+_SCALES = {"proj": "ls1.gamma", "fc2": "ls2.gamma"}
 
 
 class _Reached(Exception):
-    """Ends a forward pass where all that was wanted of it is known."""
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.value = value
+    """Ends a forward pass where all that was wanted of it, its argument, is known."""
 
 
 def _input_of(module: nn.Module, run, *args, **kwargs) -> Tensor:
@@ -38,7 +34,7 @@ def _input_of(module: nn.Module, run, *args, **kwargs) -> Tensor:
     try:
         run(*args, **kwargs)
     except _Reached as reached:
-        return reached.value
+        return reached.args[0]
     finally:
         handle.remove()
     raise LearngeneError(f"{type(module).__name__} is not called as a module, so that nothing is known of its input")
@@ -59,7 +55,7 @@ class LiveViT:
 
     def __init__(self, weights: ViTWeights) -> None:
         self.spec = weights.spec
-        self._tensors = weights.layers()
+        self._scales = [{n: layer[n] for n in _SCALES.values() if n in layer} for layer in weights.layers()]
         self.model = built_anywhere(weights).to(next(iter(weights.stem().values())))  # its type and device
         self._found = find_vit(self.model)
         self._extra: dict[str, tuple] = {}
@@ -106,11 +102,9 @@ class LiveViT:
     @torch.no_grad()
     def behind(self, writer: str, layer: int, stream: Tensor, written: Tensor | None = None) -> Tensor:
         """The stream behind a layer's attention (``proj``) or MLP (``fc2``): see :meth:`written`, if known."""
-        tensors, scale = self._tensors[layer], {"proj": "ls1.gamma", "fc2": "ls2.gamma"}[writer]
-        weight, bias = tensors[f"{writer}.weight"].flatten(1), tensors.get(f"{writer}.bias")
         written = self.written(writer, layer, stream) if written is None else written
-        added = F.linear(written, weight, bias)
-        return stream + added * tensors[scale] if scale in tensors else stream + added
+        added = self.module(f"{writer}.weight", layer)(written)
+        return stream + added * self._scales[layer].get(_SCALES[writer], 1)
 
     def _learn_calls(self, images: Tensor) -> None:
         """See what attentions and MLPs are called with beside the stream: rotary positions, masks."""

@@ -261,7 +261,7 @@ def _sides(spec: ViTSpec, img_size: int | None, of_config: bool) -> tuple[int, i
     if spec.depths or of_config or (img_size is None and max(own) <= _LARGEST):
         return own
     if img_size is not None and own[0] == own[1]:
-        return spec.replace(img_size=img_size).img_size
+        return spec.sized(img_size=img_size).img_size
     share = (img_size or _LARGEST) / max(own)
     sides = tuple(max(1, int(side * share) // spec.patch_size) * spec.patch_size for side in own)
     if img_size is None:

@@ -209,6 +209,15 @@ class Learngene(Facts, nn.Module):
         other.provenance = dict(self.provenance)
         return other
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Learngene:
+        """The same learngene with these whole tensors in place of its own, of which other processes may have parts."""
+        with torch.device("meta"):
+            other = type(self)(learngene=self.learngene_spec, aux=self.aux_spec, **self.config)
+        other.load_state_dict(tensors, strict=True, assign=True)
+        other.requires_grad_(True)
+        other.provenance, other.classes = dict(self.provenance), self.classes
+        return other
+
     # ------------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> Path:

@@ -26,6 +26,7 @@ from .methods import register
 from .refit import Gap, choose_layers, refit
 
 TOKENS = 24  # of the images that a refit sees, for every hidden neuron
+MOST = 16384  # in all
 BASES = ("principal", "channels")
 KEEP = ("measured", "first")
 # the norm in front of what reads the residual stream
@@ -148,10 +149,10 @@ class Principal(PrincipalFacts, Extracted):
         kept = [list(range(depth)) for depth in range(1, spec.num_layers + 1)]
         if check_choice(keep, KEEP, "keep") == "measured":
             kept = choose_layers(self, batches)
-        result = Principal(spec, kept=kept, compensated=True, gapped=True, tokens=self.config["tokens"]).to(self._like)
-        result.load_state_dict(self.state_dict(), strict=False)
         gaps = [_gap(layers, spec.num_layers) for layers in kept[:-1]]
         added, of_gaps = refit(self, batches, [self.target(f"h{count}-l{spec.num_layers}") for count in heads], gaps)
+        result = Principal(spec, kept=kept, compensated=True, gapped=True, tokens=self.config["tokens"]).to(self._like)
+        result.load_state_dict(self.state_dict(), strict=False)
         maps, own = result.maps.tensors(), result.learngene.tensors()
         with torch.no_grad():
             for name, change in added.items():
@@ -257,16 +258,18 @@ class Principal(PrincipalFacts, Extracted):
         return sorted({*widths, most})
 
     def _some(self, images: Iterable[Tensor]) -> list[Tensor]:
-        """As many images as give :data:`TOKENS` tokens for every hidden neuron, in four batches or more."""
-        spec, kept = self.aux_spec, []
-        wanted = max(8, math.ceil(TOKENS * (spec.feedforward_channels + 1) / spec.num_tokens))
+        """As many images as give :data:`TOKENS` tokens for every hidden neuron, :data:`MOST` at most; four batches."""
+        spec, kept, wanted = self.aux_spec, [], None
         for batch in images:
+            if wanted is None:  # images need not have the ancestry's own size
+                tokens = min(MOST, TOKENS * (spec.feedforward_channels + 1))
+                wanted = max(8, math.ceil(tokens / spec.replace(img_size=tuple(batch.shape[-2:])).num_tokens))
             kept.append(batch[: wanted - sum(map(len, kept))])
             if sum(map(len, kept)) >= wanted:
                 break
+        if (count := sum(map(len, kept))) < 2:
+            raise LearngeneError(f"a refit needs two images or more, and data holds {count}")
         kept = torch.cat(kept)
-        if len(kept) < 2:
-            raise LearngeneError(f"data holds {len(kept)} image; a refit needs two or more")
         return list(kept.split(min(32, max(1, len(kept) // 4))))
 
     @torch.no_grad()
@@ -279,37 +282,35 @@ class Principal(PrincipalFacts, Extracted):
         """
         spec = self.aux_spec
         tensors = {name: torch.stack([layer[name] for layer in ancestry.layers()]) for name in spec.layer_shapes()}
-        tensors = {name: tensor.double() for name, tensor in {**ancestry.stem(), **tensors}.items()}
+        tensors = {**ancestry.stem(), **tensors}
         basis = _basis([] if found is None else [found.norms[n] for n in self.norms() if n != "attn_pool.norm"], spec)
         pool = None
         if spec.pool == "map":
             pool = _basis([] if found is None else [found.norms["attn_pool.norm"]], spec)
             # the query of the pooling is a constant, which no norm shifts
-            latent = tensors["attn_pool.latent"] - tensors.get("norm.bias", 0)
-            query = torch.einsum("hdw,w->hd", tensors["attn_pool.qkv.weight"][0], latent)
+            latent = tensors["attn_pool.latent"].double() - tensors.get("norm.bias", 0)
+            query = torch.einsum("hdw,w->hd", tensors["attn_pool.qkv.weight"][0].double(), latent)
             bias = tensors["attn_pool.qkv.bias"]
             tensors["attn_pool.qkv.bias"] = torch.cat([bias[:1] + query, bias[1:]])
-        turned = {}
-        for name in self.learngene.tensors():
+        own = self.learngene.tensors()
+        for name in own:  # one at a time in double precision
             module, _, kind = name.rpartition(".")
             in_pool = pool is not None and name.startswith(("attn_pool.proj", "attn_pool.fc", "head"))
             bare = in_pool and "head" in module  # behind attention pooling a classifier has no norm
-            turned[name] = tensors[name]
+            turned = tensors[name].double()
             if module in _NORM_OF and kind == "weight":
-                turned[name] = self._read(module, tensors, pool if in_pool else basis, bare)
+                turned = self._read(module, tensors, pool if in_pool else basis, bare)
             elif module in _NORM_OF:
-                turned[name] = tensors[name] + self._shift(module, tensors, bare)
+                turned = turned + self._shift(module, tensors, bare)
             elif (axis := row_of(spec, name).axis("width")) is not None:
                 of_layers = name in LAYER_TENSORS
                 if (scale := tensors.get(SCALE_OF.get(module, ""))) is not None:
-                    turned[name] = tensors[name] * scale.view(*scale.shape, *[1] * (tensors[name].ndim - 2))
-                turned[name] = _along(turned[name], (pool if in_pool else basis).T, axis + of_layers)
+                    turned = turned * scale.view(*scale.shape, *[1] * (turned.ndim - 2))
+                turned = _along(turned, (pool if in_pool else basis).T, axis + of_layers)
+            own[name].copy_(turned)
         if found is not None:
-            self._order(turned, found)
+            self._order(own, found)
         self._set_gains(found, basis, pool)
-        own = self.learngene.tensors()
-        for name, tensor in turned.items():
-            own[name].copy_(tensor)
         maps = self.maps.tensors()
         for name, value in (("basis", basis), ("pool_basis", pool), *((n, tensors.get(n)) for n in maps)):
             if name in maps and value is not None:
@@ -317,7 +318,7 @@ class Principal(PrincipalFacts, Extracted):
 
     def _read(self, module: str, tensors: Mapping[str, Tensor], basis: Tensor, bare: bool) -> Tensor:
         """The matrix of what reads the stream, its norm absorbed, along coordinates."""
-        weight = tensors[f"{module}.weight"]
+        weight = tensors[f"{module}.weight"].double()
         gain = tensors.get(f"{_NORM_OF[module]}.weight")
         of_layers = f"{module}.weight" in LAYER_TENSORS
         if gain is None or bare:
@@ -336,7 +337,7 @@ class Principal(PrincipalFacts, Extracted):
     @staticmethod
     def _shifted(module: str, tensors: Mapping[str, Tensor]) -> Tensor:
         """The matrix of what reads the stream times its norm's bias."""
-        weight, bias = tensors[f"{module}.weight"], tensors[f"{_NORM_OF[module]}.bias"]
+        weight, bias = tensors[f"{module}.weight"].double(), tensors[f"{_NORM_OF[module]}.bias"]
         of_layers = f"{module}.weight" in LAYER_TENSORS
         bias = bias.view(len(bias), *[1] * (weight.ndim - 2), -1) if of_layers else bias
         return (weight * bias).sum(-1)
@@ -355,7 +356,7 @@ class Principal(PrincipalFacts, Extracted):
             pairs += [("pool_head", "attn_pool.proj.weight", found.pool_heads[None])]
             pairs += [("pool_hidden", "attn_pool.fc2.weight", found.pool_hidden[None])]
         for axis, writer, moment in pairs:
-            weight, moment = turned[writer], moment.double()
+            weight, moment = turned[writer].double(), moment.double()
             weight = weight if writer in LAYER_TENSORS else weight[None]
             if "head" in axis:  # (layers, width, head, dim): the energy of a head behind the projection
                 heads = range(weight.shape[2])
@@ -371,9 +372,9 @@ class Principal(PrincipalFacts, Extracted):
                     continue
                 if name in LAYER_TENSORS:
                     pairs_of = zip(turned[name], order, strict=True)
-                    turned[name] = torch.stack([tensor.index_select(at, its) for tensor, its in pairs_of])
+                    turned[name].copy_(torch.stack([tensor.index_select(at, its) for tensor, its in pairs_of]))
                 else:
-                    turned[name] = turned[name].index_select(at, order[0])
+                    turned[name].copy_(turned[name].index_select(at, order[0]))
 
     def _set_gains(self, found: Moments | None, basis: Tensor, pool: Tensor | None) -> None:
         """For every norm and width the root of the share of the energy that its first coordinates hold."""

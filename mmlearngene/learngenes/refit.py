@@ -18,10 +18,10 @@ from .activations import LiveViT
 if TYPE_CHECKING:
     from .principal import Principal
 
-RIDGES = (3e-3, 3e-2, 0.3, 3.0)  # of the mean square of a feature
+RIDGES = (3e-2, 0.3, 3.0)  # of the mean square of a feature
 JUDGED_ROWS = 64  # of a weight, which are enough to judge a ridge
-SEEN = 4  # tokens of the images that layers are chosen on, for every hidden neuron
-JUDGED = 2048  # tokens of the images that judge a choice of layers, of eight images or more
+SEEN = 2  # tokens of the images that layers are chosen on, for every hidden neuron
+JUDGED = 1024  # tokens of the images that judge a choice of layers, of four images or more
 BLOCK = 512  # columns of products that are computed at once
 WRITERS = ("proj", "fc2")  # of a layer, in order
 Gap = tuple[int, int]  # a layer, and the next one that is kept (the number of layers where it is the last)
@@ -338,7 +338,7 @@ def choose_layers(learngene: Principal, batches: Sequence[Tensor]) -> list[list[
     wide = LiveViT(learngene.expand(spec.replace(img_size=tuple(images.shape[-2:]))))
     few, many = (math.ceil(tokens / wide.spec.num_tokens) for tokens in (JUDGED, SEEN * spec.feedforward_channels))
     seen, judged = images.split(min(many, math.ceil(len(images) / 2)))[:2]
-    streams, starts = [wide.stream(batch) for batch in seen.split(32)], wide.stream(judged[: max(8, few)])
+    streams, starts = [wide.stream(batch) for batch in seen.split(32)], wide.stream(judged[: max(4, few)])
     goals = [_streams_at(wide, stream, set(range(1, num_layers + 1))) for stream in streams]
     final = _streams_at(wide, starts, {num_layers})[num_layers]
     losses: dict[Gap, float] = {}
@@ -348,7 +348,7 @@ def choose_layers(learngene: Principal, batches: Sequence[Tensor]) -> list[list[
             middle = wide.behind("proj", layer, stream)
             left = {behind: goals[number][behind] - middle for behind in behinds}
             squares.add(wide.written("fc2", layer, middle), left, _norms(goals[number][layer + 1]), bias=True)
-        factor = _factor(squares.products, RIDGES[1])
+        factor = _factor(squares.products, RIDGES[0])
         starts = wide.behind("proj", layer, starts)
         own = wide.written("fc2", layer, starts)
         for behind in behinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -26,9 +27,11 @@ from ..utils.typed import check_types, shortened
 from ..vit.spec import ViTSpec
 from ..vit.weights import ViTWeights
 from .hf_folder import hugging_face_model, note_aside
+from .original import in_timm_names, of_pretraining
 
 _LOGGER = logging.getLogger("mmlearngene")
 CHECKPOINTS = (*CHECKPOINT_SUFFIXES, ".safetensors")
+_OF_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # in a folder of Hugging Face or timm, beside its config
 # what a model that is like a checkpoint's tells of it: all that tensors do not show
 _TOLD = (
     *UNSEEN, "no_embed_class", "pool_include_prefix", "attn_pool_num_heads", "attn_pool_mlp_ratio", "rope_temperature",
@@ -54,7 +57,8 @@ def load_ancestry(
 
     Args:
         source: a live model that is one or holds one; a Hugging Face folder (``config.json`` and weights); a checkpoint
-            file (``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.safetensors``); or the name of a timm model, which is then
+            file (``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.safetensors``), also under the names of its authors' own
+            code; or the name of a timm model, which is then
             loaded with ``pretrained=True``.
         like: for a checkpoint, whose tensors do not show heads, activation, epsilon, pooling, positions that rotate: a
             model that is like it: a timm name, a Hugging Face folder, an OpenMMLab config (``.py``), a live model or a
@@ -75,6 +79,9 @@ def load_ancestry(
         _check_untold(source, like, fields)
         return source if isinstance(source, ViTWeights) else _of_model(source, path, verify)
     file = Path(os.path.expanduser(source))
+    told = like is not None or fields
+    if file.name in _OF_FOLDERS and not told and file.is_file() and (file.parent / "config.json").is_file():
+        file = file.parent
     if file.is_dir():
         _check_whole_model(file)
         _check_untold(source, like, fields)
@@ -167,21 +174,38 @@ def _of_checkpoint(
     state = _part_of(path, _without_wrapper(load_state_dict(path, inside, ask=True)), inside)
     if tool := tool_of(state):
         raise LearngeneError(f"{path}: {tool}")
+    spec, layout = (_own_spec(path), None) if like is None else _spec_like(like)
+    errors = []
+    for form in itertools.chain([state], in_timm_names(state)):
+        try:
+            weights = _of_state(path, form, spec, layout, fields)
+        except LearngeneError as error:
+            errors.append(error)
+        else:
+            if form is not state:
+                note_aside(path.name, of_pretraining(state))
+            return weights
+    asked = [error for error in errors if isinstance(error.__cause__, NotShown)]  # the nearest to being read
+    raise (asked or errors)[0]
+
+
+def _of_state(
+    path: Path, state: dict[str, Tensor], spec: ViTSpec | None, layout: Layout | None, fields: dict
+) -> ViTWeights:
+    """The weights of a checkpoint's state dict in names that a framework has."""
     candidates = [layout for name in FRAMEWORKS for layout in tables(name) if layout.recognises(state)]
     if not candidates:
         raise LearngeneError(
             f"{path} is no ViT in a layout that is known here ({', '.join(FRAMEWORKS)}); its tensors start with "
             f"{', '.join(list(state)[:3])}"
+            + ("; of a Hugging Face folder expected the folder, with its config.json" * _is_of_folder(state))
         )
     if len(places := list(dict.fromkeys(place for layout in candidates for place in layout.all_places(state)))) > 1:
         names = [place.rstrip(".") or "the file itself" for place in places]
         raise LearngeneError(
             f"{path} holds {len(places)} ViTs: {', '.join(names)}; say which, as in path={names[-1]!r} (--path)"
         )
-    spec = _own_spec(path)
-    if like is not None:
-        spec, layout = _spec_like(like)
-        candidates = [c for c in candidates if layout is None or c.cls == layout.cls] or candidates
+    candidates = [c for c in candidates if layout is None or c.cls == layout.cls] or candidates
     errors = []
     for layout in candidates:
         try:
@@ -194,6 +218,11 @@ def _of_checkpoint(
             return weights
     error = next((error for error in errors if isinstance(error, NotShown)), errors[0])  # the nearest to being read
     raise LearngeneError(f"{path}: {error}") from error
+
+
+def _is_of_folder(state: Mapping[str, Tensor]) -> bool:
+    """Whether names are those on a disk of transformers, whose models have others in memory."""
+    return any(re.search(r"(^|\.)(embeddings|encoder\.layers?\.0)\.", name) for name in state)
 
 
 def _part_of(path: Path, state: dict[str, Tensor], inside: str | None) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def plan(learngene: Facts, arch: Sequence[str] = (), **fields) -> list[Cost]:
     costs, refused = {}, None
     for name in names:
         try:
-            spec = learngene.target(name).replace(**fields)
+            spec = learngene.target(name).sized(**fields)
             learngene.check_size(spec)
         except LearngeneError as error:
             refused = refused or error

@@ -144,13 +144,13 @@ def models_of(
         if is_learngene(source):
             learngene = load(source)
             known |= learngene.preprocessing
-            specs = [learngene.target(size or None).replace(**image) for size in sizes or [""]]
+            specs = [learngene.target(size or None).sized(**image) for size in sizes or [""]]
             with torch.no_grad():
                 title = name.removesuffix(SUFFIX).removesuffix(".safetensors")
                 found = [(f"{title} {spec}", learngene.expand(spec)) for spec in specs]
         else:
             weights = load_ancestry(source)
-            found = [(name, weights.resample(weights.spec.replace(**image)))]
+            found = [(name, weights.resample(weights.spec.sized(**image)))]
         known |= given or {}
         mean, std = _normalisation(source, known, found[0][1].spec.in_channels)
         for title, weights in found:

@@ -134,7 +134,8 @@ class HuggingFaceTokens(TokenModel):
 
     def __init__(self, model: nn.Module, class_token: bool | None = None) -> None:
         found = find_vit(model)
-        if "ViTMAE" in type(found.module).__name__:  # which hides patches and shuffles the rest
+        name = type(found.module).__name__
+        if "ViTMAE" in name or name.endswith("Backbone"):  # hides patches and shuffles the rest; gives maps alone
             model = build(weights_of(found, model), "hf")
             model.eval()
             found = find_vit(model)
@@ -145,6 +146,7 @@ class HuggingFaceTokens(TokenModel):
         self.num_prefix_tokens, self.has_class_token = spec.num_prefix_tokens, spec.class_token
         self.patch_size = spec.patch_size << (len(spec.stages) - 1)
         self.img_size, self.in_channels = spec.img_size, spec.in_channels
+        self.norms_tokens = not found.layout.norms_pooled_alone
         self.has_positions = spec.pos_embed == "learn"
 
     def size_arguments(self, images: Tensor) -> dict:
@@ -170,7 +172,7 @@ class HuggingFaceTokens(TokenModel):
         vit = self.model.get_submodule(self.path)
         out = vit(pixel_values=images, **self.size_arguments(images))
         sequence = out.last_hidden_state
-        if type(vit).__name__.startswith("CLIP"):  # which norms the class token alone
+        if not self.norms_tokens:
             sequence = vit.post_layernorm(sequence)
         patches, cls = self._split(sequence, tuple(side // self.patch_size for side in images.shape[-2:]))
         pooled = getattr(out, "pooler_output", None) if cls is None else cls

@@ -85,7 +85,8 @@ class ViTFields:
         head_dim: channels of a head.
         mlp_ratio: hidden width of the feed-forward network over ``embed_dims``.
         patch_size: side of a square patch in pixels.
-        img_size: image side in pixels, or (height, width).
+        img_size: image side in pixels, or (height, width). Of a ViT it need not be divisible into patches: what is left
+            over, at the right and below, is in none.
         in_channels: image channels.
         num_classes: outputs of the linear head; 0 means no head.
         class_token: whether a class token is prepended.
@@ -134,7 +135,8 @@ class ViTFields:
 
     Raises:
         LearngeneError: a number is not positive, a choice is unknown, a schedule of heads has another length than the
-            ViT or no ``embed_dims``, the image is not divisible into patches, or ``pool='cls'`` has no class token.
+            ViT or no ``embed_dims``, the image is smaller than a patch, or of a Swin not divisible into patches, or
+            ``pool='cls'`` has no class token.
     """
 
     num_heads: int | tuple[int, ...]
@@ -258,15 +260,8 @@ class ViTFields:
             if getattr(self, name) < 0:
                 raise LearngeneError(f"{name}={getattr(self, name)} must be 0 or more")
         size = self.img_size
-        if len(size) != 2 or any(side <= 0 or side % self.patch_size for side in size):
-            near = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in size)
-            near_patches = range((self.patch_size + 1) // 2, min(2 * self.patch_size, 128) + 1)
-            fits = [n for n in near_patches if min(size) > 0 and math.gcd(*size) % n == 0]
-            patch = min(fits, key=lambda n: (abs(n - self.patch_size), -n), default=None)
-            raise LearngeneError(
-                f"img_size={size} is not divisible into patches of {self.patch_size}; the nearest size is {near}"
-                + (f", the nearest patch_size for this one {patch}" if patch else "")
-            )
+        if len(size) != 2 or min(size) < self.patch_size or (self.depths is not None and self.leaves_pixels_out):
+            raise LearngeneError(self._not_divisible())
         if math.prod(self.grid) > MAX_PATCHES:
             raise LearngeneError(
                 f"img_size={size} has {math.prod(self.grid):,} patches of {self.patch_size}, more than {MAX_PATCHES:,}"
@@ -331,6 +326,32 @@ class ViTFields:
         if "embed_dims" not in fields and isinstance(self.num_heads, int) and self.embed_dims == self.inner_dims:
             fields["embed_dims"] = None
         return dataclasses.replace(self, **fields)
+
+    def sized(self, **fields) -> Self:
+        """:meth:`replace` with sizes that are asked for: a new image must be divisible into patches.
+
+        Raises:
+            LearngeneError: it is not; names the nearest size.
+        """
+        changed = self.replace(**fields)
+        if changed.leaves_pixels_out and (changed.img_size, changed.patch_size) != (self.img_size, self.patch_size):
+            raise LearngeneError(changed._not_divisible())
+        return changed
+
+    @property
+    def leaves_pixels_out(self) -> bool:
+        """Whether patches do not divide the image: pixels at its right and lower side are in none (SigLIP at 384)."""
+        return any(side % self.patch_size for side in self.img_size)
+
+    def _not_divisible(self) -> str:
+        size = self.img_size
+        near = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in size)
+        near_patches = range((self.patch_size + 1) // 2, min(2 * self.patch_size, 128) + 1)
+        fits = [n for n in near_patches if min(size, default=0) > 0 and math.gcd(*size) % n == 0]
+        patch = min(fits, key=lambda n: (abs(n - self.patch_size), -n), default=None)
+        return f"img_size={size} is not divisible into patches of {self.patch_size}; the nearest size is {near}" + (
+            f", the nearest patch_size for this one {patch}" if patch else ""
+        )
 
     def asdict(self) -> dict:
         """The fields as plain JSON values; ``ViTSpec(**spec.asdict()) == spec``."""

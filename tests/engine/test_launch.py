@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mmlearngene.engine.run import launch, sweep
 from mmlearngene.engine.run.launch import default_work_dir, leave_process_group
 from mmlearngene.errors import LearngeneError
+
+from ..support.processes import Script
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,28 @@ def test_a_tool_leaves_its_process_group(tmp_path):
     Runner()
     leave_process_group()
     assert not dist.is_initialized() and group() is None
+
+
+LAUNCHER = """
+import os, time
+from mmlearngene.engine.run.launch import run
+read, write = os.pipe()
+if os.fork():
+    os.read(read, 1)  # it runs
+else:
+    os.environ["TORCHELASTIC_RUN_ID"] = "none"
+    run(lambda: (os.write(write, b"x"), time.sleep(1000)))
+"""
+
+
+def test_a_process_of_torchruns_ends_with_torchrun(tmp_path):
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    launcher = Script(tmp_path / "launcher.py")
+    launcher.result()
+    end = time.monotonic() + 60
+    while not launcher.output() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert launcher.output() == "the process that started this one is gone, so it ends\n"
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file, save_model
 
-from mmlearngene import LearngeneError, build, cli, extract, initialize, load, load_ancestry
-from mmlearngene.frameworks import find_vit
+from mmlearngene import LearngeneError, ViTSpec, build, cli, extract, initialize, load, load_ancestry
+from mmlearngene.frameworks import find_vit, layout_for
 
 from ..support.zoo import TIMM_MODULES, images, outputs, shaken, timm_names, tiny_timm
 
@@ -81,10 +81,14 @@ def test_every_vit_of_timm_is_read_and_built_to_the_last_bit_or_refused_by_name(
 
 
 @pytest.mark.parametrize("name", ["vit_so400m_patch14_siglip_384", "vit_so400m_patch14_siglip_gap_384"])
-def test_an_image_that_patches_do_not_divide_is_refused_with_the_nearest(name):
-    with pytest.raises(LearngeneError, match=r"not divisible into patches of 14; the nearest size is \(378, 378\)"):
-        load_ancestry(tiny_timm(name, img_size=384))
-    assert load_ancestry(tiny_timm(name, img_size=378)).spec.grid == (27, 27)
+def test_an_image_that_patches_do_not_divide(name):
+    model = tiny_timm(name, img_size=384)
+    assert_rebuilt_is_the_same(model, "timm")
+    weights = load_ancestry(model)
+    assert (weights.spec.img_size, weights.spec.grid) == ((384, 384), (27, 27))
+    assert_equal_across(load_ancestry(tiny_timm(name, img_size=384, num_classes=0)), "timm", "hf")
+    with pytest.raises(LearngeneError, match=r"\(384, 384\) that patches of 14 do not divide, which it pads"):
+        layout_for(ViTSpec(2, 2, patch_size=14, img_size=384), "mmpretrain")
 
 
 # ---------------------------------------------------------------------- Hugging Face

@@ -173,6 +173,14 @@ def test_a_tensor_of_the_right_count_but_another_shape_is_refused(name):
         TIMM.from_state_dict({**state, name: flipped}, **unseen(spec))
 
 
+def test_oblong_patches_are_refused():
+    spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)
+    state = TIMM.state_dict(random_weights(spec))
+    state["patch_embed.proj.weight"] = torch.ones(8, 3, 2, 4)
+    with pytest.raises(LearngeneError, match=r"patches of \(2, 4\) are not square"):
+        TIMM.from_state_dict(state, **unseen(spec))
+
+
 @pytest.mark.parametrize("name", ["pos_embed", "blocks.0.mlp.fc1.weight"])
 def test_a_network_without_a_tensor_that_shows_its_size_is_refused(name):
     spec = ViTSpec(2, 2, head_dim=4, img_size=4, patch_size=2, num_classes=3)

@@ -373,6 +373,8 @@ def test_bad_options():
         extract("first-k", ancestry, layers=2)
     with pytest.raises(LearngeneError, match="Did you mean 'uniform'"):
         extract("weight-selection", ancestry).expand("h2-l2", depth="uniforn")
+    with pytest.raises(LearngeneError, match="Did you mean 'uniform'"):  # known of a file's facts alone
+        extract("weight-selection", ancestry).check_expansion(ancestry.spec, depth="uniforn")
     with pytest.raises(LearngeneError, match="embed_dims=16 is more than the ancestry's 12"):
         extract("weight-selection", ancestry).expand(ancestry.spec.replace(num_heads=2, embed_dims=16))
     with pytest.raises(LearngeneError, match="divisible by 4"):

@@ -230,11 +230,19 @@ def test_layers_run_one_by_one_are_the_network(feature):
     for layer in range(weights.spec.num_layers):
         for writer in ("proj", "fc2"):
             stream = live.behind(writer, layer, stream)
+    assert not any(module._forward_pre_hooks for module in live.model.modules())
     model = build(weights).eval()
     blocks = []
     model.blocks[-1].register_forward_hook(lambda module, inputs, out: blocks.append(out))
     model(x)
     assert difference([blocks[0]], [stream]) < 1e-5
+
+
+def test_a_refit_counts_the_tokens_of_the_images_that_it_is_given():
+    found = gene("plain")
+    side = 2 * found.aux_spec.img_size[0]  # four times the tokens of the ancestry's own images
+    seen = [sum(map(len, found._some([torch.zeros(2000, 3, n, n)]))) for n in (side // 2, side)]
+    assert seen[0] == pytest.approx(4 * seen[1], abs=4)
 
 
 def test_a_refit_follows_the_ancestry_better_and_the_widest_stays():
@@ -407,7 +415,9 @@ def test_commands_from_a_checkpoint_to_a_file_and_back(folder, capsys):
     assert difference([build(ancestry).eval()(x)], [build(found.expand()).eval()(x)]) < 1e-5
     capsys.readouterr()
     assert run("plan", gene_file) == 0 and "energy" in capsys.readouterr().out
-    assert run("inspect", gene_file) == 0 and "energy" in capsys.readouterr().out
+    assert run("inspect", gene_file) == 0
+    energy = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("energy"))
+    assert [word for word in energy.split() if word[0] == "h"] == ["h1", "h2", "h3"] and energy.endswith("h3 100.0%")
     assert run("expand", gene_file, "--arch", "h2-l3", "--tokens", "ancestry", "-o", out) == 0
     weights = load_ancestry(out)
     assert weights.spec.num_classes == ancestry.spec.embed_dims

@@ -1,6 +1,7 @@
 """Tokens of teachers and students, and learngenes that are distilled from them without labels."""
 
 import copy
+import itertools
 import json
 import re
 import runpy
@@ -342,6 +343,21 @@ class TestDistiller:
             assert torch.allclose(losses[name], value, atol=1e-5), name
         total, logged = model.parse_losses(losses)
         assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+
+    @pytest.mark.parametrize("standardise", [True, False])
+    def test_the_logged_loss_is_the_sum_of_any_losses_and_nan_shows_in_it(self, standardise, teacher):
+        """Of tokens alone: what alpha and in_place add is refused beside them."""
+        at_step(0)
+        kinds = [dict(type=f"{kind}Loss") for kind in ("Proteus", "Radio", "Similarity", "Logits")]
+        for chosen in (pick for count in range(1, 5) for pick in itertools.combinations(kinds, count)):
+            model = distiller(teacher, chosen, standardise=standardise).train()
+            losses = model(images(), mode="loss")
+            total, logged = model.parse_losses(losses)
+            assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
+            assert all(sum(kind["type"][:-4].lower() in name for name in losses) for kind in chosen)
+            for name in losses:
+                broken = {**losses, name: torch.tensor(float("nan"))}
+                assert model.parse_losses(broken)[1]["loss"].isnan(), (chosen, name)
 
     def test_no_loss_takes_the_name_of_their_sum(self, teacher, monkeypatch):
         monkeypatch.setattr(RadioLoss, "forward", lambda self, pair: {"loss": pair.student.summary.sum()})

@@ -25,6 +25,7 @@ from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
 from mmlearngene.engine.hooks import budget
 from mmlearngene.engine.hooks.sizes_val import by_size
 from mmlearngene.engine.run.device import adapt_to_device
+from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.peg import PEG
@@ -393,6 +394,16 @@ def test_what_is_logged_as_the_loss_is_the_sum_of_all_losses(alpha, in_place, tm
     for name in parts:
         broken = {**losses, name: torch.tensor(float("nan"))}
         assert model.parse_losses(broken)[1]["loss"].isnan(), name
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_the_logged_loss_of_a_plain_student_is_the_sum_too(alpha, tmp_path):
+    model = distiller(tmp_path, alpha=alpha)
+    model.student = MODELS.build(classifier_cfg(model.student.spec))
+    losses = model.train()(*batch(), mode="loss")
+    assert set(losses) == {"loss_distill", *(["head.loss"] if alpha < 1 else [])}
+    total, logged = model.parse_losses(losses)
+    assert torch.equal(logged["loss"], total) and torch.isclose(total, sum(losses.values()))
 
 
 def test_accumulated_steps_are_the_mean_of_their_draws():

@@ -152,7 +152,7 @@ class Killed(Hook):
             raise KeyboardInterrupt
 
 
-def test_one_pixel_by_one_and_the_order_of_images_are_noticed():
+def test_one_pixel_by_one_and_the_order_of_images_are_noticed(tmp_path, monkeypatch):
     pixels = torch.randint(0, 255, (6, 3, 32, 48)).float()
     images = (pixels - 124) / 57
     marks = _marks(images)
@@ -161,6 +161,12 @@ def test_one_pixel_by_one_and_the_order_of_images_are_noticed():
         changed = pixels.clone()
         changed[3, channel, row, column] += 1
         assert (_marks((changed - 124) / 57) == marks).tolist() == [True] * 3 + [False] + [True] * 2
+        monkeypatch.setattr(Step, "current", lambda: Step(0, 0, 9))
+        first, again = (CachedTeacher(dict(type="x"), str(tmp_path / f"{channel}"), steps=1) for _ in range(2))
+        first.teacher = lambda inputs, preprocessor: inputs.mean((2, 3))
+        assert torch.equal(first(images, None), again(images, None))
+        with pytest.raises(LearngeneError, match="the images of step 0 are not those"):
+            again((changed - 124) / 57, None)
     assert not (_marks(images.flip(-1)) == marks).any() and torch.equal(_marks(images.flip(0)), marks.flip(0))
 
 

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner
 
-from mmlearngene import LearngeneError, ViTSpec, build, cli
+from mmlearngene import LearngeneError, ViTSpec, build, cli, load
 from mmlearngene.datasets.digits import load_split
 from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
@@ -78,6 +78,25 @@ def test_two_processes_give_the_loss_of_one_at_the_same_global_batch(tmp_path, o
     assert len(single) == len(double) == 18
     assert double == pytest.approx(single, rel=1e-4)
     assert single[-1] < single[0]
+
+
+def test_two_processes_that_share_the_learngene_give_the_loss_of_one(tmp_path, options):
+    """FSDP2: gathered for the expansion, trained in shares, saved whole, and resumed."""
+    options = [o for o in options if "drop_path" not in o and "augments" not in o]
+    options.append("optim_wrapper.clip_grad.max_norm=1.0")
+    finish(Script(*stage_1(AUX, tmp_path / "one", options)))
+    half = [*options, "train_dataloader.batch_size=16", "runner_type=FlexibleRunner"]
+    half.append("strategy.type=mmlearngene.FSDP2Strategy")
+    finish(*ranks(*stage_1(AUX, tmp_path / "two", half, "--launcher", "pytorch")))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+    goes_on = ["--launcher", "pytorch", "--resume", tmp_path / "two" / "epoch_2.pth"]
+    finish(*ranks(*stage_1(AUX, tmp_path / "on", half, *goes_on)))
+    assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "two")[12:], rel=1e-4)
+    one, two = (load_state_dict(tmp_path / name / "epoch_3.pth") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=2e-3) for name in one)
+    gene = load(tmp_path / "two" / "epoch_3.learngene.safetensors")  # of the same tensors, whole
+    assert all(torch.equal(tensor, two[f"student.learngene.{name}"]) for name, tensor in gene.state_dict().items())
 
 
 @pytest.mark.parametrize("config, more", TRAININGS)

@@ -137,7 +137,7 @@ class Hostile:
         for wrong in ("x", {}, [3], [None], ["h1-l2"] * 100_000, ["h1-l2", "x" * 20_000]):
             name = f"trained sizes {str(wrong)[:30]}"
             gene(name, "lets", lambda h, wrong=wrong: h["provenance"].update(trained_sizes=wrong))
-        gene("many distances", "cluster", lambda h: h["config"].update(distances=[[1.0] * 100_000] * 4))
+        gene("many distances", "cluster", lambda h: h["config"].update(distances=[[1.0] * 250_000] * 4))
         large = _sparse(self.genes["first-k"])
         cases.append(Case("4 GB of nothing", ["inspect", "{}/bad.safetensors"], {"bad.safetensors": large}))
         cases.append(Case("4 GB of nothing, expanded", expand, {"bad.safetensors": large}))

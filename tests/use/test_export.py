@@ -4,12 +4,14 @@ import importlib
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard
+from PIL import Image
 from safetensors import safe_open
 
 from mmlearngene import ViTSpec, ViTWeights, build, extract, load
@@ -463,3 +465,52 @@ def test_bad_input_is_told_before_anything_is_written(gene, tmp_path, capsys, la
     command = ["expand", gene, "--arch", "h2-l3", "--layout", layout, *more, "-o", tmp_path / output]
     assert message in fails(capsys, *command)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gene.safetensors"]
+
+
+# ---------------------------------------------------------------- int8
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_int8_is_calibrated_smaller_and_close_to_float32(gene, photos, tmp_path, capsys):
+    runtime = pytest.importorskip("onnxruntime")
+    plain, small = tmp_path / "vit.onnx", tmp_path / "int8.onnx"
+    command = ["expand", gene, "--arch", "h3-l8", "--layout", "onnx", "-o"]
+    assert run(*command, plain) == 0
+    assert run(*command, small, "--dtype", "int8", "--calibrate", photos) == 0
+    printed = capsys.readouterr().out
+    assert float(re.search(r"in int8 they have a cosine of ([\d.]+)", printed)[1]) > 0.9
+    sessions = [runtime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (plain, small)]
+    (entry,) = sessions[1].get_inputs()
+    images = np.random.default_rng(1).normal(size=(3, *entry.shape[1:])).astype(np.float32)
+    a, b = (session.run(None, {"images": images})[0] for session in sessions)  # a batch of any size
+    assert a.shape == b.shape and (a != b).any()
+    import onnx
+
+    graph = onnx.load(small)
+    types = {tensor.data_type for tensor in graph.graph.initializer}
+    assert onnx.TensorProto.INT8 in types
+    assert {p.key: p.value for p in graph.metadata_props}["dtype"] == "int8"
+    products = [node for node in graph.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    assert not [node for node in products if node.input[1] in constants]  # every weight is dequantised
+    assert "int8, calibrated on images" in (tmp_path / "int8.onnx.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "suffix, more, message",
+    [
+        (".safetensors", ["--layout", "timm", "--dtype", "int8"], "--dtype int8 is of --layout onnx, not of timm"),
+        (".onnx", ["--layout", "onnx", "--dtype", "int8"], "--dtype int8 and --calibrate IMAGES go together"),
+        (".onnx", ["--layout", "onnx", "--calibrate", "x"], "--dtype int8 and --calibrate IMAGES go together"),
+    ],
+)
+def test_int8_without_what_it_needs_is_told(gene, tmp_path, capsys, suffix, more, message):
+    assert message in fails(capsys, "expand", gene, "--arch", "h2-l3", "-o", tmp_path / ("x" + suffix), *more)

@@ -179,7 +179,7 @@ def test_plan_measures_only_if_asked_and_keeps_to_the_latency(file, capsys, monk
         (["--params", "0"], "none of the 24 sizes fits"),
         (["--params", "1,5M"], "'1,5M' is no number such as 22M"),
         (["--batch-size", "0", "--device", "cpu"], "--batch-size 0 must be 1 or more"),
-        (["--batch-size", "8"], "--batch-size 8 is of what is measured: add --latency or --device"),
+        (["--batch-size", "8"], "--batch-size 8 is of what is measured: add --latency, --device or --runtime"),
         (["--top", "-3"], "--top -3 must be 0 or more"),
     ],
 )

@@ -68,11 +68,6 @@ def test_parse_refuses_other_text_and_shows_the_form(text):
         (dict(num_heads=0), "num_heads=0 must be positive"),
         (dict(num_layers=-1), "num_layers=-1 must be positive"),
         (dict(num_classes=-1), "num_classes=-1"),
-        (dict(img_size=225), r"not divisible into patches of 16; the nearest size is \(224, 224\), the .* this one 15"),
-        (
-            dict(img_size=288, patch_size=14),
-            r"the nearest size is \(294, 294\), the nearest patch_size for this one 16",
-        ),
         (dict(img_size=0), r"img_size=\(0, 0\) is not divisible into patches of 16; the nearest size is \(16, 16\)"),
         (dict(pool="mean"), "pool 'mean' is unknown"),
         (dict(pool="cls"), "needs class_token=True"),
@@ -219,9 +214,34 @@ def test_more_patches_than_any_vit_has_are_refused():
     with pytest.raises(LearngeneError, match="has 4,194,304 patches of 16, more than 1,048,576"):
         ViTSpec(2, 2, img_size=32768)
     assert ViTSpec(2, 2, img_size=16384).num_tokens == 2**20
+    assert ViTSpec(2, 2, img_size=32, class_token=True, reg_tokens=4).num_tokens == 4 + 5
 
 
 @pytest.mark.parametrize(("heads", "hidden"), [(22, 15), (22, 49), (22, 6144)])
 def test_a_hidden_width_comes_back_from_its_ratio(heads, hidden):
     spec = ViTSpec(heads, 1)
     assert spec.replace(mlp_ratio=hidden / spec.embed_dims).feedforward_channels == hidden
+
+
+@pytest.mark.parametrize(
+    "size, message",
+    [
+        (dict(img_size=225), r"not divisible into patches of 16; the nearest size is \(224, 224\), the .* this one 15"),
+        (
+            dict(img_size=288, patch_size=14),
+            r"the nearest size is \(294, 294\), the nearest patch_size for this one 16",
+        ),
+    ],
+)
+def test_a_new_image_must_be_divisible_into_patches(size, message):
+    with pytest.raises(LearngeneError, match=message):
+        ViTSpec(2, 2).sized(**size)
+
+
+def test_an_image_of_ones_own_may_leave_pixels_out():
+    spec = ViTSpec(2, 2, patch_size=14, img_size=384)
+    assert spec.leaves_pixels_out and spec.grid == (27, 27) and spec.num_positions == 27**2
+    assert spec.sized(num_classes=5).img_size == (384, 384)
+    assert spec.sized(img_size=378).grid == (27, 27)
+    with pytest.raises(LearngeneError, match="not divisible"):
+        ViTSpec([1, 2], 2, depths=[1, 1], embed_dims=32, window_size=2, patch_size=4, img_size=33, pos_embed="none")

@@ -94,8 +94,8 @@ class LearngeneExportHook(Hook):
         """Write the learngene that is in a checkpoint's state dict beside that checkpoint."""
         target = Path(checkpoint).with_suffix(SUFFIX)
         path, learngene = self._find(runner)
-        live = {name: tensor.clone() for name, tensor in learngene.state_dict().items()}
-        learngene.load_state_dict({name.removeprefix(path): t for name, t in state.items() if name.startswith(path)})
+        own = {name.removeprefix(path): tensor for name, tensor in state.items() if name.startswith(path)}
+        exported = learngene.with_tensors(own)
         try:
             own = getattr(unwrapped(runner), "provenance", {})
             seen = normalisation_of(unwrapped(runner))
@@ -104,18 +104,16 @@ class LearngeneExportHook(Hook):
                 own = {**own, "start": start}
             licenses = [*licenses_in(learngene.provenance), *runner.message_hub.runtime_info.get(START_LICENSES, [])]
             told = {**own, **self.provenance, "epochs": epochs, "iterations": iterations}
-            learngene.provenance = with_licenses(told, licenses)
-            exported, note = learngene, ""
+            exported.provenance = learngene.provenance = with_licenses(told, licenses)
+            note = ""
             if getattr(unwrapped(runner), "features", None):  # whose classifier is no classifier
-                exported = learngene.with_classes(0)
+                exported = exported.with_classes(0)
                 note = f", without its projection to the teacher's {learngene.aux_spec.num_classes} channels"
             else:
                 exported.classes = runner.train_dataloader.dataset.metainfo.get("classes")
             exported.save(target)
         except (OSError, SafetensorError) as error:
             raise cannot_write(target, error) from error
-        finally:
-            learngene.load_state_dict(live)
         self._written[checkpoint] = target
         print_log(f"learngene saved to {target}{note}", logger="current")
 

@@ -33,6 +33,9 @@ def _use_gloo(cfg: Config) -> None:
     """Start the processes here and wrap without ``device_ids``: mmengine names a CUDA device in both steps."""
     if cfg.launcher == "pytorch" and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+    if cfg.get("runner_type") == "FlexibleRunner" and not cfg.get("strategy"):
+        wrapped = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
+        cfg.strategy = dict(type="DDPStrategy", model_wrapper=wrapped)
     wrapper = dict(broadcast_buffers=False, find_unused_parameters=cfg.get("find_unused_parameters", False))
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",

@@ -135,7 +135,7 @@ def use_folder(cfg: Config, folder: Path) -> None:
                 f"--data {folder}: {name} is not of mmpretrain's classification; expected a config like "
                 "configs/lets/des.py. For segmentation set data_root and metainfo.classes of the data sets"
             )
-        if pipeline[0]["type"] != "LoadImageFromFile":  # a set that comes as arrays
+        if not pipeline[0]["type"].rpartition(".")[2].startswith("Load"):  # a set that comes as arrays
             pipeline = [dict(type="LoadImageFromFile"), *pipeline]
         cfg[name].dataset = dict(type="CustomDataset", data_root=str(folder / split), pipeline=pipeline)
 
@@ -209,8 +209,8 @@ def run(main: Callable[[], None]) -> None:
     Bad input ends it with one line and status 2; a training that cannot go on, a full disk, and another process that is
     gone, with one and status 1.
     """
-    if launcher := os.environ.get(CHECKED):
-        end_with(int(launcher))
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's, also where tools/dist_run.py is it
+        end_with(int(os.environ.get(CHECKED, os.getppid())))
     try:
         main()
     except LearngeneError as error:

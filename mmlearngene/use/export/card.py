@@ -13,7 +13,13 @@ from ...version import __version__
 from .expanded import TOKEN_MAP, Expanded, class_names
 from .opening import opening
 
-_LIBRARIES = {"timm": "timm", "hf": "transformers", "mmpretrain": "mmpretrain", "mmseg": "mmsegmentation"}
+_LIBRARIES = {
+    "timm": "timm",
+    "hf": "transformers",
+    "torchvision": "torchvision",
+    "mmpretrain": "mmpretrain",
+    "mmseg": "mmsegmentation",
+}
 
 
 def model_card(expanded: Expanded, path: Path) -> str:
@@ -39,6 +45,7 @@ def model_card(expanded: Expanded, path: Path) -> str:
         ("FLOPs", f"{spec.macs / 1e9:.3g} G an image; a multiply-accumulate is one, as in the papers"),
         ("images", f"{height} x {width}, patch {spec.patch_size}, {spec.in_channels} channels"),
         ("outputs", _outputs(expanded)),
+        *([("numbers", "int8, calibrated on images; norms and attention in float32")] if expanded.calibration else []),
         ("inherited", f"{expanded.inherited:.1%} of the parameters without the classifier"),
         ("sizes trained", ", ".join(map(str, trained))),
         ("normalisation", _normalisation(learngene.preprocessing)),

@@ -32,6 +32,8 @@ class Expanded:
         tuned: how long it was tuned, where it was.
         token_map: weight and bias of the linear layer that takes its tokens to the ancestry's channels, if asked for.
         patches: whether an ONNX file gives patch tokens, too.
+        calibration: batches of images that an ONNX file in int8 is calibrated and, with the last, checked on; None for
+            float32.
         missing: tensors that the weights do not give, of all layers or of some.
     """
 
@@ -44,6 +46,7 @@ class Expanded:
     tuned: str = ""
     token_map: tuple[torch.Tensor, torch.Tensor] | None = None
     patches: bool = False
+    calibration: Sequence[torch.Tensor] | None = None
     missing: list[str] = field(init=False)
 
     def __post_init__(self) -> None:

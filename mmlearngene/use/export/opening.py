@@ -6,7 +6,7 @@ import inspect
 import json
 from pathlib import Path
 
-from ...frameworks import mmpretrain, mmseg
+from ...frameworks import mmpretrain, mmseg, torchvision
 from ...frameworks.timm_call import create_call
 from ...io.preprocessing import pretrained_cfg
 from ...vit.spec import ViTSpec
@@ -41,6 +41,8 @@ def opening(expanded: Expanded, path: Path) -> str:
             f"from transformers import AutoImageProcessor, {cls}\n"
             f"processor = AutoImageProcessor.from_pretrained({where})\nmodel = {call}"
         )
+    if layout.framework == "torchvision":
+        return _open_in_torchvision(expanded, path)
     return _open_in_openmmlab(spec, layout.framework, path)
 
 
@@ -76,6 +78,23 @@ def _open_in_timm(expanded: Expanded, path: Path) -> str:
         return "\n".join([*imports, f"model = {text}, checkpoint_path={_quoted(path)})"])
     load = f"timm.models.load_checkpoint(model, {_quoted(path)}, strict=False)  # what is missing starts fresh"
     return "\n".join([*imports, f"model = {text})", load])
+
+
+def _open_in_torchvision(expanded: Expanded, path: Path) -> str:
+    spec = expanded.weights.spec
+    call = ", ".join(f"{name}={value!r}" for name, value in torchvision.model_kwargs(spec).items())
+    safe = path.suffix == ".safetensors"
+    read = "load_file" if safe else "torch.load"
+    strict = ", strict=False)  # what is missing starts fresh" if expanded.missing else ")"
+    return "\n".join(
+        [
+            "import functools, torch, torchvision",
+            *(["from safetensors.torch import load_file"] * safe),
+            f"norm = functools.partial(torch.nn.LayerNorm, eps={spec.norm_eps})",
+            f"model = torchvision.models.VisionTransformer({call}, norm_layer=norm)",
+            f"model.load_state_dict({read}({_quoted(path)}){strict}",
+        ]
+    )
 
 
 def _open_in_openmmlab(spec: ViTSpec, framework: str, path: Path) -> str:
