@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import math
 import shutil
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,7 @@ NAMES = {
     "channels-trained": "nested in the ancestry's channels, trained at all sizes",
 }
 DRAWN = ("principal-widths", "weight-selection", "first-k", "uniform-k", "front", SHORT, "principal-trained")
+ELASTIC = "lets-started-3x"  # of cifar10.py
 PAIRS = (
     ("principal-widths", "weight-selection"),
     ("principal-widths", "channels"),
@@ -259,13 +261,24 @@ class Tables:
         return markdown(["difference in points, 95 % interval over the test images", *DIAGONAL], cells)
 
 
-def draw(tables: Tables, figures: Path) -> None:
-    """The figure of the first page: some ways over sizes from the smallest to the largest, and the ancestry."""
+def draw(tables: Tables, other: cifar10.Tables, figures: Path) -> None:
+    """The figure of the first page: some ways over sizes from the smallest to the largest.
+
+    Args:
+        tables: what is finished here.
+        other: of the study whose ancestry was taken: what was trained there stands beside.
+        figures: where it goes.
+    """
     found = {row: tables.found(row) for row in DRAWN}
     shown = {NAMES[row]: {s: accuracy[s] for s in DIAGONAL if s in accuracy} for row, accuracy in found.items()}
-    shown |= {"the ancestry": tables.found(PRE_FIN)}
+    if (tables.study.result(PRETRAINED) or {}).get("adopted"):
+        trained = other.mean_untuned(ELASTIC)
+        shown[other.name(ELASTIC)] = {size: trained[size] for size in DIAGONAL if size in trained}
+        ends = {size: [run["accuracy"][-1] for run in other.of_seeds("scratch", "", size)] for size in DIAGONAL}
+        epochs = cifar10.counted(other.study.protocol.scratch)
+        shown[f"scratch by labels, {epochs}"] = {size: statistics.mean(found) for size, found in ends.items() if found}
     if shown := {name: values for name, values in shown.items() if values}:
-        cifar10.plot_family(shown, figures / "grid_cifar10.png", "CIFAR-10: sizes from h1-l2 to h6-l8")
+        cifar10.plot_family(shown, figures / "grid_cifar10.png", f"CIFAR-10, untuned: from {GRID[0]} to {ANCESTRY}")
 
 
 def jobs() -> list[Job]:
@@ -293,7 +306,8 @@ def main() -> None:
         print(f"the ancestry {ANCESTRY}: {found['accuracy'][ANCESTRY]:.1f} % on the test images\n")
     tables = Tables(study)
     cifar10.show(tables.all(), args.pages)
-    draw(tables, args.figures)
+    other = runs.Study(args.ancestry or args.work_dir, args.data, Results(args.ancestry_results))
+    draw(tables, cifar10.Tables(other, args.seeds), args.figures)
 
 
 if __name__ == "__main__":

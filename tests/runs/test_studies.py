@@ -235,7 +235,7 @@ def test_the_wider_grid(in_checkout, images, monkeypatch, capsys):
     other = grid_cifar10.Study(images / "other", images, Results(images / "other.jsonl"), study.protocol)
     other.adopt(images, study.results)
     assert other.finished(cifar10_runs.PRETRAINED) and other.all_of(wanted[:1]) == wanted[:1]
-    grid_cifar10.draw(tables, images)
+    grid_cifar10.draw(tables, cifar10.Tables(study, 1), images)
     assert (images / "grid_cifar10.png").stat().st_size > 1000
 
 
