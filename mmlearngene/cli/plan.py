@@ -35,21 +35,26 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-classes", type=int, metavar="N", help="classes (default: the learngene's)")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's flags."""
-    parser.add_argument("gene", metavar="GENE", help="the learngene file")
-    add_budgets(parser)
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """The flags of what a size is measured in."""
     parser.add_argument(
         "--latency", type=_seconds, metavar="TIME", help="at most so long a batch, measured, as in 10ms"
-    )
-    parser.add_argument(
-        "--device", metavar="DEVICE", help="measure latency and memory there: cpu, cuda, cuda:1, ... (default: cpu)"
     )
     parser.add_argument(
         "--runtime", choices=["torch", "onnxruntime", "openvino"],
         help="measure in the runtime that will run it, from an ONNX file on the CPU (default: torch)",
     )  # fmt: skip
-    parser.add_argument("--dtype", choices=["fp32", "int8"], help="measure it in int8, with an ONNX runtime")
+    parser.add_argument("--dtype", choices=["fp32", "int8"], help="numbers of an ONNX runtime (default: fp32)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.add_argument("gene", metavar="GENE", help="the learngene file")
+    add_budgets(parser)
+    add_runtime(parser)
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="measure latency and memory there: cpu, cuda, cuda:1, ... (default: cpu)"
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images of a measured batch (default: 1)")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many to list, 0 for all (default: 20)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -96,14 +101,11 @@ def _measured(costs: list[Cost], device, arguments: argparse.Namespace) -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from ..use.latency import measured, measured_in
+    from ..use.latency import timed
 
     kept, fastest = [], None
     for cost in track(costs, description="measuring", console=Console(stderr=True), transient=True):
-        if (arguments.runtime or "torch") == "torch":
-            cost = measured(cost, device, arguments.batch_size)
-        else:
-            cost = measured_in(cost, arguments.runtime, arguments.dtype or "fp32", arguments.batch_size)
+        cost = timed(cost, arguments.runtime, arguments.dtype, device, arguments.batch_size)
         fastest = min(fastest or cost, cost, key=lambda cost: cost.latency)
         if arguments.latency is None or cost.latency <= arguments.latency:
             kept.append(cost)

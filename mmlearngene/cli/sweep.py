@@ -19,7 +19,7 @@ from ..io.paths import existing
 from ..learngenes import Learngene, load
 from ..use.planning import Cost, plan, within
 from .arguments import expand_command, given
-from .plan import add_budgets
+from .plan import add_budgets, add_runtime
 
 _PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
 _SETTINGS, _CONFIG = "settings.json", "config.py"
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--images", dest="num_images", type=int, metavar="N", help="of --teacher (default: 256)")
     add_budgets(parser)
+    add_runtime(parser)
     parser.add_argument("--epochs", type=int, default=0, metavar="N", help="tune each size so long, too (default: 0)")
     parser.add_argument("--lr", type=float, metavar="X", help="learning rate on a folder (default: 1e-4)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images of a batch, of a folder (default: 64)")
@@ -60,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     _check_numbers(arguments)
+    if arguments.runtime or arguments.dtype or arguments.latency:
+        from ..use.latency import check_runtime
+
+        check_runtime(arguments.runtime or "torch", arguments.dtype or "fp32")
     if arguments.teacher:
         from .sweep_by_teacher import run_by_teacher
 
@@ -141,7 +146,7 @@ def _checked_settings(arguments: argparse.Namespace, gene: Path) -> dict:
         LearngeneError: the folder has results of other settings, which are not to be mixed.
     """
     out, data = arguments.output, Path(arguments.data).expanduser()
-    names = ("epochs", "img_size", "patch_size", "lr", "batch_size", "mean", "std", "crop_pct")
+    names = ("epochs", "img_size", "patch_size", "lr", "batch_size", "mean", "std", "crop_pct", "dtype")
     settings = {
         "learngene": hashlib.sha256(gene.read_bytes()).hexdigest(),
         "data": str(data.resolve()),
@@ -180,9 +185,35 @@ def _prepare(
     if len(classes) != own:
         notes.append("the classifiers start fresh: there is no score before tuning")
     costs = plan(learngene, [str(cost.spec) for cost in costs], **_fields(arguments, classes))
-    costs = within(costs, arguments.params, arguments.macs)
+    costs = _in_time(within(costs, arguments.params, arguments.macs), arguments)
+    if arguments.dtype == "int8":
+        config.int8 = True
+        notes.append("int8: by onnxruntime, with the ranges of the first 64 test images; the best is chosen in float32")
     _keep_config(out, config.pretty_text, data)
     return costs, notes, classes, images
+
+
+def _in_time(costs: list[Cost], arguments: argparse.Namespace) -> list[Cost]:
+    """The sizes whose measured latency keeps to ``--latency``, one image at a time; all without it.
+
+    Raises:
+        LearngeneError: none does; names the fastest.
+    """
+    if arguments.latency is None:
+        return costs
+    import torch
+
+    from ..use.latency import timed
+
+    measured = [timed(cost, arguments.runtime, arguments.dtype, torch.device("cpu")) for cost in costs]
+    kept = [cost for cost in measured if cost.latency <= arguments.latency]
+    if not kept:
+        fastest = min(measured, key=lambda cost: cost.latency)
+        raise LearngeneError(
+            f"none of {len(costs)} sizes keeps to {arguments.latency * 1e3:.3g} ms; the fastest is {fastest.spec} with "
+            f"{fastest.latency * 1e3:.3g} ms"
+        )
+    return kept
 
 
 def _keep_config(out: Path, text: str, data: Path) -> None:
@@ -319,4 +350,5 @@ def _member(cost: Cost, result: dict, metric: str | None, command: str) -> dict:
         untuned=result["untuned"] and _score(result["untuned"], metric),
         tuned=tuned,
         command=command if tuned is None else result["open"],
+        int8=result.get("int8") and _score(result["int8"], metric),
     )

@@ -47,7 +47,7 @@ def _measured(arguments: argparse.Namespace, gene: str, costs: list[Cost]) -> li
     from rich.progress import track
 
     from ..use.agreement import Agreement
-    from ..use.latency import measured
+    from ..use.latency import timed
     from ..use.probes import models_of
 
     norm = given(arguments, "mean", "std")
@@ -61,10 +61,14 @@ def _measured(arguments: argparse.Namespace, gene: str, costs: list[Cost]) -> li
     for cost, student in zip(
         costs, track(students, "comparing", len(costs), console=console, disable=not console.is_terminal), strict=True
     ):
-        timed = measured(cost, torch.device("cpu"))
+        cost = timed(cost, arguments.runtime, arguments.dtype, torch.device("cpu"))
+        if arguments.latency is not None and cost.latency > arguments.latency:
+            continue
         kept = agreement.of(student)
         facts = dict(size=str(cost.spec), params=cost.params, macs=cost.macs, trained=cost.trained)
-        rows.append({**facts, **kept, "latency": timed.latency, "memory": timed.memory})
+        rows.append({**facts, **kept, "latency": cost.latency, "memory": cost.memory})
+    if not rows:
+        raise LearngeneError(f"none of {len(costs)} sizes keeps to {arguments.latency * 1e3:.3g} ms")
     return rows
 
 
@@ -109,7 +113,8 @@ def _write(arguments: argparse.Namespace, rows: list[dict], metric: str) -> None
     print(text)
     print(
         "cosine: of patch tokens to the teacher's, behind the linear layer that fits them best on other images; "
-        "neighbours: nearest images kept. ms and MB of one image, in float32 on the CPU"
+        f"neighbours: nearest images kept, both in float32. ms and MB of one image with {arguments.runtime or 'torch'} "
+        f"in {arguments.dtype or 'fp32'} on the CPU"
     )
     print(f"the best: {best.size} with {best.score:.2f} ({words}), {best.params:,} parameters")
     print(best.command)

@@ -35,6 +35,7 @@ class Member:
         untuned: the score before any tuning; None where the classifier starts fresh.
         tuned: the score after it; None where nobody tuned.
         command: what makes the size.
+        int8: the score in int8; None where nobody asked.
     """
 
     size: str
@@ -47,6 +48,7 @@ class Member:
     untuned: float | None
     tuned: float | None
     command: str
+    int8: float | None = None
 
     @property
     def score(self) -> float:
@@ -115,10 +117,12 @@ class Family:
 def table_of(family: Family) -> str:
     """The family as text; a star marks the sizes that no smaller one is as good as."""
     front = family.front()
-    columns = ["size", "parameters", "GFLOPs", "trained", "untuned", *(["tuned"] if family.is_tuned else []), "best"]
+    columns = ["size", "parameters", "GFLOPs", "trained", "untuned", *(["tuned"] if family.is_tuned else [])]
+    in_int8 = any(member.int8 is not None for member in family.members)
+    columns += [*(["int8"] if in_int8 else []), "best"]
     rows = [columns]
     for member in family.members:
-        scores = [member.untuned, *([member.tuned] if family.is_tuned else [])]
+        scores = [member.untuned, *([member.tuned] if family.is_tuned else []), *([member.int8] if in_int8 else [])]
         rows.append(
             [member.size, f"{member.params:,}", f"{member.macs / 1e9:.3g}", "yes" if member.trained else ""]
             + ["–" if score is None else f"{score:.2f}" for score in scores]

@@ -45,6 +45,13 @@ def measured(cost: Cost, device: torch.device, batch_size: int = 1) -> Cost:
     return replace(cost, latency=latency, memory=memory)
 
 
+def timed(cost: Cost, runtime: str | None, dtype: str | None, device: torch.device, batch_size: int = 1) -> Cost:
+    """A cost measured in a runtime, torch's on a device when None; see :func:`measured` and :func:`measured_in`."""
+    if (runtime or "torch") == "torch":
+        return measured(cost, device, batch_size)
+    return measured_in(cost, runtime, dtype or "fp32", batch_size)
+
+
 def measured_in(cost: Cost, runtime: str, dtype: str = "fp32", batch_size: int = 1) -> Cost:
     """A cost with the latency of the ONNX file of the size, in the runtime that will run it, on this machine's CPU.
 

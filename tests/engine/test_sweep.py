@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -29,6 +30,8 @@ from mmlearngene.io.atomic import save_bytes
 from mmlearngene.io.checkpoints import load_state_dict
 from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.registry import MODELS
+from mmlearngene.use.export.int8 import quantised, session_of
+from mmlearngene.use.export.onnx import onnx_bytes
 from mmlearngene.use.family import Family, Member, page_of, plot_family, table_of
 
 from ..cli.test_cli import fails, run
@@ -484,3 +487,31 @@ def test_the_best_is_compared_with_chance_and_with_the_standard_error():
     assert family(14.0, 10.0).doubt(10, 10_000) == ""
     assert family(80.0, 73.0, 71.0).doubt(10, 100) == "as good within twice the standard error (4 points): h2-l1"
     assert family(80.0, 73.0, 71.0).doubt(10, 10_000) == ""
+
+
+def test_int8_stands_beside_float32(gene, folder, tmp_path, in_process, capsys):
+    pytest.importorskip("onnxruntime")
+    command = ["sweep", gene, "--data", folder, *NORM, "--runtime", "onnxruntime", "--dtype", "int8", "--arch", "h2-l5"]
+    assert run(*command, "--latency", "10s", "-o", tmp_path / "out") == 0
+    (size,) = json.loads((tmp_path / "out" / "results.json").read_text())["sizes"]
+    # by hand: the same quantisation of the same images
+    learngene = load(gene)
+    weights = learngene.expand("h2-l5")
+    images, labels = [], []
+    for label in sorted(path.name for path in folder.iterdir()):
+        for path in sorted((folder / label).iterdir()):
+            images.append(torch.tensor(np.array(Image.open(path)), dtype=torch.float32)[None])
+            labels.append(int(label))
+    images = (torch.stack(images) / 255 - NORM[1]) / NORM[3]
+    data, _ = onnx_bytes(weights, {})
+    session = session_of(quantised(data, [images[:64]]))
+    found = session.run(None, {"images": images.numpy()})[0].argmax(1)
+    expected = 100 * (found == np.array(labels)).mean()
+    assert size["int8"] == pytest.approx(expected, abs=1.7)  # one image of 60, which two roundings may tell apart
+    assert size["metrics"]["int8"]["accuracy/top1"] == size["int8"] and 0 <= size["int8"] <= 100
+    header, *rows = (tmp_path / "out" / "table.txt").read_text().splitlines()
+    assert header.split()[-2:] == ["int8", "best"] and rows
+    capsys.readouterr()
+    message = fails(capsys, *command, "--latency", "1us", "-o", tmp_path / "none")
+    assert "none of 1 sizes keeps to 0.001 ms; the fastest is h2-l5 with" in message
+    assert not (tmp_path / "none").exists()

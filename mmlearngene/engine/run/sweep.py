@@ -35,6 +35,7 @@ from ...use.export.write import write
 from ...vit.spec import ViTSpec
 from ..hooks.runner import normalisation_of, unwrapped
 from .device import adapt_to_device
+from .int8 import int8_metrics
 from .launch import end_with, import_yapf
 from .prepare import prepare
 
@@ -285,13 +286,15 @@ def run_size(
         tell: called with the share of the work that is done, now and then.
 
     Returns:
-        ``untuned`` (None where the head starts fresh) and ``tuned`` (None without tuning): the metrics; ``inherited``:
-        share of the backbone; ``seconds``; ``open``: Python that opens the tuned weights.
+        ``untuned`` (None where the head starts fresh) and ``tuned`` (None without tuning): the metrics; ``int8``: those
+        of the last weights in int8 (None unless the config asks for them); ``inherited``: share of the backbone;
+        ``seconds``; ``open``: Python that opens the tuned weights.
     """
     start, spec = time.time(), ViTSpec.parse(fields)
     learngene = load(gene) if epochs else None
     is_scored = not epochs or spec.num_classes == learngene.aux_spec.num_classes
     cfg = Config.fromfile(config)
+    in_int8 = cfg.pop("int8", False)
     tuned_model, preprocessing = cfg.pop("tuned_model", None) or {}, cfg.pop("preprocessing", None)
     cfg.model = any_classifier_cfg(spec, **tuned_model, init_cfg=dict(type="Learngene", checkpoint=gene))
     cfg.work_dir = str(Path(folder, "runs", str(spec)))
@@ -324,6 +327,7 @@ def run_size(
     return {
         "untuned": recorder.metrics[0] if is_scored else None,
         "tuned": recorder.metrics[-1] if epochs else None,
+        "int8": int8_metrics(runner) if in_int8 else None,
         "inherited": unwrapped(runner).load_report.share,
         "seconds": round(time.time() - start, 1),
         "open": opened,
