@@ -6,12 +6,12 @@ import torch
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 
-from mmlearngene import load_ancestry
+from mmlearngene import LearngeneError, load_ancestry
 
 from .test_any_vit import hugging_face
 
 
-@pytest.mark.parametrize("kind", ["DINOv2", "DINOv3"])
+@pytest.mark.parametrize("kind", ["ViT", "DINOv2", "DINOv3"])
 def test_names_in_memory_are_not_those_in_the_file(kind, tmp_path):
     model = hugging_face(kind)
     model.save_pretrained(tmp_path)
@@ -86,3 +86,26 @@ def test_mmsegmentations_defaults_are_another_vit():
     backbones = pytest.importorskip("mmseg.models.backbones")
     vit = backbones.VisionTransformer(img_size=12, patch_size=4, embed_dims=16, num_layers=1, num_heads=2)
     assert not vit.final_norm and vit.patch_embed.projection.bias is None and vit.layers[0].ln1.eps == 1e-5
+
+
+def test_deit3_of_mmpretrain_and_pixio_are_refused_by_name():
+    deit3 = pytest.importorskip("mmpretrain.models.backbones").DeiT3
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=4)
+    others = [
+        deit3(dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=16, patch_size=4),
+        transformers.PixioModel(transformers.PixioConfig(**sizes, mlp_ratio=2)),
+    ]
+    for model in others:
+        with pytest.raises(LearngeneError, match=rf"{type(model).__name__}\b.* is not .*known here"):
+            load_ancestry(model)
+
+
+def test_dinov2_resamples_positions_without_antialias_and_with_registers_with_it():
+    from inspect import getsource
+
+    modeling = pytest.importorskip("transformers.models").dinov2.modeling_dinov2
+    registers = pytest.importorskip("transformers.models").dinov2_with_registers.modeling_dinov2_with_registers
+    plain, other = modeling.Dinov2Embeddings, registers.Dinov2WithRegistersEmbeddings
+    assert "antialias" not in getsource(plain.interpolate_pos_encoding)
+    assert "antialias=True" in getsource(other.interpolate_pos_encoding)

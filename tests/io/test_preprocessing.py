@@ -11,6 +11,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from mmlearngene import LearngeneError, ViTSpec, extract
+from mmlearngene.frameworks import layouts_of
 from mmlearngene.io.preprocessing import image_processor, input_size_of, preprocessing_of
 from mmlearngene.learngenes.attention import read_images
 
@@ -23,6 +24,7 @@ PROCESSORS = {
     "ViTImageProcessor": "vit", "DeiTImageProcessor": "deit", "BitImageProcessor": "dinov2",
     "DINOv3ViTImageProcessor": "dinov3_vit", "CLIPImageProcessor": "clip", "SiglipImageProcessor": "siglip",
 }  # fmt: skip
+WRITTEN = ["today", "old", "nested", "fast", "extractor"]
 SIDES = st.sampled_from([16, 20, 24])
 NUMBERS = st.lists(st.floats(0.1, 0.9), min_size=3, max_size=3)
 
@@ -67,7 +69,8 @@ def pixels(processor, image):
 
 
 def write(folder, told, cls, where):
-    """The folder's file as it is written today, of old without the class, or nested by transformers 5."""
+    """The folder's file as it is written today, of old without the class or under its older names, or nested by
+    transformers 5."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(model_type=PROCESSORS[cls])))
     named = dict(told, image_processor_type=cls)
@@ -75,12 +78,25 @@ def write(folder, told, cls, where):
         (folder / "processor_config.json").write_text(json.dumps(dict(image_processor=named)))
         (folder / "preprocessor_config.json").write_text(json.dumps(dict(named, image_mean=[0.9] * 3)))
     else:
-        (folder / "preprocessor_config.json").write_text(json.dumps(named if where == "today" else told))
+        older = dict(fast="image_processor_type", extractor="feature_extractor_type")
+        endings = dict(fast="ImageProcessorFast", extractor="FeatureExtractor")
+        if where in older:
+            named = {**told, older[where]: cls.removesuffix("ImageProcessor") + endings[where]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(told if where == "old" else named))
+
+
+def test_every_processor_of_the_vits_that_are_known_is_drawn():
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    families = {layout.cls.split(".")[2] for layout in layouts_of("hf")}
+    assert families >= {"vit", "swin", "vit_mae", "dinov2_with_registers"}
+    known = [IMAGE_PROCESSOR_MAPPING_NAMES.get(family) for family in families]
+    assert {entry["torchvision"] for entry in known if entry} == PROCESSORS.keys()
 
 
 @pytest.mark.parametrize("cls", PROCESSORS)
 @settings(max_examples=25, print_blob=False)
-@given(told=configs(), where=st.sampled_from(["today", "old", "nested"]), sizes=st.sampled_from([(40, 40), (30, 50)]))
+@given(told=configs(), where=st.sampled_from(WRITTEN), sizes=st.sampled_from([(40, 40), (30, 50)]))
 def test_it_is_what_transformers_does(cls, told, where, sizes, tmp_path_factory):
     assume(cls[:6] != "DINOv3" or told.get("do_rescale", True))  # which transformers itself cannot do
     write(folder := tmp_path_factory.mktemp("vit"), told, cls, where)
