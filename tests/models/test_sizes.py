@@ -684,11 +684,11 @@ def test_sizes_do_not_stop_a_run_that_evaluates_nothing(tmp_path):
     make_runner(elastic(), tmp_path, [hook], epochs=1, **test).train()
 
 
-@pytest.mark.parametrize("advised", [None, 20, 10_000])
-def test_a_training_says_what_it_will_cost_before_it_is_spent(advised, tmp_path, monkeypatch):
+@pytest.mark.parametrize("advised, seconds, after", [(None, 6, 15), (20, 6, 15), (10_000, 6, 15), (None, 120, 2)])
+def test_a_training_says_what_it_will_cost_before_it_is_spent(advised, seconds, after, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(budget, "print_log", lambda text, **kwargs: said.append(text))
-    ticks = itertools.count(step=60)  # a minute a look
+    ticks = itertools.count(step=seconds)  # for every step
     monkeypatch.setattr(budget.time, "monotonic", lambda: next(ticks))
     runner = make_runner(elastic(), tmp_path, [budget.BudgetHook(advised)], epochs=10)
     images, batch = len(runner.train_dataloader.dataset), runner.train_dataloader.batch_size
@@ -697,7 +697,8 @@ def test_a_training_says_what_it_will_cost_before_it_is_spent(advised, tmp_path,
     passes = f"({total * batch / images:.3g} passes over {images})"
     assert said[0] == f"this training sees {total * batch:,} images in {total} steps {passes}"
     assert ["fewer than 10,000 images" in text for text in said[1:2]] == [advised == 10_000]
-    assert said[-1].startswith(f"about {(total - 15) / 10:.2g} minutes for the {total - 15} steps left")
+    left = total - after
+    assert said[-1].startswith(f"about {left * seconds / 60:.2g} minutes for the {left} steps left")
 
 
 def test_trainings_of_other_models_have_no_budget(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from ...registry import HOOKS
 from .runner import unwrapped
 
 _WARM_UP, _TIMED = 5, 10  # steps
+_PATIENCE = 60  # seconds, after which fewer steps have to do
 
 
 @HOOKS.register_module()
@@ -29,7 +30,7 @@ class BudgetHook(Hook):
 
     def __init__(self, advised: int | None = None) -> None:
         self.advised = advised
-        self._end: int | None = None  # the step whose end ends the measurement
+        self._first: int | None = None  # the step that the run starts with, until all is said
 
     def before_train(self, runner: Runner) -> None:
         if not any(isinstance(module, AuxNet) for module in unwrapped(runner).modules()):
@@ -49,15 +50,16 @@ class BudgetHook(Hook):
                 logger="current",
                 level=logging.WARNING,
             )
-        self._end = runner.iter + _WARM_UP + _TIMED
+        self._first = runner.iter
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if self._end is None:
+        if self._first is None:
             return
-        step = runner.iter + 1
-        if step == self._end - _TIMED:
-            self._started = time.monotonic()
-        elif step == self._end and step < runner.max_iters:
-            left = runner.max_iters - step
-            minutes = left * (time.monotonic() - self._started) / _TIMED / 60
+        step, now = runner.iter + 1 - self._first, time.monotonic()
+        left = runner.max_iters - runner.iter - 1
+        if step in (1, _WARM_UP):  # the first steps of all are slow, and better than none
+            self._since, self._started = step, now
+        elif step == _WARM_UP + _TIMED or now - self._started > _PATIENCE:
+            minutes = left * (now - self._started) / (step - self._since) / 60
             print_log(f"about {minutes:.2g} minutes for the {left:,} steps left, without evaluation", logger="current")
+            self._first = None
