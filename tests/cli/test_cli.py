@@ -1,9 +1,7 @@
 """The console command, as a user types it."""
 
-import contextlib
 import json
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +25,8 @@ from mmlearngene.learngenes.lets import LeTs
 from mmlearngene.learngenes.papers import read_official
 from mmlearngene.testing import random_weights
 
+from ..support.command import fails, room, run
+
 ROOT = Path(__file__).parents[2]
 OFFICIAL = Path(__file__).parents[1] / "data" / "lets_official_small.npz"
 COMMANDS = ("import", "extract", "expand", "plan", "sweep", "probe", "inspect")
@@ -38,22 +38,6 @@ def gene(tmp_path):
     learngene = LeTs("h1-l4", "h3-l8", groups=2, head_dim=4, img_size=8, patch_size=4, num_classes=3)
     learngene.provenance = {"ancestry": "levit_384"}
     return learngene.save(tmp_path / "gene.safetensors")
-
-
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
-def fails(capsys, *arguments):
-    """The message of a run that must end with status 2; argparse's own errors too."""
-    try:
-        status = run(*arguments)
-    except SystemExit as stop:
-        status = stop.code
-    captured = capsys.readouterr()
-    assert status == 2 and captured.out == ""
-    assert captured.err.splitlines()[-1].startswith("mmlearngene"), captured.err
-    return captured.err
 
 
 # ---------------------------------------------------------------- help
@@ -239,17 +223,6 @@ def test_expand_writes_what_torch_load_reads_too(gene, tmp_path):
     model = VisionTransformer(**model_kwargs(load(gene).target("h2-l3")))
     load_checkpoint(model, str(tmp_path / "vit.pth"))
     assert torch.equal(model.blocks[1].mlp.fc1.weight, state["blocks.1.mlp.fc1.weight"])
-
-
-@contextlib.contextmanager
-def room(size):
-    """The system lets no file of this process grow larger, as where a disk is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("name, layout", [("vit.safetensors", "timm"), ("vit.pth", "timm"), ("vit", "hf")])

@@ -15,7 +15,7 @@ from mmlearngene.cli import probe
 from mmlearngene.testing import random_weights
 from mmlearngene.use import probes
 
-from .test_cli import fails, room, run
+from ..support.command import fails, room, run
 
 BANK = ["--bank", "{}/train", "--queries", "{}/val"]
 SEG = ["--segmentation", "{}/seg.py"]

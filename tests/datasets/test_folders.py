@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mmlearngene import LearngeneError, build, extract, load_ancestry
 
-from ..frameworks.test_any_vit import HUGGING_FACE, hugging_face
+from ..support.tiny_models import HUGGING_FACE, hugging_face
 from ..support.zoo import images, outputs, shaken
 
 

@@ -1,8 +1,6 @@
 """mmengine parts, in real runs of a Runner on tiny data in memory."""
 
-import itertools
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,10 @@ import torch
 pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from timm.models.vision_transformer import VisionTransformer
 
 import mmlearngene.engine
@@ -34,10 +30,18 @@ from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
 
 from ..support.parity import BLOCK_TENSORS
-
-TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
-LETS = dict(learngene="h1-l4", aux="h3-l8", groups=2, **TINY)
-_numbers = itertools.count()
+from ..support.runners import (
+    LETS,
+    TINY,
+    Scores,
+    aux_net,
+    differing,
+    files_in,
+    learngene_in,
+    loader,
+    make_runner,
+    same,
+)
 
 
 @pytest.fixture
@@ -48,50 +52,6 @@ def path(tmp_path):
         for parameter in gene.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return str(gene.save(tmp_path / "gene.safetensors"))
-
-
-class Images(torch.utils.data.Dataset):
-    """Random images of three classes."""
-
-    metainfo = dict(classes=("one", "two", "three"))
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        image = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(index))
-        return dict(inputs=image, data_samples=DataSample().set_gt_label(index % 3))
-
-
-def loader():
-    return dict(dataset=Images(), batch_size=4, sampler=dict(type="DefaultSampler", shuffle=True))
-
-
-def make_runner(model, work_dir, hooks=(), epochs=2, lr=0.1, checkpoint=None, val=False, **arguments):
-    validation = {}
-    if val:
-        validation = dict(
-            val_dataloader=loader(), val_cfg={}, val_evaluator=dict(type="mmpretrain.Accuracy", topk=(1,))
-        )
-    return Runner(
-        model,
-        str(work_dir),
-        **{
-            **dict(
-                train_dataloader=loader(),
-                train_cfg=dict(by_epoch=True, max_epochs=epochs),
-                optim_wrapper=dict(optimizer=dict(type="SGD", lr=lr)),
-                default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1, **(checkpoint or {}))),
-                custom_hooks=list(hooks),
-                default_scope="mmpretrain",
-                experiment_name=f"test-{next(_numbers)}",
-                randomness=dict(seed=0),
-                log_level="ERROR",
-            ),
-            **validation,
-            **arguments,
-        },
-    )
 
 
 class Probe(Hook):
@@ -107,14 +67,6 @@ class Probe(Hook):
 
 def copy_of(state):
     return {name: tensor.clone() for name, tensor in state.items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and not differing(one, other)
-
-
-def differing(one, other):
-    return [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
 
 
 def expanded(path, size="h2-l5"):
@@ -391,19 +343,6 @@ def test_mixed_precision_becomes_float32_without_a_gpu(path, tmp_path):
 # ---------------------------------------------------------------- LearngeneExportHook
 
 
-def aux_net():
-    return dict(type="mmlearngene.AuxNet", learngene=dict(type="mmlearngene.LeTs", **LETS))
-
-
-def learngene_in(checkpoint):
-    state = torch.load(checkpoint, weights_only=False)["state_dict"]
-    return {name.removeprefix("learngene."): tensor for name, tensor in state.items() if name.startswith("learngene.")}
-
-
-def files_in(folder):
-    return {path.name for path in Path(folder).iterdir() if path.suffix in (".pth", ".safetensors")}
-
-
 def test_a_learngene_beside_each_checkpoint(tmp_path):
     hook = LearngeneExportHook(provenance=dict(dataset="noise"))
     runner = make_runner(aux_net(), tmp_path, [hook], epochs=2)
@@ -439,20 +378,6 @@ def test_export_of_the_best_and_removal_with_the_checkpoint(tmp_path):
     for name in names:
         gene = load(tmp_path / f"{name}.learngene.safetensors")
         assert same(gene.state_dict(), learngene_in(tmp_path / f"{name}.pth"))
-
-
-class Scores(BaseMetric):
-    """Gives the next of these scores at each evaluation."""
-
-    def __init__(self, *scores):
-        super().__init__()
-        self.scores = list(scores)
-
-    def process(self, data_batch, data_samples):
-        self.results.append(None)
-
-    def compute_metrics(self, results):
-        return dict(score=self.scores.pop(0))
 
 
 def test_a_resumed_run_leaves_the_best_alone_and_removes_the_old(tmp_path):

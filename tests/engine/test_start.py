@@ -14,7 +14,7 @@ from mmlearngene.learngenes.sws import SWS
 from mmlearngene.learngenes.tleg import TLEG
 from mmlearngene.registry import MODELS
 
-from .test_engine import make_runner
+from ..support.runners import make_runner
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 

@@ -34,7 +34,7 @@ from mmlearngene.use.export.int8 import quantised, session_of
 from mmlearngene.use.export.onnx import onnx_bytes
 from mmlearngene.use.family import Family, Member, page_of, plot_family, table_of
 
-from ..cli.test_cli import fails, run
+from ..support.command import fails, run
 from ..support.processes import Script, below, running
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from torch import nn
 from mmlearngene import LearngeneError, build, extract, initialize, load_ancestry
 from mmlearngene.frameworks import find_vit
 
+from ..support.tiny_models import HUGGING_FACE, MMPRETRAIN, MMSEG, hugging_face, mmpretrain_classifier
 from ..support.zoo import images, outputs, shaken, timm_names, tiny_timm
-from .test_any_vit import HUGGING_FACE, MMPRETRAIN, MMSEG, hugging_face, mmpretrain_classifier
 
 TIMM = (
     "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2",

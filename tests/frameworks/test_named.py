@@ -16,8 +16,8 @@ from torch.nn.utils import parametrizations, prune
 
 from mmlearngene import LearngeneError, cli, load_ancestry
 
+from ..support.tiny_models import hugging_face
 from ..support.zoo import shaken
-from .test_any_vit import hugging_face
 
 SIZES = dict(img_size=16, patch_size=4, embed_dim=16, depth=3, num_heads=2, num_classes=3)
 

@@ -8,7 +8,7 @@ from timm.layers import resample_abs_pos_embed
 
 from mmlearngene import LearngeneError, load_ancestry
 
-from .test_any_vit import hugging_face
+from ..support.tiny_models import hugging_face
 
 
 @pytest.mark.parametrize("kind", ["ViT", "DINOv2", "DINOv3"])

@@ -15,8 +15,8 @@ from mmlearngene.frameworks import layouts_of
 from mmlearngene.io.preprocessing import image_processor, input_size_of, preprocessing_of
 from mmlearngene.learngenes.attention import read_images
 
-from ..cli.test_cli import run
-from ..frameworks.test_any_vit import hugging_face
+from ..support.command import run
+from ..support.tiny_models import hugging_face
 
 transformers = pytest.importorskip("transformers")
 # the processors of the ViTs that are known here, and the model_type by which an old file without a class is read

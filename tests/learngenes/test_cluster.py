@@ -31,8 +31,8 @@ from mmlearngene.testing import random_weights
 from mmlearngene.use.figures import plot_attention, plot_clusters
 
 from ..support import digits
+from ..support.ancestries import TINY, ancestry, logits
 
-TINY = dict(head_dim=8, patch_size=4, img_size=16, num_classes=5)
 # DeiT-B, layer 3: the distances that the paper's authors print
 DEIT_B_LAYER_3 = [24.26, 102.59, 54.87, 15.98, 70.22, 90.46, 64.99, 69.14, 15.33, 43.79, 41.39, 90.17]
 # DeiT-S: the centroid heads that the paper's authors use, and its one run of FFNs
@@ -40,20 +40,6 @@ DEIT_S_HEADS = [
     [1, 2, 3], [0, 1, 3], [4, 2, 3], [1, 3], [4, 1, 3, 5], [4, 0, 1], [2, 0, 1, 3, 5], [4], [5, 1, 2], [5], [2], [3]
 ]  # fmt: skip
 DEIT_S_FFNS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9]
-
-
-def ancestry(class_token: bool = False, size: str = "h4-l4") -> ViTWeights:
-    torch.manual_seed(0)
-    pool = "cls" if class_token else "avg_norm"
-    weights = random_weights(ViTSpec.parse(size, **TINY, class_token=class_token, pool=pool))
-    stacked = {name: torch.stack(t) if isinstance(t, list) else t for name, t in weights.tensors.items()}
-    return ViTWeights(weights.spec, stacked)
-
-
-def logits(weights: ViTWeights, x: torch.Tensor) -> torch.Tensor:
-    model = TIMM.make(weights.spec).eval()
-    model.load_state_dict(TIMM.state_dict(weights))
-    return model(x)
 
 
 # ---------------------------------------------------------------------- clusters

@@ -26,8 +26,8 @@ from mmlearngene.models import AuxNet, ElasticSwin
 from mmlearngene.registry import MODELS
 from mmlearngene.use.figures import plot_clusters
 
-from ..runs.test_configs import CONFIGS, images, shrink, teacher  # noqa: F401  (fixtures)
-from .test_cluster import ancestry as vit_ancestry
+from ..support.ancestries import ancestry as vit_ancestry
+from ..support.configs import CONFIGS, images, shrink, teacher  # noqa: F401  (fixtures)
 
 SPEC = ViTSpec.parse(
     "h2,4,8,16-l2,2,3,1", embed_dims=8, head_dim=4, window_size=2, patch_size=2, img_size=32, num_classes=5

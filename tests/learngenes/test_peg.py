@@ -17,7 +17,7 @@ from mmlearngene.registry import MODELS
 from mmlearngene.use.figures import plot_mixtures
 
 from ..support import digits
-from .test_cluster import TINY, ancestry, logits
+from ..support.ancestries import TINY, ancestry, logits
 
 IDENTITY = dict(heads=4, layers=4, sampling="identity", map_init="identity")
 

@@ -16,8 +16,8 @@ from mmlearngene.learngenes.refit import _nested, choose_layers, refit
 from mmlearngene.testing import FEATURES, random_weights, spec_of
 from mmlearngene.vit.tensors import LAYER_TENSORS, row_of
 
-from ..cli.test_cli import fails, run
 from ..support import digits
+from ..support.command import fails, run
 from ..support.reference import reference
 from ..support.zoo import images, noise, outputs, timm_names, tiny_timm
 

@@ -57,8 +57,8 @@ from mmlearngene.use.probes import (
 from mmlearngene.use.tokens import Tokens, token_model
 from mmlearngene.vit.weights import ViTWeights
 
-from ..engine.test_engine import differing, make_runner, same
-from .test_sizes import Metrics, at_step, extracted, weights_in
+from ..support.elastic import Metrics, at_step, extracted, weights_in
+from ..support.runners import differing, make_runner, same
 
 ROOT = Path(__file__).parents[2]
 VIT = dict(head_dim=8, img_size=16, patch_size=4, num_classes=0)

@@ -10,39 +10,31 @@ import torch
 from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
-from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from mmlearngene import LearngeneError, ViTSpec, initialize
 from mmlearngene.frameworks.mmpretrain import classifier_cfg
-from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, LearngeneDistiller, TimmTeacher
+from mmlearngene.models import AuxNet, ClassifierTeacher, DistillLoss, TimmTeacher
 from mmlearngene.models.teachers import Teacher, build_teacher
 from mmlearngene.models.template import _with_drop_path
 from mmlearngene.registry import MODELS
 
+from ..support.distillation import GENES, VIT, aux_net, batch, distiller, timm_checkpoint
+
 OWN = dict(mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.4))  # of a teacher, on a scale of 0 to 1
-VIT = dict(head_dim=8, img_size=16, patch_size=8, num_classes=5)
-GENES = {
-    "lets": dict(type="mmlearngene.LeTs", learngene="h1-l2", aux="h3-l4", groups=2, rows=1, repeats=2, **VIT),
-    "tleg": dict(type="mmlearngene.TLEG", aux="h3-l4", **VIT),
-    "sws": dict(type="mmlearngene.SWS", aux="h3-l4", stages=[1, 2, 1], **VIT),
-}
+
+
+def preprocessor(to_rgb):
+    """A student's, with a mean and deviation of its own for every channel."""
+    settings = dict(mean=[120.0, 110.0, 90.0], std=[60.0, 50.0, 30.0], to_rgb=to_rgb)
+    return MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", **settings))
 
 
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def aux_net(method="lets", **kwargs):
-    return AuxNet(copy.deepcopy(GENES[method]), **kwargs)
-
-
-def batch(count=4, channels=3):
-    samples = [DataSample().set_gt_label(i % 5) for i in range(count)]
-    return torch.randn(count, channels, 16, 16), samples
 
 
 def plain(model):
@@ -51,18 +43,6 @@ def plain(model):
     report = initialize(classifier, model.learngene, min_inherited=1.0)
     assert report.count("random") == 0
     return classifier
-
-
-def timm_checkpoint(tmp_path, **kwargs):
-    model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5, **kwargs)
-    torch.save({"model": model.state_dict()}, tmp_path / "teacher.pth")
-    return model.eval(), str(tmp_path / "teacher.pth")
-
-
-def preprocessor(to_rgb):
-    """A student's, with a mean and deviation of its own for every channel."""
-    settings = dict(mean=[120.0, 110.0, 90.0], std=[60.0, 50.0, 30.0], to_rgb=to_rgb)
-    return MODELS.build(dict(type="mmpretrain.ClsDataPreprocessor", **settings))
 
 
 class OneChannel(nn.Module):
@@ -74,20 +54,6 @@ class OneChannel(nn.Module):
 
     def forward(self, inputs):
         return inputs[:, self.channel].mean((1, 2))[:, None]
-
-
-def distiller(tmp_path, **kwargs):
-    _, checkpoint = timm_checkpoint(tmp_path)
-    teacher = dict(
-        type="mmlearngene.TimmTeacher",
-        model_name="vit_tiny_patch16_224",
-        checkpoint=checkpoint,
-        img_size=32,
-        num_classes=5,
-    )
-    preprocessor = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], to_rgb=True, num_classes=5)
-    student = dict(type="mmlearngene.AuxNet", learngene=copy.deepcopy(GENES["lets"]))
-    return LearngeneDistiller(student, teacher, data_preprocessor=preprocessor, **kwargs)
 
 
 class TestAuxNet:

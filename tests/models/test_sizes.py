@@ -20,21 +20,20 @@ from mmengine.optim import OptimWrapper
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmlearngene import LearngeneError, ViTSpec, ViTWeights, load
+from mmlearngene import LearngeneError, load
 from mmlearngene.engine import LearngeneExportHook, SeedHook, SizesValHook
 from mmlearngene.engine.hooks import budget
 from mmlearngene.engine.hooks.sizes_val import by_size
 from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.frameworks.mmpretrain import classifier_cfg
-from mmlearngene.learngenes.cluster import Cluster
 from mmlearngene.learngenes.lets import LeTs
-from mmlearngene.learngenes.peg import PEG
 from mmlearngene.models import AuxNet, DistillLoss, Step
 from mmlearngene.models.sizes import build_sizes
 from mmlearngene.registry import HOOKS, MODELS
 
-from ..engine.test_engine import loader, make_runner, same
-from .test_models import GENES, VIT, aux_net, batch, distiller
+from ..support.distillation import GENES, VIT, aux_net, batch, distiller
+from ..support.elastic import Metrics, at_step, extracted, weights_in
+from ..support.runners import loader, make_runner, same
 
 UNIFORM = dict(type="UniformSizes", heads=[1, 3], layers=[2, 4])
 SANDWICH = dict(type="mmlearngene.SandwichSizes", heads=[1, 3], layers=[2, 4])
@@ -59,23 +58,6 @@ def steps(count, seed=0):
 
 def names(specs):
     return [str(spec) for spec in specs]
-
-
-def at_step(iteration, seed=0, iterations=100):
-    """What the Runner tells the model before a step."""
-    MessageHub.get_instance(f"test-sizes-{random.random()}").update_info_dict(
-        dict(seed=seed, iter=iteration, max_iters=iterations)
-    )
-    return Step(seed, iteration, iterations)
-
-
-def extracted(method):
-    """A small learngene of an ancestry h4-l6 whose maps have parted from their start."""
-    spec = ViTSpec.parse("h4-l6", **VIT, class_token=True, pool="cls")
-    ancestry = ViTWeights(spec, {name: 0.1 * torch.randn(shape) for name, shape in spec.shapes().items()})
-    if method == "peg":
-        return PEG.extract(ancestry)
-    return Cluster.extract(ancestry, heads=[[0, 2]] * 6, ffns=[0, 1, 2, 3, 4, 4])
 
 
 # ---------------------------------------------------------------- samplers
@@ -493,10 +475,6 @@ class Drawn(Hook):
         runner.model.sizes.draw = lambda step: self.sizes.setdefault(runner.iter, draw(step))
 
 
-def weights_in(path):
-    return torch.load(path, weights_only=False)["state_dict"]
-
-
 @pytest.mark.parametrize("by_epoch", [True, False])
 def test_a_resumed_run_draws_what_an_uninterrupted_one_does(tmp_path, by_epoch):
     """An epoch has two iterations, so the checkpoint of iteration 3 is in the middle of one."""
@@ -563,24 +541,6 @@ def test_a_distillers_file_says_so_too(tmp_path):
 
 
 # ---------------------------------------------------------------- validation at several sizes
-
-
-class Metrics(Hook):
-    """Keeps what was measured and the weights that it was measured with."""
-
-    priority = "LOWEST"
-
-    def __init__(self):
-        self.found, self.weights = [], []
-
-    def before_val_epoch(self, runner):
-        learngene = getattr(runner.model, "student", runner.model).learngene
-        self.weights.append(copy.deepcopy(learngene.state_dict()))
-
-    def after_val_epoch(self, runner, metrics=None):
-        self.found.append(metrics)
-
-    after_test_epoch = after_val_epoch
 
 
 SIZES = ["h1-l4", "h2-l6", "h3-l8"]

@@ -13,7 +13,7 @@ from mmlearngene import LearngeneError  # noqa: E402
 from mmlearngene.models import HuggingFaceTeacher, LearngeneDistiller, TimmTeacher  # noqa: E402
 from mmlearngene.registry import MODELS  # noqa: E402
 
-from ..frameworks.test_any_vit import hugging_face  # noqa: E402
+from ..support.tiny_models import hugging_face  # noqa: E402
 from ..support.zoo import shaken  # noqa: E402
 
 SIZES = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, patch_size=4)

@@ -4,23 +4,20 @@ import inspect
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
-from PIL import Image
 
 from mmlearngene import Learngene, ViTSpec, ViTWeights, extract, initialize
-from mmlearngene.engine.run.device import adapt_to_device
 from mmlearngene.engine.run.init_check import check_starts
 from mmlearngene.learngenes import LEARNGENES
 from mmlearngene.models import AuxNet
 from mmlearngene.recipes import read_sized
 from mmlearngene.registry import MODELS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+from ..support.configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
+
 FOLDERS = ("ancestry", "controls", "lets", "sws", "tleg")
 NAMES = [str(path.relative_to(CONFIGS)) for folder in FOLDERS for path in sorted((CONFIGS / folder).glob("*.py"))]
 SHARED_BASES = {"controls/des.py", "lets/transfer.py", "tleg/transfer.py", "sws/transfer.py"}  # without data or a start
@@ -32,64 +29,6 @@ SIZES = {  # what a config is trained at by --arch, beside its own size: every l
     "tleg/des.py": ["h3-l3", "h12-l9"],
 }
 RUNS = [(name, arch) for name in NAMES if name not in SHARED_BASES for arch in (None, *SIZES.get(name, []))]
-PATCH, HEAD_DIM = 112, 4  # at 224 pixels: four tokens
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for number in range(4):
-        (root / f"class{number % 2}").mkdir(exist_ok=True)
-        Image.fromarray(generator.integers(0, 255, (40, 50, 3), np.uint8)).save(
-            root / f"class{number % 2}/{number}.png"
-        )
-    return root
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory) -> dict:
-    path = tmp_path_factory.mktemp("teacher") / "test_vit.pth"
-    torch.save(timm.create_model("test_vit").state_dict(), path)
-    return dict(model_name="test_vit", pretrained=False, checkpoint=str(path))
-
-
-def shrink(cfg: Config, images: Path, teacher: dict, work_dir: Path) -> Config:
-    """The same config with heads of 4 channels, four tokens, four images, and one epoch after its warm-up."""
-    model = cfg.model
-    for classifier in (model, model.get("student", {})):
-        if "arch" in classifier.get("backbone", {}):
-            arch = classifier.backbone.arch
-            width = arch.num_heads * HEAD_DIM
-            assert (arch.embed_dims, arch.feedforward_channels) == (arch.num_heads * 64, arch.num_heads * 256)
-            assert classifier.head.in_channels == arch.embed_dims
-            arch.update(embed_dims=width, feedforward_channels=4 * width)
-            classifier.backbone.patch_size = PATCH
-            classifier.head.in_channels = width
-            if "head_dims" in classifier.backbone:
-                classifier.backbone.head_dims = HEAD_DIM
-        if "learngene" in classifier:
-            classifier.learngene.update(head_dim=HEAD_DIM, patch_size=PATCH)
-    if "teacher" in model:
-        asked = model.teacher
-        if "folder" in asked:  # a cache of a teacher
-            asked.folder, asked = str(work_dir / "cache"), asked.teacher
-        asked.update(teacher)
-    warm_up = max(scheduler.get("begin", 0) for scheduler in cfg.param_scheduler)
-    assert cfg.train_cfg.max_epochs > warm_up
-    for scheduler in cfg.param_scheduler:
-        scheduler.update({key: 1 for key in ("begin", "end") if scheduler.get(key)})
-    warm_up = min(warm_up, 1)
-    cfg.train_cfg.update(max_epochs=warm_up + 1, val_interval=warm_up + 1)
-    cfg.default_hooks.checkpoint.update(interval=warm_up + 1, save_best=None)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        pipeline = loader.dataset.pipeline
-        if pipeline[0].type != "LoadImageFromFile":  # CIFAR-100 comes as arrays
-            pipeline = [dict(type="LoadImageFromFile"), *pipeline]
-        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        loader.dataset = dict(type="CustomDataset", data_root=str(images), pipeline=pipeline)
-    cfg.update(work_dir=str(work_dir), log_level="ERROR", visualizer=None)
-    return adapt_to_device(cfg)
 
 
 def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Path:
@@ -109,7 +48,7 @@ def gene_for(checkpoint: str, heads: int, class_token: bool, folder: Path) -> Pa
 
 
 @pytest.mark.parametrize("name, arch", RUNS)
-def test_a_config_trains(name, arch, images, teacher, tmp_path):
+def test_a_config_trains(name, arch, images, teacher, tmp_path):  # noqa: F811
     cfg = shrink(read_sized(CONFIGS / name, arch), images, teacher, tmp_path)
     init = cfg.model.get("init_cfg")
     if isinstance(init, dict):

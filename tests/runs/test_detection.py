@@ -15,7 +15,7 @@ from mmlearngene.engine.run.device import adapt_to_device  # noqa: E402
 from mmlearngene.learngenes.lets import LeTs  # noqa: E402
 from mmlearngene.models import SimpleFeaturePyramid  # noqa: E402
 
-from .test_tools import ROOT  # noqa: E402
+from ..support.processes import ROOT  # noqa: E402
 
 CONFIG = ROOT / "configs" / "det" / "des_h6_l12_coco.py"
 

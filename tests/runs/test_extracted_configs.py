@@ -12,7 +12,7 @@ from mmlearngene.frameworks.timm import VIT as TIMM
 from mmlearngene.io.atomic import save_tensors
 from mmlearngene.recipes import read_sized
 
-from .test_configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
+from ..support.configs import CONFIGS, HEAD_DIM, PATCH, images, shrink, teacher  # noqa: F401  (fixtures)
 
 NAMES = [
     f"{folder}/{path.name}"

@@ -42,8 +42,8 @@ from mmlearngene.errors import RunStopped
 from mmlearngene.frameworks.mmpretrain import classifier_cfg
 from mmlearngene.registry import MODELS
 
-from ..engine.test_engine import Images, Scores, aux_net, files_in, learngene_in, loader, make_runner, same
 from ..support.processes import ENV, ROOT, Script, below, running
+from ..support.runners import Images, Scores, aux_net, files_in, learngene_in, loader, make_runner, same
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found through /proc")
 

@@ -24,7 +24,7 @@ from mmlearngene.use.export.opening import opening
 from mmlearngene.use.tokens import token_model
 from mmlearngene.vit.tensors import start_values
 
-from ..cli.test_cli import fails, run
+from ..support.command import fails, run
 
 VIT = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 CLS = dict(VIT, class_token=True, pool="cls")

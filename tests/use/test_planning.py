@@ -16,7 +16,7 @@ from mmlearngene.use.latency import checked_device, measured
 from mmlearngene.use.planning import Cost, plan, storage, within
 from mmlearngene.vit.tensors import start_values
 
-from ..cli.test_cli import fails, run
+from ..support.command import fails, run
 
 TINY = dict(head_dim=4, img_size=8, patch_size=4, num_classes=3)
 OPTIONS = {"cluster": dict(eps=0), "principal": dict(data="noise", num_images=8)}
