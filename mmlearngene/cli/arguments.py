@@ -95,7 +95,7 @@ def expand_command(gene: str, size: object, fields: Mapping) -> str:
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict:
-    """Those of the named options that were given: what is not stays the business of the function called."""
+    """The named options that the user gave. The called function has its own defaults for all others."""
     return {name: found for name in names if (found := getattr(arguments, name)) is not None}
 
 

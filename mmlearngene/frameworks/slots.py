@@ -21,7 +21,7 @@ class Key:
             and ``{next}`` for the stage, the block in it, and the stage behind.
         lead: leading axes of length 1.
         order: the order that the canonical axes have there, where it is another.
-        share: entries of the first canonical axis that this key holds, for a tensor that several keys share.
+        share: part of the first canonical axis that this key holds. Three keys may hold q, k and v of one tensor.
         stacked: the axis along which all layers stand in this one tensor.
     """
 

@@ -154,7 +154,7 @@ def _vit_cannot(spec: ViTSpec) -> str | None:
         if spec.pool_heads != (spec.num_heads if spec.is_ordinary else 1):
             return f"attention pooling of {spec.pool_heads} heads (attn_pool_num_heads)"
         if spec.mlp == "swiglu_packed":
-            return "attention pooling with mlp = swiglu_packed, as wide as which its own MLP would be"
+            return "attention pooling beside mlp = swiglu_packed: timm would give the pooling's own MLP another width"
     return None
 
 
@@ -233,9 +233,8 @@ def _eva_kwargs(spec: ViTSpec, attn_type: str = "eva", qkv_fused: bool = True) -
         attn_type=attn_type,
         qk_norm=spec.qk_norm,
         swiglu_mlp=spec.mlp != "mlp",
-        swiglu_align_to=int(
-            spec.mlp == "swiglu" and not spec.scale_mlp_norm
-        ),  # any makes it the one with its gate apart
+        # timm builds the MLP whose gate stands apart where this is not 0
+        swiglu_align_to=int(spec.mlp == "swiglu" and not spec.scale_mlp_norm),
         scale_mlp=spec.scale_mlp_norm,
         scale_attn_inner=spec.scale_attn_norm,
         class_token=spec.class_token,

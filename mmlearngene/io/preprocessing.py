@@ -23,6 +23,8 @@ USUAL = dict(interpolation="bicubic", crop_pct=0.875, crop_mode="center")  # whe
 
 # files in which a folder says how its images are made ready; transformers 5 writes the second for some models
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+# processors that resize and crop as timm does; others cut an image into tiles (Idefics3), pad it or round its sides
+_RESIZES = {"Beit", "Bit", "Blip", "CLIP", "ChineseCLIP", "DINOv3ViT", "DeiT", "Ovis2", "OwlViT", "Siglip", "ViT"}
 
 
 def preprocessing_of(name: str | Path) -> dict:
@@ -48,7 +50,7 @@ def preprocessing_of(name: str | Path) -> dict:
 def input_size_of(folder: Path) -> tuple[int, int] | None:
     """(height, width) of the images that a folder's processor gives; None where it does not say."""
     processor = _processor(folder)
-    if processor is None:
+    if processor is None or not _resizes(processor):
         return None
     size = processor.size
     if processor.do_center_crop and processor.crop_size:
@@ -112,8 +114,16 @@ def _per_channel(values: float | Sequence[float], folder: Path, scale: float) ->
     return tuple(float(value) / scale for value in values)
 
 
+def _resizes(processor) -> bool:
+    """Whether a processor resizes and crops as timm does."""
+    name = type(processor).__name__
+    return name.removesuffix("Fast").removesuffix("Pil").removesuffix("ImageProcessor") in _RESIZES
+
+
 def _resizing(processor) -> dict:
     """Resizing and crop of an image processor; empty where timm has no words for it."""
+    if not _resizes(processor):
+        return {}
     size, crop = processor.size or {}, processor.crop_size or {}
     ways = ("longest_edge", "max_height", "max_width")
     if not processor.do_resize or getattr(processor, "do_pad", False) or any(size.get(way) for way in ways):

@@ -199,7 +199,7 @@ class Cluster(ClusterFacts, Extracted):
                     own[prefix + name].copy_(torch.stack([blocks[layer][name] for layer in layers]))
 
     def _run(self, source: int) -> list[int]:
-        """The layers whose FFNs are kept as that of ``source``: of their average, or this one alone."""
+        """The layers that the stored FFN of ``source`` comes from: all whose average it is, or one layer."""
         of = self.config["ffns"] if self.config["ffn_centroid"] == "average" else range(source + 1)
         return [layer for layer, its in enumerate(of) if its == source]
 

@@ -93,7 +93,7 @@ class CachedTeacher(nn.Module):
 
     @property
     def token_model(self) -> None:
-        """None that distillation of tokens could ask.
+        """A cache keeps logits. It has no model that distillation of tokens could ask.
 
         Raises:
             LearngeneError: always.

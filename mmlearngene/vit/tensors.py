@@ -34,7 +34,7 @@ class Row:
             1 / sqrt(fan in)), ``scale`` (the spec's ``init_values``) or ``rope`` (random directions).
         decay: whether weight decay acts on it: on matrices, not on vectors, tokens, positions and tables.
         scope: ``stem`` (once), ``stage`` (between two stages) or ``layer``.
-        last: of the stem, whether it is as wide as the last stage.
+        last: whether a tensor of the stem has the width of the last stage, as the final norm has.
         per: what multiplies it, for counting FLOPs: every ``token``, every ``patch``, every token that is ``pooled``,
             ``once``, or nothing.
     """

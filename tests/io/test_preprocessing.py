@@ -23,7 +23,11 @@ transformers = pytest.importorskip("transformers")
 PROCESSORS = {
     "ViTImageProcessor": "vit", "DeiTImageProcessor": "deit", "BitImageProcessor": "dinov2",
     "DINOv3ViTImageProcessor": "dinov3_vit", "CLIPImageProcessor": "clip", "SiglipImageProcessor": "siglip",
+    "BlipImageProcessor": "blip", "BeitImageProcessor": "beit", "ChineseCLIPImageProcessor": "chinese_clip",
+    "OwlViTImageProcessor": "owlvit", "Ovis2ImageProcessor": "ovis2",
 }  # fmt: skip
+# those that do what timm has no words for, tiles, padding or sides of their own; mean and deviation alone are read
+OTHERS = ["DPT", "Flava", "GotOcr2", "Idefics2", "Idefics3", "Janus", "Owlv2", "SmolVLM", "Tipsv2"]
 WRITTEN = ["today", "old", "nested", "fast", "extractor"]
 SIDES = st.sampled_from([16, 20, 24])
 NUMBERS = st.lists(st.floats(0.1, 0.9), min_size=3, max_size=3)
@@ -91,7 +95,18 @@ def test_every_processor_of_the_vits_that_are_known_is_drawn():
     families = {layout.cls.split(".")[2] for layout in layouts_of("hf")}
     assert families >= {"vit", "swin", "vit_mae", "dinov2_with_registers"}
     known = [IMAGE_PROCESSOR_MAPPING_NAMES.get(family) for family in families]
-    assert {entry["torchvision"] for entry in known if entry} == PROCESSORS.keys()
+    others = {f"{name}ImageProcessor" for name in OTHERS}
+    assert {entry["torchvision"] for entry in known if entry} == PROCESSORS.keys() | others
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_resizing_that_timm_has_no_words_for_is_not_told(name, tmp_path):
+    processor = getattr(transformers, f"{name}ImageProcessor")(
+        image_mean=[0.2] * 3, image_std=[0.4] * 3, do_normalize=True
+    )
+    processor.save_pretrained(tmp_path)
+    told = preprocessing_of(tmp_path)
+    assert told == dict(mean=pytest.approx([0.2] * 3), std=pytest.approx([0.4] * 3)) and not input_size_of(tmp_path)
 
 
 @pytest.mark.parametrize("cls", PROCESSORS)

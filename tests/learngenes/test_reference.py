@@ -40,9 +40,9 @@ FOUND = {  # what once was computed otherwise, or not at all; and who can have i
         [],
     ),
     "a mean of Eva's over all tokens": (dict(class_token=True, qkv_bias="qv", pool_include_prefix=True), []),
-    "an oblong DINOv2, which Hugging Face's cannot run": (
+    "an oblong DINOv2, which Hugging Face runs in InternVL's class alone": (
         dict(class_token=True, pool="cls", init_values=0.1, num_classes=0, img_size=(16, 8)),
-        ["timm", "mmpretrain"],
+        ["timm", "hf", "mmpretrain"],
     ),
     "no positions at all, without biases": (
         dict(class_token=True, pool="cls", pos_embed="none", qkv_bias="none"),
