@@ -597,7 +597,9 @@ def test_all_processes_end_together(fault, tmp_path, teacher):
                     os.kill(pid, signal.SIGKILL)
             output, _ = process.communicate(timeout=600 if fault != "a dead launcher" else 30)
         finally:
-            left = running([*workers, process.pid])
+            patience = time.monotonic() + 30  # a process closes its output a moment before it is gone
+            while (left := running([*workers, process.pid])) and time.monotonic() < patience:
+                time.sleep(0.1)
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
     assert not left
