@@ -156,19 +156,15 @@ def refit(
             change = {kind: added[f"{writer}.{kind}"][layer] for kind in module}  # views
             behind = [b for a, b in gaps if a == layer] if writer == "fc2" else []
             fits = [_Fit(net) for net in narrow if layer in net.kept and (behind or net.streams is not None)]
+            mains = [fit.net.behind(layer) if writer == "fc2" else layer + 1 for fit in fits]
             for number, stream in enumerate(streams):
                 features = wide.written(writer, layer, stream)
                 streams[number] = wide.behind(writer, layer, stream, features)
-                near = {layer + 1: learngene.to_coordinates(streams[number])}
-                near |= {
-                    b: learngene.to_coordinates(goal.to(stream)) for b, goal in goals[number].items() if b > layer + 1
-                }
-                for fit in fits:
-                    main = fit.net.behind(layer) if writer == "fc2" else layer + 1
+                found = {**goals[number], layer + 1: streams[number]}
+                near = {b: learngene.to_coordinates(found[b].to(stream)) for b in {*mains, *behind}}
+                for fit, main in zip(fits, mains, strict=True):
                     wanted = {0: near[main], **{b: near[b] for b in behind}}
                     _add(fit, learngene, (writer, layer), number, wanted, module, features)
-            for goal in goals:
-                goal.pop(layer + 1, None) if writer == "fc2" else None
             _solve_by_rows([fit for fit in fits if fit.net.streams is not None], 0, change)
             for far_one in behind:
                 of_gaps[layer, far_one] = {f"fc2.{kind}": torch.zeros_like(tensor) for kind, tensor in module.items()}
@@ -176,6 +172,8 @@ def refit(
             now = {kind: module[kind] + change[kind] for kind in module}
             for fit in fits:
                 _advance(fit, learngene, (writer, layer), now)
+        for goal in goals:  # the layers that follow are behind it
+            goal.pop(layer + 1, None)
     return added, of_gaps
 
 
