@@ -79,8 +79,7 @@ def _make_vit(spec: ViTSpec, name: str = "ViT", classifier: str = "ForImageClass
     )
     if spec.num_classes:
         return _class(name + classifier)(config)
-    model = _class(f"{name}Model")
-    return model(config) if name == "ViTMAE" else model(config, add_pooling_layer=False)
+    return _class(f"{name}Model")(config, **(dict(add_pooling_layer=False) if name in ("ViT", "DeiT") else {}))
 
 
 def _read_vit(vit: nn.Module, around: nn.Module | None) -> dict:

@@ -106,14 +106,6 @@ SIGLIPS = (
 # ---------------------------------------------------------------------- ViT's relatives
 
 
-def _make_classifier(spec: ViTSpec, family: str) -> nn.Module:
-    config = hf._class(f"{family}Config")(
-        **hf._config(spec, intermediate_size=spec.feedforward_channels, qkv_bias=spec.qkv_bias == "all"),
-        num_labels=spec.num_classes,
-    )
-    return hf._class(family + ("ForImageClassification" if spec.num_classes else "Model"))(config)
-
-
 def _read_ijepa(vit: nn.Module, around: nn.Module | None) -> dict:
     return {**hf._read_vit(vit, around), "pool": "norm_avg" if hf._has_classifier(around) else None}
 
@@ -121,7 +113,7 @@ def _read_ijepa(vit: nn.Module, around: nn.Module | None) -> dict:
 VIT_MSN = replace(
     VIT,
     cls="transformers.models.vit_msn.modeling_vit_msn.ViTMSNModel",
-    make=partial(_make_classifier, family="ViTMSN"),
+    make=partial(hf._make_vit, name="ViTMSN"),
 )
 IJEPA = replace(
     VIT,
@@ -129,7 +121,7 @@ IJEPA = replace(
     inside="ijepa",
     keys={name: key for name, key in VIT.keys.items() if name != "cls_token"},
     holds={**hf._ANY_OF_PLAIN, "pool": ("norm_avg",), "qkv_bias": ("all", "none")},
-    make=partial(_make_classifier, family="IJepa"),
+    make=partial(hf._make_vit, name="IJepa"),
     read=_read_ijepa,
 )
 

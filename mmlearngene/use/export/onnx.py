@@ -15,6 +15,7 @@ from ...frameworks import built_anywhere
 from ...vit.spec import ViTSpec
 from ...vit.weights import ViTWeights
 from ..tokens import token_model
+from .int8 import session_of
 
 _TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by a tenth of it
 
@@ -39,7 +40,7 @@ def onnx_bytes(
     """
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401  (looked for before any work)
     except ImportError as error:
         raise LearngeneError(f"--layout onnx needs {error.name}: pip install mmlearngene[onnx]") from error
     spec = weights.spec
@@ -59,7 +60,7 @@ def onnx_bytes(
         found = _exported(graph_of, images[:2], names, metadata)
         onnx.checker.check_model(found)
         data = found.SerializeToString()
-        session = onnxruntime.InferenceSession(data, _quiet(onnxruntime), providers=["CPUExecutionProvider"])
+        session = session_of(data)
         given = {count: session.run(None, {"images": images[:count].numpy()}) for count in (1, 3)}
     except Exception as error:  # of the exporter, the checker or the runtime, each its own kind
         raise LearngeneError(f"{spec} cannot be an ONNX file: {in_words(error)}; nothing was written") from error
@@ -125,10 +126,3 @@ def _exported(model: nn.Module, images: Tensor, names: list[str], metadata: dict
         graph = onnx.load(path)
     onnx.helper.set_model_props(graph, metadata)
     return graph
-
-
-def _quiet(onnxruntime):
-    """Options of a session that says nothing itself: what it raises is told in a line."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return options
