@@ -101,21 +101,18 @@ def _measured(costs: list[Cost], device, arguments: argparse.Namespace) -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from ..use.latency import timed
+    from ..use.latency import timed, too_slow
 
-    kept, fastest = [], None
+    measured, kept = [], []
     for cost in track(costs, description="measuring", console=Console(stderr=True), transient=True):
         cost = timed(cost, arguments.runtime, arguments.dtype, device, arguments.batch_size)
-        fastest = min(fastest or cost, cost, key=lambda cost: cost.latency)
+        measured.append(cost)
         if arguments.latency is None or cost.latency <= arguments.latency:
             kept.append(cost)
         if len(kept) == arguments.top:
             break
     if not kept:
-        raise LearngeneError(
-            f"none of {len(costs)} sizes keeps to {arguments.latency * 1e3:.3g} ms; the fastest is {fastest.spec} with "
-            f"{fastest.latency * 1e3:.3g} ms on {device}"
-        )
+        raise too_slow(measured, arguments.latency, f" on {device}")
     return kept
 
 

@@ -21,7 +21,6 @@ from ..use.planning import Cost, plan, within
 from .arguments import expand_command, given
 from .plan import add_budgets, add_runtime
 
-_PICTURE, _PAGE, _TABLE, _RESULTS = "family.png", "family.html", "table.txt", "results.json"
 _SETTINGS, _CONFIG = "settings.json", "config.py"
 _RANGES = (("epochs", 0, 10**5), ("jobs", 1, 1024), ("batch_size", 1, 2**17), ("workers", 0, 1024))
 
@@ -203,16 +202,12 @@ def _in_time(costs: list[Cost], arguments: argparse.Namespace) -> list[Cost]:
         return costs
     import torch
 
-    from ..use.latency import timed
+    from ..use.latency import timed, too_slow
 
     measured = [timed(cost, arguments.runtime, arguments.dtype, torch.device("cpu")) for cost in costs]
     kept = [cost for cost in measured if cost.latency <= arguments.latency]
     if not kept:
-        fastest = min(measured, key=lambda cost: cost.latency)
-        raise LearngeneError(
-            f"none of {len(costs)} sizes keeps to {arguments.latency * 1e3:.3g} ms; the fastest is {fastest.spec} with "
-            f"{fastest.latency * 1e3:.3g} ms"
-        )
+        raise too_slow(measured, arguments.latency)
     return kept
 
 
@@ -286,12 +281,12 @@ def _show(
     arguments, learngene, costs: list[Cost], results: dict, notes: list[str], classes: list[str], images: int
 ) -> None:
     """Write and print all that the results come to."""
-    from ..use.family import Family, Member, page_of, plot_family, table_of
+    from ..use.family import Family, Member, save_family, table_of
 
     metric = arguments.metric
     fields = _fields(arguments, classes)
     members = [
-        Member(**_member(cost, results[str(cost.spec)], metric, expand_command(arguments.gene, cost.spec, fields)))
+        Member.of(cost, **_scores(results[str(cost.spec)], metric, expand_command(arguments.gene, cost.spec, fields)))
         for cost in costs
     ]
     measured = next(iter(results.values()))
@@ -301,7 +296,7 @@ def _show(
     name = f"{learngene.method} learngene {Path(arguments.gene).name.partition('.')[0]}"
     title = f"{len(members)} size{'s' * (len(members) > 1)} of the {name} on {Path(arguments.data).name}, {when}"
     family = Family(title, words, notes, members)
-    out, best = arguments.output, family.best()
+    best = family.best()
     described = {
         "learngene": arguments.gene,
         "data": arguments.data,
@@ -313,11 +308,8 @@ def _show(
         "front": [member.size for member in family.front()],
         "sizes": [dataclasses.asdict(member) | {"metrics": results[member.size]} for member in members],
     }
-    save_bytes(out / _RESULTS, json.dumps(described, indent=1).encode())
     text = table_of(family)
-    save_bytes(out / _TABLE, f"{text}\n".encode())
-    save_bytes(out / _PAGE, page_of(family).encode())
-    plot_family(family, out / _PICTURE)
+    where = save_family(arguments.output, family, described, text)
     print(text)
     for note in notes:
         print(note)
@@ -332,20 +324,13 @@ def _show(
     if equal := [member.size for member in members if member.score == best.score and member is not best]:
         print(f"as good, and larger: {', '.join(equal)}")
     print(best.command)
-    print(f"see {out / _PAGE}, {out / _PICTURE}, {out / _TABLE} and {out / _RESULTS}")
+    print(where)
 
 
-def _member(cost: Cost, result: dict, metric: str | None, command: str) -> dict:
-    """The fields of a :class:`~mmlearngene.use.family.Member`; ``command`` writes the size untuned."""
-    spec = cost.spec
+def _scores(result: dict, metric: str | None, command: str) -> dict:
+    """What a :class:`~mmlearngene.use.family.Member` scored; ``command`` writes the size untuned."""
     tuned = result["tuned"] and _score(result["tuned"], metric)
     return dict(
-        size=str(spec),
-        heads=str(spec.num_heads) if isinstance(spec.num_heads, int) else ",".join(map(str, spec.num_heads)),
-        layers=spec.num_layers,
-        params=cost.params,
-        macs=cost.macs,
-        trained=cost.trained,
         inherited=result["inherited"],
         untuned=result["untuned"] and _score(result["untuned"], metric),
         tuned=tuned,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from jinja2 import Environment
 from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..io.atomic import save_bytes
 from ..utils.tables import table
+from .planning import Cost
 
 # of the numbers of heads; distinct for the colour-blind (Okabe and Ito), on white and on black
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8f6fd1", "#9a8700")
@@ -49,6 +52,16 @@ class Member:
     tuned: float | None
     command: str
     int8: float | None = None
+
+    @classmethod
+    def of(cls, cost: Cost, **scores) -> Member:
+        """A size that was planned; ``scores`` are the other fields."""
+        spec = cost.spec
+        heads = [spec.num_heads] if isinstance(spec.num_heads, int) else spec.num_heads
+        return cls(
+            size=str(spec), heads=",".join(map(str, heads)), layers=spec.num_layers, params=cost.params,
+            macs=cost.macs, trained=cost.trained, **scores,
+        )  # fmt: skip
 
     @property
     def score(self) -> float:
@@ -129,6 +142,27 @@ def table_of(family: Family) -> str:
             + ["*" if member in front else ""]
         )
     return table(rows, "<>><" + ">" * (len(columns) - 5) + "<")
+
+
+def save_family(out: Path, family: Family, described: dict, text: str) -> str:
+    """Write a family's files.
+
+    Args:
+        out: the folder.
+        family: what the page and the figure show.
+        described: the results, as JSON.
+        text: the table.
+
+    Returns:
+        What to look at, in a line.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    page, picture, rows, results = (out / name for name in ("family.html", "family.png", "table.txt", "results.json"))
+    save_bytes(results, json.dumps(described, indent=1).encode())
+    save_bytes(rows, f"{text}\n".encode())
+    save_bytes(page, page_of(family).encode())
+    plot_family(family, picture)
+    return f"see {page}, {picture}, {rows} and {results}"
 
 
 def plot_family(family: Family, path: str | Path) -> Path:

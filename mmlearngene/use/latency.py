@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -85,6 +85,15 @@ def measured_in(cost: Cost, runtime: str, dtype: str = "fp32", batch_size: int =
     run(array)  # plans, and warms up
     timer = Timer("run(array)", globals=dict(run=run, array=array), num_threads=torch.get_num_threads())
     return replace(cost, latency=timer.blocked_autorange(min_run_time=_SECONDS).median, memory=len(data))
+
+
+def too_slow(costs: Sequence[Cost], limit: float, where: str = "") -> LearngeneError:
+    """The error of measured sizes none of which keeps to ``limit`` seconds; it names the fastest."""
+    fastest = min(costs, key=lambda cost: cost.latency)
+    return LearngeneError(
+        f"none of {len(costs)} sizes keeps to {limit * 1e3:.3g} ms; the fastest is {fastest.spec} with "
+        f"{fastest.latency * 1e3:.3g} ms{where}"
+    )
 
 
 def check_runtime(runtime: str, dtype: str) -> None:

@@ -33,6 +33,7 @@ from mmlearngene.registry import MODELS
 from mmlearngene.use.export.int8 import quantised, session_of
 from mmlearngene.use.export.onnx import onnx_bytes
 from mmlearngene.use.family import Family, Member, page_of, plot_family, table_of
+from mmlearngene.use.planning import Cost
 
 from ..support.command import fails, run
 from ..support.processes import Script, below, running
@@ -381,6 +382,12 @@ def family(tuned=False):
             )
         )  # fmt: skip
     return Family("A family & more", "top-1 accuracy in %", ["a <b>note</b>"], members)
+
+
+def test_a_member_has_the_layers_of_all_stages():
+    spec = ViTSpec.parse("h3,6,12,24-l2,2,6,2")
+    member = Member.of(Cost(spec, 5, 7, False), inherited=1.0, untuned=1.0, tuned=None, command="")
+    assert (member.size, member.heads, member.layers) == (str(spec), "3,6,12,24", 12)
 
 
 def test_the_best_of_a_family():
