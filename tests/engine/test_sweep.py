@@ -385,7 +385,7 @@ def family(tuned=False):
 
 
 def test_a_member_has_the_layers_of_all_stages():
-    spec = ViTSpec.parse("h3,6,12,24-l2,2,6,2")
+    spec = ViTSpec.parse("h3,6,12,24-l2,2,6,2", embed_dims=96)
     member = Member.of(Cost(spec, 5, 7, False), inherited=1.0, untuned=1.0, tuned=None, command="")
     assert (member.size, member.heads, member.layers) == (str(spec), "3,6,12,24", 12)
 
